@@ -1,0 +1,244 @@
+"""The bank: what was learnt from nominal pictures, as one safetensors file.
+
+The contract is in the README. The file is untrusted when read: every name, type, size and value
+range is checked before use, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fapm_cli.config import BankConfig
+from fapm_cli.errors import BankError, OptionError
+from fapm_cli.files import write_atomically
+
+FORMAT = "fapm-bank"
+FORMAT_VERSION = 1
+OWN_WEIGHTS = "own"
+_BACKBONE = "backbone."
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """The key vectors of one layer, patch after patch, and what is known of them.
+
+    Attributes:
+        keys: (ΣK_i, C) float32.
+        key_counts: (N_p,) int64, K_i.
+        key_pictures: (ΣK_i,) int32, index of the nominal picture that each key came from.
+        key_cells: (ΣK_i,) int32, place of each key on its layer's map, row · w + column.
+        radius_sq: (N_p,) float32, covering radius r² of each patch, squared feature units.
+        widened: (N_p,) bool, whether K was doubled.
+    """
+
+    keys: Tensor
+    key_counts: Tensor
+    key_pictures: Tensor
+    key_cells: Tensor
+    radius_sq: Tensor
+    widened: Tensor
+
+
+_DTYPES = {
+    "keys": torch.float32,
+    "key_counts": torch.int64,
+    "key_pictures": torch.int32,
+    "key_cells": torch.int32,
+    "radius_sq": torch.float32,
+    "widened": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class NominalPicture:
+    """A picture that the bank was built from.
+
+    Attributes:
+        name: its path below the folder that was given, with ``/``.
+        sha256: of the file's bytes.
+        score: its image score as if it had not been in the bank.
+    """
+
+    name: str
+    sha256: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A memory bank.
+
+    Attributes:
+        config: what it is made of.
+        memories: one per name in ``config.memory_names``.
+        map_sizes: (h, w) of each memory's map.
+        pictures: the nominal pictures, in order.
+        weights_hash: SHA-256 of the backbone's cut weights.
+        weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
+            ``random``, or a file's name.
+        backbone: the cut, folded weights themselves, float32; None where they were left out.
+        versions: of the programs that built it.
+    """
+
+    config: BankConfig
+    memories: tuple[LayerMemory, ...]
+    map_sizes: tuple[tuple[int, int], ...]
+    pictures: tuple[NominalPicture, ...]
+    weights_hash: str
+    weights: str
+    backbone: dict[str, Tensor] | None
+    versions: dict[str, str]
+
+    @property
+    def nominal_scores(self) -> Tensor:
+        """(N,) float64 out-of-sample scores of the nominal pictures."""
+        return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+
+
+def save_bank(bank: Bank, path: Path) -> int:
+    """Write a bank: beside its target first, then renamed, so that no half of one is ever there.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        OutputError: it can't be written; what was there before still is.
+    """
+    data = bank_bytes(bank)
+    write_atomically(path, data)
+    return len(data)
+
+
+def bank_bytes(bank: Bank) -> bytes:
+    """Serialise a bank; equal banks give equal bytes."""
+    header = {
+        "config": bank.config.to_json(),
+        "map_sizes": bank.map_sizes,
+        "pictures": [[p.name, p.sha256, p.score] for p in bank.pictures],
+        "version": FORMAT_VERSION,
+        "versions": bank.versions,
+        "weights": bank.weights,
+        "weights_hash": bank.weights_hash,
+    }
+    tensors = {
+        f"{part}.{j}": getattr(memory, part).to("cpu").contiguous()
+        for j, memory in enumerate(bank.memories)
+        for part in _DTYPES
+    }
+    for name, value in (bank.backbone or {}).items():
+        tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
+    # One metadata entry: safetensors keeps no order among several.
+    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+
+
+def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
+    """Read a bank, its keys straight onto a device.
+
+    Raises:
+        BankError: the file is missing, damaged, no bank, or of a later format version.
+    """
+    if not path.is_file():
+        raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            header = _read_header(path, file.metadata() or {})
+            names = set(file.keys())
+            tensors = {name: file.get_tensor(name) for name in sorted(names)}
+    except (SafetensorError, OSError) as error:
+        raise BankError(
+            f"bank {path} is damaged or not a bank ({error}); build it again"
+        ) from error
+    try:
+        return _assemble(header, tensors)
+    except (KeyError, TypeError, ValueError, OptionError) as error:
+        reason = str(error).strip("'\"")
+        raise BankError(f"bank {path} is damaged ({reason}); build it again") from error
+
+
+def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if FORMAT not in metadata:
+        raise BankError(f"{path} is a safetensors file but no bank; make one with: fapm build")
+    try:
+        header = json.loads(metadata[FORMAT])
+        version = header["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BankError(f"bank {path} is damaged (its header); build it again") from None
+    if version != FORMAT_VERSION:
+        raise BankError(
+            f"bank {path} has format version {version!r}, this fapm reads {FORMAT_VERSION}; "
+            "update fapm, or build the bank again"
+        )
+    assert isinstance(header, dict)
+    return header
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
+    config = BankConfig.from_json(header["config"])
+    pictures = tuple(
+        NominalPicture(str(name), str(digest), float(score))
+        for name, digest, score in header["pictures"]
+    )
+    map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
+    num_memories = len(config.memory_names)
+    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)}
+    backbone = {
+        name.removeprefix(_BACKBONE): tensors.pop(name)
+        for name in sorted(tensors)
+        if name.startswith(_BACKBONE)
+    }
+    if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
+        raise ValueError("its parts don't fit its configuration")
+    memories = []
+    for j, (h, w) in enumerate(map_sizes):
+        memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
+        _check_memory(memory, config.grid, h, w, len(pictures))
+        memories.append(memory)
+    return Bank(
+        config,
+        tuple(memories),
+        map_sizes,
+        pictures,
+        str(header["weights_hash"]),
+        str(header["weights"]),
+        backbone or None,
+        {str(k): str(v) for k, v in dict(header["versions"]).items()},
+    )
+
+
+def _check_memory(
+    memory: LayerMemory, grid: tuple[int, int], h: int, w: int, num_pictures: int
+) -> None:
+    for part, dtype in _DTYPES.items():
+        if getattr(memory, part).dtype != dtype:
+            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
+    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
+    shapes = {
+        "keys": (num_keys, memory.keys.shape[-1] if memory.keys.dim() == 2 else -1),
+        "key_counts": (num_patches,),
+        "key_pictures": (num_keys,),
+        "key_cells": (num_keys,),
+        "radius_sq": (num_patches,),
+        "widened": (num_patches,),
+    }
+    for part, shape in shapes.items():
+        if tuple(getattr(memory, part).shape) != shape:
+            raise ValueError(f"{part} has shape {tuple(getattr(memory, part).shape)}")
+    if h < 1 or w < 1 or h % grid[0] or w % grid[1]:
+        raise ValueError(f"a {h}×{w} map does not fit a {grid[0]}×{grid[1]} grid")
+    counts = memory.key_counts
+    if int(counts.min()) < 1 or int(counts.max()) > num_keys or int(counts.sum()) != num_keys:
+        raise ValueError("key_counts don't add up")
+    for part, end in (("key_pictures", num_pictures), ("key_cells", h * w)):
+        values = getattr(memory, part)
+        if int(values.min()) < 0 or int(values.max()) >= end:
+            raise ValueError(f"{part} out of range")
+    if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
+        raise ValueError("values that are not finite")

@@ -1,0 +1,250 @@
+"""``fapm bench``: how fast a bank is on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import DeviceOption, WeightsOption, note
+from fapm_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fapm_cli.engine import Detector
+
+Record = dict[str, Any]
+
+PICTURE_PX = 1024
+
+
+def bench(
+    bank: Annotated[
+        Path | None, typer.Argument(metavar="[BANK]", help="None: a synthetic bank, see below.")
+    ] = None,
+    variants: Annotated[
+        str, typer.Option(metavar="A,E", help="Variants of the synthetic bank, side by side.")
+    ] = "E",
+    images: Annotated[int, typer.Option(min=1, help="Pictures behind the synthetic bank.")] = 209,
+    backbone: Annotated[
+        str | None, typer.Option(help="Of the synthetic bank [default: the paper's].")
+    ] = None,
+    batch_sizes: Annotated[
+        str, typer.Option("--batch-size", metavar="1,8", help="Batch sizes to measure.")
+    ] = "1",
+    runs: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 30,
+    warm_up: Annotated[int, typer.Option(min=0, help="Rounds that don't.")] = 5,
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
+) -> None:
+    """Measure latency and frames per second, stage by stage, beside the backbone alone.
+
+    Without BANK it measures the paper's network (Wide-ResNet-50, random weights) on a synthetic
+    bank of random keys, as many as --images pictures give when every patch is widened. Variants
+    and the backbone alone take turns, round by round.
+
+    Example:  fapm bench --variants A,E --images 20 --runs 3
+    """
+    import torch
+
+    from fapm_cli.device import resolve_device
+
+    where = resolve_device(device)
+    sizes = _parse_sizes(batch_sizes)
+    detectors = (
+        {"bank": _real(bank, where, weights)}
+        if bank is not None
+        else _synthetic(variants, backbone, images, where)
+    )
+    records = []
+    for size in sizes:
+        with torch.inference_mode():
+            records += _measure(detectors, size, runs, warm_up, where)
+    for record in records:
+        record["bank"] = str(bank) if bank is not None else f"synthetic, {images} pictures"
+    if as_json:
+        typer.echo(json.dumps(records, indent=1))
+    else:
+        _print(records)
+
+
+def _parse_sizes(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise OptionError(f"batch sizes {text!r}: write whole numbers above 0, like 1,8")
+    return [int(part) for part in parts]
+
+
+def _real(path: Path, where: torch.device, weights: str | None) -> Detector:
+    from fapm_cli.commands.common import open_detector
+
+    return open_detector(path, str(where), weights, None, None, None, None)
+
+
+def _synthetic(
+    variants: str, backbone: str | None, images: int, where: torch.device
+) -> dict[str, Detector]:
+    from fapm_cli.engine import Detector, load_extractor, paper_config, synthetic_bank
+    from fapm_cli.extraction import RANDOM
+
+    detectors = {}
+    for variant in variants.upper().split(","):
+        config = paper_config(variant=variant, **({"backbone": backbone} if backbone else {}))
+        extractor = load_extractor(config, RANDOM)
+        bank = synthetic_bank(config, extractor, images)
+        detectors[variant] = Detector(bank, extractor, device=where)
+    return detectors
+
+
+def _measure(
+    detectors: dict[str, Detector], size: int, runs: int, warm_up: int, where: torch.device
+) -> list[Record]:
+    """Time every detector whole and stage by stage, and its backbone alone, all in turns."""
+    import torch
+
+    from fapm_cli.timing import Latency, alternate
+
+    works: dict[str, Callable[[], object]] = {}
+    for name, detector in detectors.items():
+        height, width = detector.bank.config.preprocessing.crop_px
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (size, height, width, 3), generator=generator).byte()
+        works |= {f"{name} {stage}": work for stage, work in _stages(detector, pixels).items()}
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    times = alternate(works, where, warm_up=warm_up, runs=runs)
+    records = []
+    for name, detector in detectors.items():
+        stages = {
+            key.removeprefix(f"{name} "): Latency.of(values)
+            for key, values in times.items()
+            if key.startswith(f"{name} ")
+        }
+        engine, floor = stages.pop("engine"), stages.pop("backbone")
+        config = detector.bank.config
+        records.append(
+            {
+                "variant": config.variant,
+                "backbone": config.backbone,
+                "precision": "fp32",
+                "batch_size": size,
+                "runs": runs,
+                "median_ms": engine.median_ms,
+                "p95_ms": engine.p95_ms,
+                "p99_ms": engine.p99_ms,
+                "fps": 1000 * size / engine.median_ms,
+                "backbone_ms": floor.median_ms,
+                "ratio_to_backbone": engine.median_ms / floor.median_ms,
+                "stages_ms": {stage: spent.median_ms for stage, spent in stages.items()},
+                "keys": sum(len(m.keys) for m in detector.bank.memories),
+                "bank_mb": sum(m.keys.nbytes for m in detector.bank.memories) / 1e6,
+                "peak_memory_mb": _peak_memory_mb(where),
+                **_machine(where),
+            }
+        )
+    return records
+
+
+def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """The engine whole, the backbone alone, and each stage on what the one before it gives.
+
+    The engine starts from decoded, resized pixels. ``preprocess`` is the resize of a 1024×1024
+    picture, which the engine's threads do beside it.
+    """
+    from PIL import Image
+
+    from fapm_cli.grid import to_patches
+    from fapm_cli.images import prepare
+
+    config = detector.bank.config
+    large = Image.effect_noise((PICTURE_PX, PICTURE_PX), 64).convert("RGB")
+    on_device = pixels.to(detector.device)
+    maps = detector.extractor(on_device)
+    patches = [to_patches(m, config.grid) for m in maps]
+    found = detector.scorer.search(patches)
+    return {
+        "engine": lambda: detector.detect(pixels),
+        "backbone": lambda: detector.extractor.tap(on_device),
+        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in range(len(pixels))],
+        "extract": lambda: [to_patches(m, config.grid) for m in detector.extractor(on_device)],
+        "knn": lambda: detector.scorer.search(patches),
+        "map": lambda: detector.scorer.combine(found),
+    }
+
+
+def _peak_memory_mb(where: torch.device) -> float:
+    """Peak memory: of the device, or of the process where the device is the CPU."""
+    import resource
+    import sys
+
+    import torch
+
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _machine(where: torch.device) -> Record:
+    import platform
+
+    import torch
+
+    import fapm_cli
+
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "fapm": fapm_cli.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _print(records: list[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    first = records[0]
+    versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
+    note(f"{first['device']}, {first['threads']} threads, {first['precision']}; {versions}")
+    note(f"bank: {first['bank']}; ms per batch; preprocess runs beside the engine")
+    table = Table(box=None, pad_edge=False)
+    for title in ("variant", "backbone", "batch", "median", "p95", "p99", "FPS", "floor", "ratio"):
+        table.add_column(title, justify="left" if title == "backbone" else "right")
+    for stage in first["stages_ms"]:
+        table.add_column(stage, justify="right")
+    table.add_column("MB", justify="right")
+    for r in records:
+        table.add_row(
+            r["variant"] or "-",
+            r["backbone"],
+            str(r["batch_size"]),
+            *(f"{r[key]:.2f}" for key in ("median_ms", "p95_ms", "p99_ms")),
+            f"{r['fps']:.1f}",
+            f"{r['backbone_ms']:.2f}",
+            f"{r['ratio_to_backbone']:.2f}",
+            *(f"{ms:.2f}" for ms in r["stages_ms"].values()),
+            f"{r['peak_memory_mb']:.0f}",
+        )
+    Console(width=160, highlight=False).print(table)

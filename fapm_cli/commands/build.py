@@ -1,0 +1,212 @@
+"""``fapm build``: learn a bank from pictures of good parts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import (
+    BatchSizeOption,
+    DeviceOption,
+    PathsArgument,
+    WeightsOption,
+    check_writable,
+    find_named,
+    note,
+    progress_bar,
+)
+from fapm_cli.errors import OptionError, PictureError
+
+if TYPE_CHECKING:
+    from fapm_cli.config import BankConfig
+    from fapm_cli.engine import Bank, NominalBatch, Unreadable
+
+
+def build(
+    paths: PathsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")],
+    preset: Annotated[
+        str, typer.Option(help="default: the whole picture; paper: the paper to the letter.")
+    ] = "default",
+    backbone: Annotated[
+        str | None, typer.Option(help="efficientnet_lite0, or any torchvision ResNet.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(metavar="L,L", help="Layers to tap.")] = None,
+    weights: WeightsOption = None,
+    seed: Annotated[int, typer.Option(help="For --weights random.")] = 0,
+    variant: Annotated[str, typer.Option(help="A to E of the paper's Table 2.")] = "E",
+    size: Annotated[str | None, typer.Option(metavar="N|HxW", help="Input size, px.")] = None,
+    grid: Annotated[str | None, typer.Option(metavar="N|HxW", help="Patches a side.")] = None,
+    coreset_ratio: Annotated[float, typer.Option(help="Share of vectors kept as keys.")] = 0.1,
+    spread_threshold: Annotated[float, typer.Option(help="D_th: wider patches keep twice.")] = 0.5,
+    skip_bad: Annotated[bool, typer.Option(help="Leave unreadable pictures out.")] = False,
+    embed_backbone: Annotated[
+        bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
+    ] = True,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Learn a bank from pictures of good parts.
+
+    Example:  fapm build samples/good -o bank.st
+    """
+    check_writable(output)
+    from fapm_cli.bank import OWN_WEIGHTS
+    from fapm_cli.device import resolve_device
+    from fapm_cli.engine import build_bank, load_extractor, save_bank
+
+    config = _configure(
+        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+    )
+    where = resolve_device(device)
+    files, failures = find_named(paths)
+    if failures:
+        raise failures[0][1]
+    extractor = load_extractor(config, weights, seed).to(where)
+    skipped: list[Unreadable] = []
+    clock = _StageClock()
+    with progress_bar() as advance:
+
+        def on_stage(stage: str, done: int, total: int) -> None:
+            clock.mark(stage)
+            advance(stage, done, total)
+
+        bank = build_bank(
+            _nominal_batches(files, config, batch_size, skipped if skip_bad else None),
+            len(files),
+            config,
+            extractor,
+            weights=Path(weights).name if weights else OWN_WEIGHTS,
+            embed_backbone=embed_backbone,
+            on_stage=on_stage,
+        )
+    for bad in skipped:
+        note(f"note: skipped: {bad.error}")
+    num_bytes = save_bank(bank, output)
+    clock.mark("save")
+    summary = _summarise(bank, output, num_bytes, clock.seconds, len(skipped))
+    typer.echo(json.dumps(summary) if as_json else _as_text(summary))
+
+
+class _StageClock:
+    """Seconds spent in each stage, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        """Add the time since the last mark to ``stage``."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def _configure(
+    preset: str,
+    backbone: str | None,
+    layers: str | None,
+    variant: str,
+    size: str | None,
+    grid: str | None,
+    coreset_ratio: float,
+    spread_threshold: float,
+) -> BankConfig:
+    from fapm_cli.config import parse_sides
+    from fapm_cli.engine import default_config, paper_config
+
+    changes: dict[str, Any] = {
+        "variant": variant.upper(),
+        "coreset_ratio": coreset_ratio,
+        "spread_threshold": spread_threshold,
+    }
+    if backbone is not None:
+        changes["backbone"] = backbone
+    if layers is not None:
+        changes["layers"] = layers.split(",")
+    if size is not None:
+        changes["size_px"] = parse_sides("size", size)
+    if grid is not None:
+        changes["grid"] = parse_sides("grid", grid)
+    if preset == "default":
+        return default_config(**changes)
+    if preset != "paper":
+        raise OptionError(f"preset {preset!r}: use default or paper")
+    if size is not None:
+        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
+    return paper_config(**changes)
+
+
+def _nominal_batches(
+    files: list[tuple[Path, str]],
+    config: BankConfig,
+    batch_size: int,
+    skipped: list[Unreadable] | None,
+) -> Iterator[NominalBatch]:
+    """Read the pictures; a bad one is put into ``skipped``, or without such a list, raised."""
+    import torch
+
+    from fapm_cli.engine import NominalBatch, Prepared, read_batches
+
+    names = dict(files)
+    for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
+        good = [one for one in batch if isinstance(one, Prepared)]
+        for bad in batch:
+            if isinstance(bad, Prepared):
+                continue
+            if skipped is None:
+                raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
+            skipped.append(bad)
+        if good:
+            yield NominalBatch(
+                torch.stack([one.pixels for one in good]),
+                [names[one.picture.path] for one in good],
+                [one.picture.sha256 for one in good],
+            )
+
+
+def _summarise(
+    bank: Bank, output: Path, num_bytes: int, seconds: dict[str, float], num_skipped: int
+) -> dict[str, Any]:
+    layers = {
+        name: {
+            "keys": len(memory.keys),
+            "patches": len(memory.key_counts),
+            "widened": int(memory.widened.sum()),
+        }
+        for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
+    }
+    return {
+        "bank": str(output),
+        "pictures": len(bank.pictures),
+        "skipped": num_skipped,
+        "backbone": bank.config.backbone,
+        "variant": bank.config.variant,
+        "layers": layers,
+        "bytes": num_bytes,
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+    }
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    seconds = summary["seconds"]
+    spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
+    lines = [
+        f"bank      {summary['bank']}  ({summary['bytes'] / 1e6:.1f} MB)",
+        f"pictures  {summary['pictures']}"
+        + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
+        f"backbone  {summary['backbone']}",
+        *(
+            f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "
+            f"{layer['widened']} widened"
+            for name, layer in summary["layers"].items()
+        ),
+        f"seconds   {sum(seconds.values()):.1f}  ({spent})",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""``fapm info``: what a bank holds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import BankArgument
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from fapm_cli.bank import Bank, LayerMemory
+
+
+def info(
+    bank: BankArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as an object.")] = False,
+) -> None:
+    """Show what a bank holds: its header, and keys and radii of each patch.
+
+    Example:  fapm info bank.st
+    """
+    from fapm_cli.bank import load_bank
+
+    loaded = load_bank(bank)
+    if as_json:
+        typer.echo(json.dumps(_everything(loaded)))
+    else:
+        _show(loaded)
+
+
+def _everything(bank: Bank) -> dict[str, Any]:
+    return {
+        "config": bank.config.to_json(),
+        "variant": bank.config.variant,
+        "weights": bank.weights,
+        "weights_hash": bank.weights_hash,
+        "backbone_embedded": bank.backbone is not None,
+        "versions": bank.versions,
+        "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
+        "memories": {
+            name: {
+                "map_size": list(bank.map_sizes[j]),
+                "channels": memory.keys.shape[1],
+                "key_counts": memory.key_counts.tolist(),
+                "radius_sq": memory.radius_sq.tolist(),
+                "widened": memory.widened.tolist(),
+            }
+            for j, (name, memory) in enumerate(
+                zip(bank.config.memory_names, bank.memories, strict=True)
+            )
+        },
+    }
+
+
+def _show(bank: Bank) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    config = bank.config
+    (height, width), (crop_h, crop_w) = config.preprocessing.resize_px, config.preprocessing.crop_px
+    cropped = f", crop {crop_h}x{crop_w}" if config.preprocessing.crops else ", whole picture"
+    scores = bank.nominal_scores
+    embedded = "in the bank" if bank.backbone is not None else "not in the bank"
+    rows = {
+        "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
+        "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
+        "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
+        "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
+        "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",
+        "variant": f"{config.variant or 'not the paper'}: grid {config.grid[0]}x{config.grid[1]}, "
+        f"coreset {config.coreset_ratio:.0%}, spread threshold {config.spread_threshold}",
+        "built by": ", ".join(f"{name} {value}" for name, value in bank.versions.items()),
+    }
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in rows.items():
+        console.print(f"{name:<12} {value}")
+    for name, memory in zip(config.memory_names, bank.memories, strict=True):
+        console.print(
+            f"\n[bold]{name}[/bold]  {len(memory.keys)} keys of {memory.keys.shape[1]} values, "
+            f"{int(memory.widened.sum())} of {len(memory.key_counts)} patches widened (*)"
+        )
+        table = Table.grid(padding=0)
+        for row in _grid_cells(memory, config.grid[1]):
+            table.add_row(*row)
+        console.print(table)
+
+
+def _grid_cells(memory: LayerMemory, columns: int) -> list[list[Text]]:
+    """One cell per patch: its radius r (and * if widened), the wider the brighter."""
+    from rich.text import Text
+
+    radii = memory.radius_sq.sqrt()
+    widest = max(float(radii.max()), 1e-9)
+    cells = []
+    for radius, widened in zip(radii.tolist(), memory.widened.tolist(), strict=True):
+        level = int(235 + 20 * radius / widest)
+        style = f"{'black' if level > 245 else 'white'} on color({level})"
+        cells.append(Text(f" {radius:5.2f}{'*' if widened else ' '} ", style=style))
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]

@@ -1,0 +1,174 @@
+"""``fapm score``: judge pictures against a bank."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import (
+    BankArgument,
+    BatchSizeOption,
+    DeviceOption,
+    LayerWeightsOption,
+    NeighborsOption,
+    PathsArgument,
+    ReachOption,
+    SigmaOption,
+    WeightsOption,
+    find_named,
+    open_detector,
+    progress_bar,
+)
+from fapm_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from fapm_cli.engine import Detector
+    from fapm_cli.errors import PictureError
+
+Record = dict[str, Any]
+
+EXIT_NOMINAL, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
+
+
+def score(
+    bank: BankArgument,
+    paths: PathsArgument,
+    threshold: Annotated[
+        float | None, typer.Option(help="Scores above it are anomalous; gives verdicts.")
+    ] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", metavar="text|json|jsonl|csv", help="What stdout carries.")
+    ] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    exit_zero: Annotated[bool, typer.Option(help="Exit 0 unless fapm itself fails.")] = False,
+    weights: WeightsOption = None,
+    neighbors: NeighborsOption = None,
+    layer_weights: LayerWeightsOption = None,
+    sigma: SigmaOption = None,
+    reach: ReachOption = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 8,
+) -> int:
+    """Judge pictures: score, place of the worst spot, nearest good picture.
+
+    Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins).
+
+    Example:  fapm score bank.st samples/test --threshold 0.5 --json
+    """
+    kind = "json" if as_json else output_format
+    if kind not in _WRITERS:
+        raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
+    detector = open_detector(bank, device, weights, neighbors, layer_weights, sigma, reach)
+    verdicts: set[str] = set()
+
+    def watched() -> Iterator[Record]:
+        for record in score_records(detector, paths, batch_size, threshold):
+            verdicts.add("error" if "error" in record else record.get("verdict", "nominal"))
+            yield record
+
+    _WRITERS[kind](watched())
+    if exit_zero:
+        return EXIT_NOMINAL
+    if "error" in verdicts:
+        return EXIT_ERROR
+    return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_NOMINAL
+
+
+def score_records(
+    detector: Detector, paths: Iterable[Path], batch_size: int, threshold: float | None
+) -> Iterator[Record]:
+    """Score pictures, one record each in order; an unreadable one is a record with its error."""
+    import torch
+
+    from fapm_cli.engine import Unreadable, read_batches
+
+    named, failures = find_named(paths)
+    for path, error in failures:
+        yield _error_record(path, error)
+    done = 0
+    with progress_bar() as advance:
+        files = (file for file, _ in named)
+        for batch in read_batches(files, detector.bank.config.preprocessing, batch_size):
+            good = [one for one in batch if not isinstance(one, Unreadable)]
+            found = detector.detect(torch.stack([one.pixels for one in good])) if good else None
+            number = 0
+            for one in batch:
+                if isinstance(one, Unreadable):
+                    yield _error_record(one.path, one.error)
+                    continue
+                assert found is not None
+                located = detector.locate(found, number, one.picture.size_px)
+                yield _record(one.picture.path, located, threshold)
+                number += 1
+            done += len(batch)
+            advance("score", done, len(named))
+
+
+def _record(path: Path, located: Record, threshold: float | None) -> Record:
+    record = {"path": str(path), **located}
+    if threshold is not None:
+        anomalous = located["score"] > threshold
+        record |= {"threshold": threshold, "verdict": "anomalous" if anomalous else "nominal"}
+    return record
+
+
+def _error_record(path: Path, error: PictureError) -> Record:
+    return {"path": str(path), "error": str(error)}
+
+
+# --- Writing -----------------------------------------------------------------------------------
+
+
+def _write_json(records: Iterator[Record]) -> None:
+    typer.echo("[", nl=False)
+    for i, record in enumerate(records):
+        typer.echo(("," if i else "") + "\n" + json.dumps(record), nl=False)
+    typer.echo("\n]")
+
+
+def _write_jsonl(records: Iterator[Record]) -> None:
+    for record in records:
+        typer.echo(json.dumps(record))
+
+
+def _write_text(records: Iterator[Record]) -> None:
+    for record in records:
+        if "error" in record:
+            typer.echo(f"fapm: {record['error']}", err=True)
+            typer.echo(f"{'error':>9}\t{record['path']}")
+            continue
+        parts = [f"{record['score']:9.4f}", record["path"]]
+        if "verdict" in record:
+            parts.append(record["verdict"])
+        parts.append(f"at {record['peak']['x']},{record['peak']['y']}")
+        parts += [f"{name} {value:.4f}" for name, value in record["layer_scores"].items()]
+        parts.append(f"nearest {record['nearest']['name']}")
+        typer.echo("\t".join(parts))
+
+
+def _write_csv(records: Iterator[Record]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = ("path", "score", "threshold", "verdict", "x", "y", "nearest", "error")
+    writer.writerow(columns)
+    for record in records:
+        flat = {
+            **record,
+            **record.get("peak", {}),
+            "nearest": record.get("nearest", {}).get("name"),
+        }
+        writer.writerow([flat.get(column) for column in columns])
+        sys.stdout.flush()
+
+
+_WRITERS = {
+    "text": _write_text,
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+}

@@ -1,0 +1,216 @@
+"""What a bank is made of, as frozen values: the configuration stored in every bank."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+from fapm_cli.errors import OptionError
+
+T = TypeVar("T")
+ImageScore = Literal["max", "paper"]
+Placement = Literal["bilinear", "nearest"]
+Resampling = Literal["bilinear", "lanczos"]
+
+VARIANTS = {
+    # Table 2 of the paper: (patch-wise, layer-wise, adaptive)
+    "A": (False, False, False),
+    "B": (True, False, False),
+    "C": (False, True, False),
+    "D": (True, True, False),
+    "E": (True, True, True),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture's pixels to the backbone's input; the same everywhere, stored in the bank.
+
+    Attributes:
+        resize_px: height, width in px the whole picture is resized to.
+        crop_px: height, width in px cut from the centre of that; equal to ``resize_px`` for none.
+        resampling: the filter of the resize, antialiased.
+        mean: per RGB channel, on a 0–255 scale.
+        std: per RGB channel, on a 0–255 scale.
+    """
+
+    resize_px: tuple[int, int]
+    crop_px: tuple[int, int]
+    resampling: Resampling
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for resize, crop in zip(self.resize_px, self.crop_px, strict=True):
+            _check("crop_px", crop, 32 <= crop <= resize <= 4096, "32 ≤ crop ≤ resize ≤ 4096 px")
+        _check_choice("resampling", self.resampling, Resampling)
+        _check("std", self.std, all(s > 0 for s in self.std), "all greater than 0")
+
+    @property
+    def crops(self) -> bool:
+        """Whether some of the picture is never looked at."""
+        return self.resize_px != self.crop_px
+
+
+@dataclass(frozen=True)
+class Query:
+    """How pictures are scored (§2.3); stored in the bank as its default, free at query time.
+
+    Attributes:
+        num_neighbors: nearest keys averaged into a vector score, k. The paper's image score
+            takes the nearest alone, and weighs it by the k nearest.
+        layer_weights: one weight per memory, any positive scale.
+        sigma: standard deviation in input px of the anomaly map's Gaussian blur.
+        reach: how many patches around its own a target vector may search; 0 as in the paper.
+        placement: how a layer's scores are spread over the input's px.
+        image_score: ``max`` of the blurred anomaly map, or the official code's (``paper``).
+    """
+
+    num_neighbors: int
+    layer_weights: tuple[float, ...]
+    sigma: float
+    reach: int
+    placement: Placement
+    image_score: ImageScore
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        _check("neighbours", self.num_neighbors, 1 <= self.num_neighbors <= 64, "1 to 64")
+        weights = self.layer_weights
+        fits = all(w >= 0 for w in weights) and 0 < sum(weights) < math.inf
+        _check("layer weights", weights, fits, "0 or more each, not all 0")
+        _check("sigma", self.sigma, 0 <= self.sigma <= 64, "0 to 64 px")
+        _check("reach", self.reach, 0 <= self.reach <= 16, "0 to 16 patches")
+        _check_choice("placement", self.placement, Placement)
+        _check_choice("image score", self.image_score, ImageScore)
+
+
+@dataclass(frozen=True)
+class BankConfig:
+    """Everything that changes a bank's contents, beside the pictures and the weights.
+
+    Attributes:
+        backbone: the network's name.
+        layers: tapped layers, ψ_j, shallow to deep.
+        layer_scales: factor per tapped layer on its vectors, so that the spread threshold means
+            the same for every backbone.
+        finest_stride: a tapped layer finer than one place per this many px is averaged down to it.
+        count_include_pad: whether the 3×3 pooling counts the zeros around the map.
+        preprocessing: from picture to input.
+        grid: rows and columns of grid patches; 1×1 is one global memory.
+        layer_wise: one memory per layer; else layers are upsampled and concatenated.
+        adaptive: whether wide patches are selected again with K doubled.
+        coreset_ratio: share of a patch memory's vectors kept as keys.
+        spread_threshold: D_th of §2.2.
+        query: the scoring that the bank proposes.
+    """
+
+    backbone: str
+    layers: tuple[str, ...]
+    layer_scales: tuple[float, ...]
+    finest_stride: int
+    count_include_pad: bool
+    preprocessing: Preprocessing
+    grid: tuple[int, int]
+    layer_wise: bool
+    adaptive: bool
+    coreset_ratio: float
+    spread_threshold: float
+    query: Query
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        unique = 0 < len(self.layers) == len(set(self.layers))
+        _check("layers", self.layers, unique, "at least one, each once")
+        scales = self.layer_scales
+        fits = len(scales) == len(self.layers) and all(0 < s < math.inf for s in scales)
+        _check("layer scales", scales, fits, "one above 0 per layer")
+        _check("finest stride", self.finest_stride, 1 <= self.finest_stride <= 64, "1 to 64 px")
+        _check("grid", self.grid, all(1 <= g <= 64 for g in self.grid), "1 to 64 patches a side")
+        _check("coreset ratio", self.coreset_ratio, 0 < self.coreset_ratio <= 1, "above 0, up to 1")
+        threshold = self.spread_threshold
+        _check("spread threshold", threshold, 0 <= threshold <= 1, "0 to 1")
+        weights = self.query.layer_weights
+        fits = len(weights) == len(self.memory_names)
+        _check("layer weights", weights, fits, f"one for each of {', '.join(self.memory_names)}")
+
+    @property
+    def memory_names(self) -> tuple[str, ...]:
+        """One name per memory: the layers', or all of them joined by ``+``."""
+        return self.layers if self.layer_wise else ("+".join(self.layers),)
+
+    @property
+    def variant(self) -> str | None:
+        """The letter of the paper's Table 2 that these switches stand for, if one does."""
+        switches = (self.grid != (1, 1), self.layer_wise, self.adaptive)
+        return next((name for name, value in VARIANTS.items() if value == switches), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn the configuration into plain JSON values."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> BankConfig:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            OptionError: a value is out of its range.
+            TypeError, KeyError: a field is missing, unknown, or of another type.
+        """
+        nested = {
+            "preprocessing": _build(Preprocessing, plain["preprocessing"]),
+            "query": _build(Query, plain["query"]),
+        }
+        return _build(cls, {**plain, **nested})
+
+
+def parse_sides(name: str, text: str) -> tuple[int, int]:
+    """Read ``224`` or ``HEIGHTxWIDTH``.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise OptionError(f"{name} {text!r}: write one number, like 224, or HEIGHTxWIDTH")
+    return int(parts[0]), int(parts[-1])
+
+
+def _build(cls: type[T], plain: dict[str, Any]) -> T:
+    known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if set(plain) != set(known):
+        raise KeyError(f"fields {sorted(set(plain) ^ set(known))}")
+    values = {name: _as_type(name, known[name], value) for name, value in plain.items()}
+    return cls(**values)
+
+
+def _as_type(name: str, kind: str, value: Any) -> Any:
+    """Check a JSON value against a field's type, and turn lists into tuples."""
+    if kind.startswith("tuple["):
+        item, *rest = [part.strip() for part in kind[6:-1].split(",")]
+        fixed_length = None if rest == ["..."] else len(rest) + 1
+        if not isinstance(value, list) or fixed_length not in (None, len(value)):
+            raise TypeError(f"{name} is {value!r}")
+        return tuple(_as_type(name, item, one) for one in value)
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise TypeError(f"{name} is {value!r}")
+        return float(value)
+    exact = {"int": int, "bool": bool, "Preprocessing": Preprocessing, "Query": Query}
+    if type(value) is not exact.get(kind, str):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def _check(name: str, value: object, fits: bool, wanted: str) -> None:
+    if not fits:
+        raise OptionError(f"{name} {value}: wanted {wanted}")
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    _check(name, repr(value), value in get_args(choices), " or ".join(get_args(choices)))

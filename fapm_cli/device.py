@@ -1,0 +1,36 @@
+"""Choose the device."""
+
+from __future__ import annotations
+
+import torch
+
+from fapm_cli.errors import DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into a device of this machine.
+
+    Raises:
+        DeviceError: the name is unknown, or this machine or this torch has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:n")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(f"device {name!r}: no CUDA device is usable here; use --device cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise DeviceError(f"device {name!r}: this machine has {count} CUDA device(s), from 0")
+    return device
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

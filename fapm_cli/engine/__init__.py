@@ -1,0 +1,33 @@
+"""The engine: the stages put together. This is the Python API that the commands are thin over.
+
+::
+
+    bank = build_bank(batches, capacity, config, load_extractor(config))
+    save_bank(bank, Path("bank.st"))
+    detection = Detector(load_bank(Path("bank.st"))).detect(pixels)
+"""
+
+from fapm_cli.bank import Bank, load_bank, save_bank
+from fapm_cli.engine.builder import NominalBatch, build_bank, synthetic_bank
+from fapm_cli.engine.detector import Detection, Detector, bank_extractor
+from fapm_cli.engine.presets import default_config, paper_config
+from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
+from fapm_cli.extraction import load_extractor
+
+__all__ = [
+    "Bank",
+    "Detection",
+    "Detector",
+    "NominalBatch",
+    "Prepared",
+    "Unreadable",
+    "bank_extractor",
+    "build_bank",
+    "default_config",
+    "load_bank",
+    "load_extractor",
+    "paper_config",
+    "read_batches",
+    "save_bank",
+    "synthetic_bank",
+]

@@ -1,0 +1,222 @@
+"""The builder: from nominal pictures to a bank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import fapm_cli
+from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
+from fapm_cli.config import BankConfig
+from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.engine.scorer import Scorer
+from fapm_cli.errors import PictureError
+from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.grid import check_divisible, map_cells, to_patches
+from fapm_cli.knn import patch_memory
+
+MIN_KEYS = 4
+
+OnStage = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class NominalBatch:
+    """Some nominal pictures.
+
+    Attributes:
+        pixels: (B, H, W, 3) uint8 RGB, as :func:`fapm_cli.images.prepare` makes them.
+        names: what to call each.
+        sha256: digest of each one's file.
+    """
+
+    pixels: Tensor
+    names: Sequence[str]
+    sha256: Sequence[str]
+
+
+def build_bank(
+    batches: Iterable[NominalBatch],
+    capacity: int,
+    config: BankConfig,
+    extractor: FeatureExtractor,
+    *,
+    weights: str = OWN_WEIGHTS,
+    embed_backbone: bool = True,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Build a bank from nominal pictures, on the extractor's device.
+
+    Args:
+        batches: the pictures, in order.
+        capacity: most pictures that may come, N; memory for them is taken at once.
+        config: what to build.
+        extractor: the backbone, on the device to work on.
+        weights: where its weights came from, for the record.
+        embed_backbone: whether the bank holds them, so that it needs nothing else.
+        on_stage: told (stage, done, total) as the work goes on.
+
+    Raises:
+        OptionError: the grid does not fit the maps.
+        PictureError: no picture came.
+    """
+    for _, h, _ in extractor.map_shapes:
+        stride = config.preprocessing.crop_px[0] // h
+        check_divisible(config.preprocessing.crop_px, config.grid, stride)
+    features, names = _extract(batches, capacity, config, extractor, on_stage)
+    map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
+    memories = []
+    for j, vectors in enumerate(features):
+        memories.append(_select_keys(vectors, config, map_sizes[j]))
+        on_stage("select", j + 1, len(features))
+    scores = _nominal_scores(features, len(names), config, map_sizes, on_stage)
+    return Bank(
+        config,
+        tuple(memories),
+        map_sizes,
+        tuple(NominalPicture(*name, score) for name, score in zip(names, scores, strict=True)),
+        extractor.weights_hash,
+        weights,
+        dict(extractor.stages.state_dict()) if embed_backbone else None,
+        _versions(),
+    )
+
+
+@torch.inference_mode()
+def _extract(
+    batches: Iterable[NominalBatch],
+    capacity: int,
+    config: BankConfig,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+) -> tuple[list[Tensor], list[tuple[str, str]]]:
+    """Extract all patch memories whole: per memory (N_p, N·N_v, C), and the pictures' names."""
+    device = extractor.mean.device
+    num_patches = config.grid[0] * config.grid[1]
+    per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
+    features = [
+        torch.empty(num_patches, capacity * n, shape[0], device=device)
+        for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
+    ]
+    names: list[tuple[str, str]] = []
+    for batch in batches:
+        maps = extractor(batch.pixels.to(device))
+        first, last = len(names), len(names) + len(batch.names)
+        for whole, part, n in zip(features, maps, per_picture, strict=True):
+            whole[:, first * n : last * n] = to_patches(part, config.grid)
+        names.extend(zip(batch.names, batch.sha256, strict=True))
+        on_stage("extract", len(names), capacity)
+    if not names:
+        raise PictureError("no nominal picture could be read; give a folder of good pictures")
+    return [f[:, : len(names) * n] for f, n in zip(features, per_picture, strict=True)], names
+
+
+def _coreset(vectors: Tensor, config: BankConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pick keys: concatenated indices, counts, radii² and widened flags of all patches."""
+    coresets = adaptive_coreset(
+        vectors,
+        config.coreset_ratio,
+        config.spread_threshold if config.adaptive else None,
+        MIN_KEYS,
+    )
+    return (
+        torch.cat([c.indices for c in coresets]),
+        torch.tensor([len(c.indices) for c in coresets]),
+        torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
+        torch.tensor([c.widened for c in coresets]),
+    )
+
+
+def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
+    """(ΣK_i, C) keys of (N_p, n, C) vectors."""
+    patch = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return vectors[patch.to(vectors.device), indices.to(vectors.device)]
+
+
+def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int]) -> LayerMemory:
+    indices, counts, radius_sq, widened = _coreset(vectors, config)
+    per_picture = map_size[0] * map_size[1] // len(counts)
+    cells = [
+        map_cells(part, i, config.grid, *map_size)
+        for i, part in enumerate(torch.split(indices, counts.tolist()))
+    ]
+    return LayerMemory(
+        keys=_gather(vectors, indices, counts),
+        key_counts=counts,
+        key_pictures=(indices // per_picture).int(),
+        key_cells=torch.cat(cells).int(),
+        radius_sq=radius_sq,
+        widened=widened,
+    )
+
+
+@torch.inference_mode()
+def _nominal_scores(
+    features: Sequence[Tensor],
+    num_pictures: int,
+    config: BankConfig,
+    map_sizes: Sequence[tuple[int, int]],
+    on_stage: OnStage,
+) -> list[float]:
+    """Score each nominal picture against a bank of the half that it is not in."""
+    halves = [torch.arange(i, num_pictures, 2) for i in range(min(2, num_pictures))]
+    scores = torch.empty(num_pictures)
+    for i, judged in enumerate(halves):
+        kept = halves[1 - i] if len(halves) > 1 else judged
+        memories = []
+        for vectors in features:
+            part = _of_pictures(vectors, kept, num_pictures)
+            indices, counts, _, _ = _coreset(part, config)
+            memories.append(patch_memory(_gather(part, indices, counts), counts, config.grid))
+        scorer = Scorer(config, config.query, memories, map_sizes)
+        for batch in torch.split(judged, 16):
+            patches = [_of_pictures(vectors, batch, num_pictures) for vectors in features]
+            scores[batch] = scorer(patches).image_scores.cpu()
+        on_stage("calibrate", i + 1, len(halves))
+    return [float(s) for s in scores]
+
+
+def _of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
+    """The (N_p, n·N_v, C) vectors of some of the pictures."""
+    num_patches, _, channels = vectors.shape
+    by_picture = vectors.view(num_patches, num_pictures, -1, channels)
+    return by_picture[:, pictures.to(vectors.device)].flatten(1, 2)
+
+
+def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> Bank:
+    """Make a bank of random keys, for speed measurements: the size of a real one, no knowledge.
+
+    Args:
+        config: adaptive ones get every patch widened, the costliest case.
+        extractor: gives the shapes.
+        num_pictures: nominal pictures that a bank of this size would come from.
+    """
+    generator = torch.Generator().manual_seed(0)
+    num_patches = config.grid[0] * config.grid[1]
+    memories = []
+    for channels, h, w in extractor.map_shapes:
+        n = num_pictures * (h * w // num_patches)
+        k = num_keys(n, config.coreset_ratio, MIN_KEYS)
+        k = min(2 * k, n) if config.adaptive else k
+        counts = torch.full((num_patches,), k)
+        memories.append(
+            LayerMemory(
+                keys=torch.randn(num_patches * k, channels, generator=generator),
+                key_counts=counts,
+                key_pictures=torch.zeros(num_patches * k, dtype=torch.int32),
+                key_cells=torch.zeros(num_patches * k, dtype=torch.int32),
+                radius_sq=torch.ones(num_patches),
+                widened=torch.full((num_patches,), config.adaptive),
+            )
+        )
+    sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
+    pictures = (NominalPicture("synthetic", "", 1.0),) * num_pictures
+    digest = extractor.weights_hash
+    return Bank(config, tuple(memories), sizes, pictures, digest, "random", None, _versions())
+
+
+def _versions() -> dict[str, str]:
+    return {"fapm": fapm_cli.__version__, "torch": torch.__version__}

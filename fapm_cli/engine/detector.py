@@ -1,0 +1,189 @@
+"""The detector: a bank and its backbone on a device, judging pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank import OWN_WEIGHTS, Bank
+from fapm_cli.config import Query
+from fapm_cli.engine.scorer import Scored, Scorer
+from fapm_cli.errors import BankError
+from fapm_cli.extraction import FeatureExtractor, load_extractor
+from fapm_cli.geometry import inspected_span, picture_matrix, to_picture_px
+from fapm_cli.grid import to_patches
+from fapm_cli.knn import patch_memory
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was found in a batch of B pictures.
+
+    Attributes:
+        image_scores: (B,) float32.
+        layer_scores: (B, L) float32, the same from each memory alone.
+        anomaly_maps: (B, H, W) float32 over the input's px, blurred.
+        peaks: (B, 2) int64, row and column of the map's maximum, in input px.
+        nearest_pictures: (B,) int64, nominal picture whose key is nearest at the peak.
+        nearest_cells: (B, 2) int64, row and column, in input px, of that key's centre.
+    """
+
+    image_scores: Tensor
+    layer_scores: Tensor
+    anomaly_maps: Tensor
+    peaks: Tensor
+    nearest_pictures: Tensor
+    nearest_cells: Tensor
+
+
+def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
+    """Load a bank's backbone: from a file if one is given, else the bank, else its own source.
+
+    Raises:
+        BankError: the bank holds no weights, and they came from a file.
+        WeightsError: the weights can't be read or don't fit.
+    """
+    if weights is None and bank.backbone is None and bank.weights != OWN_WEIGHTS:
+        raise BankError(
+            f"the bank holds no backbone; it was built with weights {bank.weights!r}: "
+            "give that file with --weights"
+        )
+    return load_extractor(bank.config, weights if weights is not None else bank.backbone)
+
+
+class Detector:
+    """A bank and its backbone on a device, ready to judge pictures."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        extractor: FeatureExtractor | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        query: Query | None = None,
+    ):
+        """Lay the bank out on a device.
+
+        Args:
+            bank: any bank.
+            extractor: its backbone; None to take it from the bank.
+            device: where to work.
+            query: how to score; None for the bank's own way.
+
+        Raises:
+            BankError: the backbone's weights are not those the bank was built with, or not to
+                be had.
+        """
+        self.bank = bank
+        self.device = torch.device(device)
+        extractor = extractor or bank_extractor(bank)
+        if extractor.weights_hash != bank.weights_hash:
+            raise BankError(
+                f"the bank was built with {bank.config.backbone} weights "
+                f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
+                "give the same file with --weights, or build the bank again"
+            )
+        shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
+        if shapes != extractor.map_shapes:
+            raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
+        self.extractor = extractor.to(self.device)
+        memories = [
+            patch_memory(m.keys.to(self.device), m.key_counts.cpu(), bank.config.grid)
+            for m in bank.memories
+        ]
+        self.scorer = Scorer(bank.config, query or bank.config.query, memories, bank.map_sizes)
+
+    @property
+    def calm_score(self) -> float:
+        """The largest score of a good picture that its bank had not seen."""
+        return max(float(self.bank.nominal_scores.max()), 1e-6)
+
+    @torch.inference_mode()
+    def detect(self, pixels: Tensor) -> Detection:
+        """Judge a batch of pictures; none depends on its batch mates.
+
+        Args:
+            pixels: (B, H, W, 3) uint8 RGB, as :func:`fapm_cli.images.prepare` makes them.
+        """
+        maps = self.extractor(pixels.to(self.device))
+        scored = self.scorer([to_patches(m, self.bank.config.grid) for m in maps])
+        width = scored.anomaly_maps.shape[2]
+        place = scored.anomaly_maps.flatten(1).argmax(dim=1)
+        peaks = torch.stack([place // width, place % width], dim=1)
+        pictures, cells = self._explain(scored, peaks)
+        return Detection(
+            scored.image_scores,
+            scored.layer_maps.amax(dim=(2, 3)),
+            scored.anomaly_maps,
+            peaks,
+            pictures,
+            cells,
+        )
+
+    def _explain(self, scored: Scored, peaks: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the nominal picture and place nearest to what was seen at each peak.
+
+        The finest memory answers: its keys tell the place best.
+        """
+        height, width = scored.anomaly_maps.shape[1:]
+        j = max(range(len(self.bank.memories)), key=lambda i: self.bank.map_sizes[i])
+        h, w = self.bank.map_sizes[j]
+        batch = torch.arange(len(peaks), device=peaks.device)
+        key = scored.nearest[j][batch, peaks[:, 0] * h // height, peaks[:, 1] * w // width]
+        memory = self.bank.memories[j]
+        cell = memory.key_cells.to(key.device)[key].long()
+        rows, columns = cell // w * height // h, cell % w * width // w
+        half = torch.tensor([height // h // 2, width // w // 2], device=key.device)
+        pictures = memory.key_pictures.to(key.device)[key].long()
+        return pictures, torch.stack([rows, columns], dim=1) + half
+
+    def locate(self, found: Detection, number: int, size_px: tuple[int, int]) -> dict[str, Any]:
+        """Say what was found in one picture of a batch, in its own pixels, as plain values.
+
+        Args:
+            found: of the batch.
+            number: which picture.
+            size_px: the picture's own height and width.
+
+        Returns:
+            ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, and ``nearest``: the
+            nominal picture and place (its input px) most like what was seen there.
+        """
+        config = self.bank.config
+        sizes = (size_px, config.preprocessing.resize_px, config.preprocessing.crop_px)
+        y, x = (
+            to_picture_px(int(place), *side)
+            for place, side in zip(found.peaks[number], zip(*sizes, strict=True), strict=True)
+        )
+        nearest = self.bank.pictures[int(found.nearest_pictures[number])]
+        near_y, near_x = found.nearest_cells[number].tolist()
+        scores = found.layer_scores[number].tolist()
+        return {
+            "score": float(found.image_scores[number]),
+            "layer_scores": dict(zip(config.memory_names, scores, strict=True)),
+            "peak": {"x": x, "y": y},
+            "nearest": {"name": nearest.name, "input_x": near_x, "input_y": near_y},
+        }
+
+    def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> Tensor:
+        """Take an anomaly map to a picture's own pixels.
+
+        Args:
+            anomaly_map: (H, W) over the input.
+            size_px: the picture's own height and width.
+
+        Returns:
+            (height, width) float32; NaN where the preset's crop left the picture uninspected.
+        """
+        preprocessing = self.bank.config.preprocessing
+        sides = tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
+        rows, columns = (picture_matrix(*side).float().to(anomaly_map.device) for side in sides)
+        whole = rows @ anomaly_map @ columns.mT
+        for axis, side in enumerate(sides):
+            first, last = inspected_span(*side)
+            whole.narrow(axis, 0, first).fill_(torch.nan)
+            whole.narrow(axis, last, side[0] - last).fill_(torch.nan)
+        return whole

@@ -1,0 +1,51 @@
+"""Reading: pictures from disk, prepared ahead of the engine, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fapm_cli.config import Preprocessing
+from fapm_cli.errors import PictureError
+from fapm_cli.feeding import batched, in_order
+from fapm_cli.images import Picture, prepare, read_picture
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready for the engine.
+
+    Attributes:
+        picture: decoded, at its own size.
+        pixels: (H, W, 3) uint8, the backbone's input.
+    """
+
+    picture: Picture
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that can't be used, in its place among the others."""
+
+    path: Path
+    error: PictureError
+
+
+def read_batches(
+    paths: Iterable[Path], preprocessing: Preprocessing, batch_size: int
+) -> Iterator[list[Prepared | Unreadable]]:
+    """Read and prepare pictures in threads; an unreadable one stands in its place."""
+
+    def work(path: Path) -> Prepared | Unreadable:
+        try:
+            picture = read_picture(path)
+        except PictureError as error:
+            return Unreadable(path, error)
+        return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
+
+    return batched(in_order(paths, work, ahead=max(2 * batch_size, 8)), batch_size)

@@ -1,0 +1,173 @@
+"""Extraction: from pictures to locally aware feature maps, ψ and the 3×3 pooling (§2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fapm_cli import backbones
+from fapm_cli.config import BankConfig
+from fapm_cli.errors import OptionError, WeightsError
+from fapm_cli.weights import (
+    StateDict,
+    cached_weights,
+    packaged_weights,
+    read_weights,
+    weights_hash,
+)
+
+RANDOM = "random"
+
+
+class FeatureExtractor(nn.Module):
+    """A frozen backbone cut after its last tapped layer, and the pooling behind it.
+
+    Attributes:
+        weights_hash: SHA-256 of the cut, folded weights.
+        map_shapes: (C, h, w) of each memory's map.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: BankConfig, stages: backbones.Stages):
+        """Take the cut ``stages``, still without values, as ``config`` taps them."""
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        self._needed = {*config.layers, *(getattr(s, "adds", None) for s in stages.values())}
+        self.config = config
+        self.weights_hash = ""
+        preprocessing = config.preprocessing
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
+        self.eval().requires_grad_(False)
+        self.map_shapes = self._find_shapes()
+
+    def tap(self, pixels: Tensor) -> list[Tensor]:
+        """Run the backbone alone.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB.
+
+        Returns:
+            One (B, C_j, h_j, w_j) float map per tapped layer, ψ_j.
+        """
+        # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free.
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        kept: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            x = stage(x)
+            adds = getattr(stage, "adds", None)
+            if adds is not None:
+                x = x + kept[adds]
+            if name in self._needed:
+                kept[name] = x
+        return [kept[name] for name in self.config.layers]
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Extract the locally aware maps of each memory.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB, H×W the preprocessing's crop.
+
+        Returns:
+            One (B, C, h, w) float32 map per memory, in the units of its layer scale; all layers
+            in one, at the finest one's h×w, where memories are not layer-wise.
+        """
+        return self.locally_aware(self.tap(pixels))
+
+    def locally_aware(self, taps: list[Tensor]) -> list[Tensor]:
+        """Pool and scale what :meth:`tap` gave, and join it where memories are not layer-wise."""
+        maps = [self._pool(t) * s for t, s in zip(taps, self.config.layer_scales, strict=True)]
+        if self.config.layer_wise:
+            return maps
+        finest = max((m.shape[-2:] for m in maps), key=lambda size: size[0])
+        upsampled = [
+            F.interpolate(m, finest, mode="bilinear") if m.shape[-2:] != finest else m for m in maps
+        ]
+        return [torch.cat(upsampled, dim=1)]
+
+    def _pool(self, tap: Tensor) -> Tensor:
+        """Average 3×3 places, after bringing the map to the finest stride."""
+        stride = self.config.preprocessing.crop_px[0] // tap.shape[-2]
+        if stride < self.config.finest_stride:
+            tap = F.avg_pool2d(tap, self.config.finest_stride // stride)
+        # Paper open: the pooling's padding. Without its zeros, rims do not fade.
+        return F.avg_pool2d(tap, 3, 1, 1, count_include_pad=self.config.count_include_pad)
+
+    def _find_shapes(self) -> list[tuple[int, int, int]]:
+        height, width = self.config.preprocessing.crop_px
+        with torch.device("meta"):
+            pixels = torch.empty(1, height, width, 3, dtype=torch.uint8)
+            mean, std = self.mean, self.std
+            self.mean, self.std = mean.to("meta"), std.to("meta")
+            shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in self(pixels)]
+            self.mean, self.std = mean, std
+        return shapes
+
+
+def load_extractor(
+    config: BankConfig, weights: str | StateDict | None = None, seed: int = 0
+) -> FeatureExtractor:
+    """Make the backbone that ``config`` names, cut after its last layer, with its weights.
+
+    Args:
+        config: what to tap, and how.
+        weights: a file, ``random``, cut and folded weights as a bank holds them, or None for the
+            backbone's own ImageNet weights.
+        seed: for random weights.
+
+    Raises:
+        OptionError: no such backbone or layer.
+        WeightsError: weights can't be had or don't fit.
+    """
+    extractor = FeatureExtractor(config, _cut(config))
+    stages = extractor.stages
+    if isinstance(weights, Mapping):
+        state = backbones.take_folded(stages, weights)
+    elif weights == RANDOM:
+        state = backbones.random_weights(stages, seed)
+    else:
+        path = Path(weights) if weights is not None else _own_weights(config.backbone)
+        state = _load_folded(stages, config.backbone, path)
+    stages.load_state_dict(state, strict=True, assign=True)
+    extractor.weights_hash = weights_hash(state)
+    extractor.to(memory_format=torch.channels_last)
+    return extractor.eval().requires_grad_(False)
+
+
+def _cut(config: BankConfig) -> backbones.Stages:
+    """Keep the stages up to the last tapped layer."""
+    stages = backbones.backbone_stages(config.backbone)
+    unknown = [layer for layer in config.layers if layer not in stages]
+    if unknown:
+        raise OptionError(
+            f"{config.backbone} has no layer {unknown[0]!r}; its layers are {', '.join(stages)}"
+        )
+    names = list(stages)
+    last = max(names.index(layer) for layer in config.layers)
+    return {name: stages[name] for name in names[: last + 1]}
+
+
+def _own_weights(backbone: str) -> Path:
+    if backbone == backbones.DEFAULT_BACKBONE:
+        return packaged_weights()
+    return cached_weights(backbone, backbones.weights_url(backbone))
+
+
+def _load_folded(stages: nn.ModuleDict, backbone: str, path: Path) -> dict[str, Tensor]:
+    """Read a weights file, check that it is the backbone's, and fold it into the cut stages."""
+    state = read_weights(path)
+    whole = backbones.file_names(backbone, backbones.backbone_stages(backbone))
+    foreign = [name for name in state if name not in whole and not backbones.is_head(name)]
+    if foreign:
+        raise WeightsError(f"weights file {path} has {foreign[0]!r}: it is not {backbone}'s")
+    renamed = {whole[name]: value for name, value in state.items() if name in whole}
+    try:
+        return backbones.fold_batch_norm(stages, renamed)
+    except WeightsError as error:
+        raise WeightsError(f"weights file {path}: {error}") from error

@@ -1,0 +1,47 @@
+"""Feeding: pictures are decoded and prepared in threads, ahead of the engine, in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(items: Iterable[T], work: Callable[[T], R], ahead: int = 32) -> Iterator[R]:
+    """Work on items in threads, and give the results in the items' order.
+
+    Decoding and resizing release the interpreter, so threads are enough.
+
+    Args:
+        items: read lazily, so an endless or slow source is fine.
+        work: called once per item; what it raises is raised here.
+        ahead: most results held before they are asked for, which bounds the memory.
+    """
+    executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(work, item))
+            while len(waiting) >= ahead or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of ``size``; the last may be shorter."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,143 @@
+"""Pictures: finding, decoding and preparing them, the same way for every command and device."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fapm_cli.config import Preprocessing
+from fapm_cli.errors import PictureError
+
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
+ALPHA_BACKGROUND = (255, 255, 255)
+MAX_PIXELS = 200_000_000
+
+Pixels = NDArray[np.uint8]
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        path: where it came from.
+        image: 8-bit RGB, upright (EXIF orientation applied).
+        sha256: of the file's bytes.
+    """
+
+    path: Path
+    image: Image.Image
+    sha256: str
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.image.height, self.image.width
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """List the picture files of a folder and its folders, sorted; a file stands for itself.
+
+    A named file is listed whether or not it exists or is a picture: reading it will tell.
+
+    Raises:
+        PictureError: a folder holds no picture.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    )
+    if not found:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise PictureError(f"folder {path} holds no picture ({kinds}); check the path")
+    return found
+
+
+def read_picture(path: Path) -> Picture:
+    """Read and decode one picture.
+
+    16-bit grey is scaled by 257, never clipped; grey, palette and CMYK become RGB; alpha is laid
+    over white; EXIF orientation is applied.
+
+    Raises:
+        PictureError: the file is missing, empty, damaged, not a picture, or too large.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PictureError(f"picture {path} does not exist; check the path") from None
+    except OSError as error:
+        raise PictureError(f"picture {path} can't be read: {error.strerror}") from error
+    if not data:
+        raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _decode(data, path)
+    except UnidentifiedImageError:
+        raise PictureError(f"file {path} is not a picture that can be read") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise PictureError(f"picture {path} is damaged: {error}") from error
+    return Picture(path, image, hashlib.sha256(data).hexdigest())
+
+
+def _decode(data: bytes, path: Path) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
+        raise PictureError(
+            f"picture {path} has {image.width}×{image.height} px; at most {MAX_PIXELS:,} px work"
+        )
+    image.load()
+    return to_rgb(ImageOps.exif_transpose(image), path)
+
+
+def to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """Turn any mode into 8-bit RGB.
+
+    Raises:
+        PictureError: the mode has no fixed range (32-bit float).
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise PictureError(f"picture {path} has float pixels of no fixed range; save 8 or 16 bit")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, (*ALPHA_BACKGROUND, 255))
+        image = Image.alpha_composite(background, image)
+    return image.convert("RGB")
+
+
+def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """Resize and crop a picture to the backbone's input.
+
+    Args:
+        image: 8-bit RGB of any size.
+        preprocessing: sizes and filter.
+
+    Returns:
+        (H, W, 3) uint8 RGB, H×W the crop.
+    """
+    height, width = preprocessing.resize_px
+    resized = image.resize((width, height), _FILTERS[preprocessing.resampling])
+    crop_height, crop_width = preprocessing.crop_px
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    pixels = np.asarray(resized)[top : top + crop_height, left : left + crop_width]
+    return np.ascontiguousarray(pixels)
