@@ -47,7 +47,7 @@ class BackboneSpec:
     finest_stride: int = 8
 
 
-_RESNET = BackboneSpec(("layer2", "layer3"), 1.0, (2.0, 1.0), IMAGENET_MEAN, IMAGENET_STD)
+_RESNET = BackboneSpec(("layer2", "layer3"), 1.0, (3.0, 1.0), IMAGENET_MEAN, IMAGENET_STD)
 # The expanded features, behind an activation, detect far better than the narrow linear outputs
 # between blocks; the coarsest here is stride 8. See docs/accuracy.md.
 _LITE0 = BackboneSpec(

@@ -7,6 +7,7 @@ range is checked before use, and nothing in it is ever executed.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
@@ -24,6 +26,7 @@ FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
 OWN_WEIGHTS = "own"
 _BACKBONE = "backbone."
+_FACTORS = "calibration"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class NominalPicture:
     Attributes:
         name: its path below the folder that was given, with ``/``.
         sha256: of the file's bytes.
-        score: its image score as if it had not been in the bank.
+        score: its image score, its own keys left out.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Bank:
         config: what it is made of.
         memories: one per name in ``config.memory_names``.
         map_sizes: (h, w) of each memory's map.
+        calibration: of each place of the finest map.
         pictures: the nominal pictures, in order.
         weights_hash: SHA-256 of the backbone's cut weights.
         weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
@@ -91,6 +95,7 @@ class Bank:
     config: BankConfig
     memories: tuple[LayerMemory, ...]
     map_sizes: tuple[tuple[int, int], ...]
+    calibration: Calibration
     pictures: tuple[NominalPicture, ...]
     weights_hash: str
     weights: str
@@ -122,6 +127,7 @@ def bank_bytes(bank: Bank) -> bytes:
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
+        "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score] for p in bank.pictures],
         "version": FORMAT_VERSION,
         "versions": bank.versions,
@@ -135,6 +141,7 @@ def bank_bytes(bank: Bank) -> bytes:
     }
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
+    tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
     # One metadata entry: safetensors keeps no order among several.
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
 
@@ -145,6 +152,8 @@ def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
     """
+    if path.is_dir():
+        raise BankError(f"bank {path} is a folder; name the bank's file")
     if not path.is_file():
         raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
     try:
@@ -158,7 +167,7 @@ def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
         ) from error
     try:
         return _assemble(header, tensors)
-    except (KeyError, TypeError, ValueError, OptionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, OptionError) as error:
         reason = str(error).strip("'\"")
         raise BankError(f"bank {path} is damaged ({reason}); build it again") from error
 
@@ -188,12 +197,14 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     )
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
-    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)}
+    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)} | {_FACTORS}
     backbone = {
         name.removeprefix(_BACKBONE): tensors.pop(name)
         for name in sorted(tensors)
         if name.startswith(_BACKBONE)
     }
+    if not all(math.isfinite(picture.score) for picture in pictures):
+        raise ValueError("a picture's score is not finite")
     if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
         raise ValueError("its parts don't fit its configuration")
     memories = []
@@ -205,12 +216,21 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         config,
         tuple(memories),
         map_sizes,
+        _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
         pictures,
         str(header["weights_hash"]),
         str(header["weights"]),
         backbone or None,
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
     )
+
+
+def _check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:
+    if factors.dtype != torch.float32 or tuple(factors.shape) != size:
+        raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
+    if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
+        raise ValueError("calibration out of range")
+    return Calibration(factors, share)
 
 
 def _check_memory(
@@ -242,3 +262,5 @@ def _check_memory(
             raise ValueError(f"{part} out of range")
     if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
         raise ValueError("values that are not finite")
+    if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
+        raise ValueError("values out of range")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import fapm_cli
-from fapm_cli.commands import bench, build, heatmap, info, score
+from fapm_cli.commands import bench, build, eval, heatmap, info, score
+from fapm_cli.commands.common import note
 from fapm_cli.errors import FapmError
 
 EXIT_ERROR = 2
@@ -21,7 +25,7 @@ _ArgumentError: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="fapm",
     help="Learn what good parts look like; find scratches, dents, stains, missing and wrong parts.",
-    epilog="Example:  fapm build samples/good -o bank.st  &&  fapm score bank.st samples/test",
+    epilog="Example:  fapm build samples/good -o bank.st",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,25 +48,38 @@ def root(
     """Learn what good parts look like; find scratches, dents, stains, missing and wrong parts."""
 
 
-for _command in (build.build, score.score, heatmap.heatmap, bench.bench, info.info):
-    app.command(no_args_is_help=_command is not bench.bench)(_command)
+_COMMANDS: dict[str, Callable[..., int | None]] = {
+    "build": build.build,
+    "score": score.score,
+    "heatmap": heatmap.heatmap,
+    "eval": eval.eval_,
+    "bench": bench.bench,
+    "info": info.info,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, no_args_is_help=_name != "bench")(_command)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors become one line on stderr."""
     try:
         code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except FapmError as error:
-        typer.echo(f"fapm: {error}", err=True)
+        note(f"fapm: {error}")
         return EXIT_ERROR
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("fapm: interrupted", err=True)
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
     except _ArgumentError as error:
-        message = error.format_message()  # type: ignore[attr-defined]
+        message = str(getattr(error, "format_message", str)()).rstrip(".")
         if message:
-            typer.echo(f"fapm: {message}; see fapm --help", err=True)
+            note(f"fapm: {message}; see fapm --help")
         return EXIT_ERROR
+    except OSError as error:
+        note(f"fapm: can't write output: {error.strerror}")
+        return EXIT_ERROR
+    if code == EXIT_INTERRUPTED:
+        note("fapm: interrupted")
     return code if isinstance(code, int) else 0
 
 
@@ -70,4 +87,12 @@ def main() -> None:
     """Be the ``fapm`` program."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads us may stop: be silent
-    sys.exit(run())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal knows every letter
+    code = run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os._exit(EXIT_ERROR)  # said already; Python would say it again
+    sys.exit(code)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from fapm_cli.errors import OptionError
 
 T = TypeVar("T")
+LocalCalibration = Literal["local", "none"]
 ImageScore = Literal["max", "paper"]
 Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
@@ -48,7 +49,8 @@ class Preprocessing:
         for resize, crop in zip(self.resize_px, self.crop_px, strict=True):
             _check("crop_px", crop, 32 <= crop <= resize <= 4096, "32 ≤ crop ≤ resize ≤ 4096 px")
         _check_choice("resampling", self.resampling, Resampling)
-        _check("std", self.std, all(s > 0 for s in self.std), "all greater than 0")
+        _check("mean", self.mean, all(abs(m) <= 1e4 for m in self.mean), "within ±10000")
+        _check("std", self.std, all(1e-3 <= s <= 1e4 for s in self.std), "0.001 to 10000")
 
     @property
     def crops(self) -> bool:
@@ -68,6 +70,7 @@ class Query:
         reach: how many patches around its own a target vector may search; 0 as in the paper.
         placement: how a layer's scores are spread over the input's px.
         image_score: ``max`` of the blurred anomaly map, or the official code's (``paper``).
+        calibration: whether scores are judged against what good parts do at their place.
     """
 
     num_neighbors: int
@@ -76,6 +79,7 @@ class Query:
     reach: int
     placement: Placement
     image_score: ImageScore
+    calibration: LocalCalibration
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -87,6 +91,7 @@ class Query:
         _check("reach", self.reach, 0 <= self.reach <= 16, "0 to 16 patches")
         _check_choice("placement", self.placement, Placement)
         _check_choice("image score", self.image_score, ImageScore)
+        _check_choice("calibration", self.calibration, LocalCalibration)
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,8 @@ class BankConfig:
         unique = 0 < len(self.layers) == len(set(self.layers))
         _check("layers", self.layers, unique, "at least one, each once")
         scales = self.layer_scales
-        fits = len(scales) == len(self.layers) and all(0 < s < math.inf for s in scales)
-        _check("layer scales", scales, fits, "one above 0 per layer")
+        fits = len(scales) == len(self.layers) and all(1e-6 <= s <= 1e6 for s in scales)
+        _check("layer scales", scales, fits, "one per layer, 1e-6 to 1e6")
         _check("finest stride", self.finest_stride, 1 <= self.finest_stride <= 64, "1 to 64 px")
         _check("grid", self.grid, all(1 <= g <= 64 for g in self.grid), "1 to 64 patches a side")
         _check("coreset ratio", self.coreset_ratio, 0 < self.coreset_ratio <= 1, "above 0, up to 1")

@@ -87,20 +87,22 @@ class GreedyKCenter:
     0 and breaks ties by the lowest index, so it needs no random numbers. No vector is picked
     twice, even among equal ones.
 
-    The distances come as one matrix product for many *candidates*, the vectors farthest so far,
-    of which the following picks almost always are. Where memory allows, all vectors are.
+    Distances come by matrix products: from every vector at once where memory allows, else from
+    *candidates*, the vectors farthest so far. The following picks are mostly among those; one that
+    is not starts the next block, which is larger the better the last one was guessed. Either way
+    the picks are the same.
     """
 
     def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES):
         """Take (S, n, C) float32 vectors, S sets; S must be 1 if 4·n² bytes exceed the memory."""
-        self._sets, n, _ = vectors.shape
+        num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
         self._vectors = vectors - vectors.mean(dim=1, keepdim=True)
         self._norms_sq = self._vectors.square().sum(dim=2)
-        self._num_candidates = min(n, max(1, memory_bytes // (4 * n * self._sets)))
-        self._nearest_sq = torch.full((self._sets, n), torch.inf, device=vectors.device)
-        self._rows = torch.arange(self._sets, device=vectors.device)
-        self._column = torch.empty(0, dtype=torch.int64)
+        self._nearest_sq = torch.full((num_sets, self._n), torch.inf, device=vectors.device)
+        self._sets = torch.arange(num_sets, device=vectors.device)
+        self._most = max(1, min(self._n, memory_bytes // (4 * self._n * num_sets)))
+        self._candidates: Candidates | None = None
         self._picks: list[Tensor] = []
 
     def radius_sq(self) -> Tensor:
@@ -109,27 +111,59 @@ class GreedyKCenter:
 
     def extend(self, num_picks: int) -> Tensor:
         """Go on until there are ``num_picks``, at most n, and return them: (S, num_picks) int64."""
-        everything = self._num_candidates == self._nearest_sq.shape[1]
         while len(self._picks) < num_picks:
             pick = self._nearest_sq.argmax(dim=1)
-            if not self._picks or (not everything and self._column[pick[0]] < 0):
-                self._measure(pick)
-            distances = self._distances[self._rows, self._column[pick] if not everything else pick]
-            torch.minimum(self._nearest_sq, distances, out=self._nearest_sq)
-            self._nearest_sq[self._rows, pick] = -1  # never again
+            distances_sq = self._distances_sq(pick)
+            torch.minimum(self._nearest_sq, distances_sq, out=self._nearest_sq)
+            self._nearest_sq[self._sets, pick] = -1  # never again
             self._picks.append(pick)
         return torch.stack(self._picks, dim=1)
 
-    def _measure(self, pick: Tensor) -> None:
-        """Fill the squared distances from the candidates, ``pick`` among them, to all vectors."""
-        n = self._nearest_sq.shape[1]
-        chosen, norms_sq = self._vectors, self._norms_sq
-        if self._num_candidates < n:
-            order = self._nearest_sq[0].topk(self._num_candidates).indices
-            order = torch.cat([pick, order[order != pick][: self._num_candidates - 1]])
-            self._column = torch.full((n,), -1, device=pick.device)
-            self._column[order] = torch.arange(len(order), device=pick.device)
-            chosen, norms_sq = chosen[:, order], norms_sq[:, order]
-        distances = torch.baddbmm(self._norms_sq.unsqueeze(1), chosen, self._vectors.mT, alpha=-2)
-        distances += norms_sq.unsqueeze(2)
-        self._distances = distances.clamp_(min=0)
+    def _distances_sq(self, pick: Tensor) -> Tensor:
+        """(S, n) squared distances from each set's pick."""
+        if self._most == self._n:
+            if self._candidates is None:
+                self._candidates = self._measure(None)
+            return self._candidates.distances_sq[self._sets, pick]
+        number = int(pick[0])
+        if self._candidates is None or number not in self._candidates.rows:
+            self._candidates = self._measure(self._guess(number))
+        return self._candidates.distances_sq[:, self._candidates.rows[number]]
+
+    def _guess(self, pick: int) -> Tensor:
+        """Guess which vectors will be picked next: ``pick``, and those farthest so far."""
+        wanted = 16
+        if self._candidates is not None:
+            tried = len(self._candidates.rows)
+            used = len(self._picks) - self._candidates.num_picks_before
+            wanted = tried * 2 if 2 * used >= tried else tried // 2 if 6 * used < tried else tried
+        farthest = self._nearest_sq[0].topk(min(self._n, max(16, min(wanted, self._most)))).indices
+        return torch.cat([farthest.new_tensor([pick]), farthest[farthest != pick]])
+
+    def _measure(self, guess: Tensor | None) -> Candidates:
+        """Measure all vectors from the guessed ones, or from all."""
+        vectors, norms_sq = self._vectors, self._norms_sq
+        rows: dict[int, int] = {}
+        if guess is not None:
+            vectors, norms_sq = vectors[:, guess], norms_sq[:, guess]
+            rows = {number: row for row, number in enumerate(guess.tolist())}
+        distances_sq = torch.baddbmm(
+            self._norms_sq.unsqueeze(1), vectors, self._vectors.mT, alpha=-2
+        )
+        distances_sq += norms_sq.unsqueeze(2)
+        return Candidates(distances_sq.clamp_(min=0), rows, len(self._picks))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Vectors from which all others have been measured.
+
+    Attributes:
+        distances_sq: (S, candidates, n).
+        rows: where in that a vector's distances are; empty if all vectors are candidates.
+        num_picks_before: how many picks there were when they were chosen.
+    """
+
+    distances_sq: Tensor
+    rows: dict[int, int]
+    num_picks_before: int

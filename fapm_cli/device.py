@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise DeviceError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:n")
     if device.type == "cuda":
         if not torch.cuda.is_available():

@@ -142,6 +142,7 @@ def load_extractor(
 
 def _cut(config: BankConfig) -> backbones.Stages:
     """Keep the stages up to the last tapped layer."""
+    backbones.backbone_spec(config.backbone)  # says what there is, where the name is unknown
     stages = backbones.backbone_stages(config.backbone)
     unknown = [layer for layer in config.layers if layer not in stages]
     if unknown:

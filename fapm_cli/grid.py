@@ -4,6 +4,11 @@ A layer's map of h×w places is cut into rows × columns equal grid patches, N_p
 patch of every layer covers the same part of the picture: 32×32 px for a 224 px picture cut 7×7.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from fapm_cli.errors import OptionError
@@ -11,26 +16,29 @@ from fapm_cli.errors import OptionError
 Grid = tuple[int, int]
 
 
-def check_divisible(size_px: tuple[int, int], grid: Grid, stride_px: int) -> None:
+def check_divisible(
+    size_px: tuple[int, int], grid: Grid, map_sizes: Sequence[tuple[int, int]]
+) -> None:
     """Check that every patch gets the same whole number of places on every map.
 
     Args:
         size_px: height and width of the input.
         grid: rows and columns of patches.
-        stride_px: px per place on the coarsest map.
+        map_sizes: (h, w) of each memory's map.
 
     Raises:
         OptionError: a side does not divide; the message names the nearest sizes that do.
     """
-    for side, patches in zip(size_px, grid, strict=True):
-        unit = patches * stride_px
-        if side < unit or side % unit:
-            below = max(side // unit * unit, unit)
-            fits = " or ".join(str(s) for s in sorted({below, side // unit * unit + unit}))
-            raise OptionError(
-                f"size {side} px can't be cut into {patches} patches of whole {stride_px} px "
-                f"places; sizes that fit: {fits} (or another --grid)"
-            )
+    for axis, (side, patches) in enumerate(zip(size_px, grid, strict=True)):
+        if all(size[axis] % patches == 0 and side % size[axis] == 0 for size in map_sizes):
+            continue
+        stride = max(2 ** round(math.log2(side / size[axis])) for size in map_sizes)
+        unit = patches * stride
+        fits = [s for s in (side // unit * unit, side // unit * unit + unit) if s >= 32]
+        raise OptionError(
+            f"size {side} px can't be cut into {patches} patches of whole {stride} px places; "
+            f"sizes that fit: {' or '.join(map(str, fits))} (or another --grid)"
+        )
 
 
 def to_patches(feature_map: Tensor, grid: Grid) -> Tensor:

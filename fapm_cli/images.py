@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from fapm_cli.errors import PictureError
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
 ALPHA_BACKGROUND = (255, 255, 255)
 MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = None  # checked here, with a message of our own
 
 Pixels = NDArray[np.uint8]
 
@@ -52,7 +53,7 @@ def find_pictures(path: Path) -> list[Path]:
     Raises:
         PictureError: a folder holds no picture.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
     found = sorted(
         file
@@ -80,17 +81,17 @@ def read_picture(path: Path) -> Picture:
         data = path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"picture {path} does not exist; check the path") from None
-    except OSError as error:
-        raise PictureError(f"picture {path} can't be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise PictureError(f"picture {path} can't be read: {error}") from error
     if not data:
         raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = _decode(data, path)
+        image = _decode(data, path)
     except UnidentifiedImageError:
         raise PictureError(f"file {path} is not a picture that can be read") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except PictureError:
+        raise
+    except Exception as error:  # a decoder may raise anything on a damaged file
         raise PictureError(f"picture {path} is damaged: {error}") from error
     return Picture(path, image, hashlib.sha256(data).hexdigest())
 
@@ -109,14 +110,14 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """Turn any mode into 8-bit RGB.
 
     Raises:
-        PictureError: the mode has no fixed range (32-bit float).
+        PictureError: the mode has no fixed range (32 bit).
     """
     if image.mode == "RGB":
         return image
-    if image.mode == "F":
-        raise PictureError(f"picture {path} has float pixels of no fixed range; save 8 or 16 bit")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+    if image.mode in ("F", "I"):
+        raise PictureError(f"picture {path} has 32-bit pixels of no fixed range; save 8 or 16 bit")
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -139,5 +140,4 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     resized = image.resize((width, height), _FILTERS[preprocessing.resampling])
     crop_height, crop_width = preprocessing.crop_px
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    pixels = np.asarray(resized)[top : top + crop_height, left : left + crop_width]
-    return np.ascontiguousarray(pixels)
+    return np.array(resized)[top : top + crop_height, left : left + crop_width].copy()

@@ -77,8 +77,25 @@ def patch_memory(keys: Tensor, key_counts: Tensor, grid: Grid) -> PatchMemory:
     return PatchMemory(centers, tuple(groups), grid)
 
 
+@dataclass(frozen=True)
+class LeaveOut:
+    """Which keys a query must not meet: those of its own picture.
+
+    Attributes:
+        query_pictures: (Q,) int64, each query's picture.
+        key_pictures: (ΣK_i,) int64, each key's.
+    """
+
+    query_pictures: Tensor
+    key_pictures: Tensor
+
+
 def search(
-    queries: Tensor, memory: PatchMemory, num_neighbors: int, reach: int = 0
+    queries: Tensor,
+    memory: PatchMemory,
+    num_neighbors: int,
+    reach: int = 0,
+    leave_out: LeaveOut | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find each target vector's nearest keys.
 
@@ -87,53 +104,70 @@ def search(
         memory: the patch memories of their layer.
         num_neighbors: k.
         reach: 0 searches the vector's own patch; 1 also the 8 around it, and so on.
+        leave_out: keys that don't count.
 
     Returns:
         (N_p, Q, k) float32 Euclidean distances, nearest first, and (N_p, Q, k) int64 indices among
-        all keys. Where a patch has fewer than k keys, the rest is +inf and of no key.
+        all keys. Where there are fewer than k keys, the farthest stands for the rest; where there
+        is none, the distance is +inf.
     """
     found_sq, found = [], []
     for offset in neighbor_offsets(reach):
         nearest_sq = queries.new_full((*queries.shape[:2], num_neighbors), torch.inf)
         nearest = torch.zeros_like(nearest_sq, dtype=torch.int64)
-        for group in memory.groups:
-            searching, searched = _reaching(group.patches, offset, memory.grid)
-            if len(searching):
-                values, indices = _search_group(
-                    queries[searching], memory.centers, group, searched, num_neighbors
-                )
-                nearest_sq[searching, :, : values.shape[2]] = values
-                nearest[searching, :, : values.shape[2]] = indices
+        for whole in memory.groups:
+            searching, group = _reaching(whole, offset, memory.grid)
+            # Indexing copies: leave it out where one group is all there is, the common case.
+            all_of_them = len(searching) == len(queries)
+            vectors = queries if all_of_them else queries[searching]
+            centered = vectors - memory.centers[group.patches].unsqueeze(1)
+            values, indices = _search_group(centered, group, num_neighbors, leave_out)
+            nearest_sq[searching, :, : values.shape[2]] = values
+            nearest[searching, :, : values.shape[2]] = indices
         found_sq.append(nearest_sq)
         found.append(nearest)
     best_sq, best = found_sq[0], found[0]
     if reach > 0:
         best_sq, order = torch.cat(found_sq, 2).topk(num_neighbors, dim=2, largest=False)
         best = torch.cat(found, 2).gather(2, order)
+    missing = best_sq == torch.inf
+    farthest = best_sq.masked_fill(missing, -torch.inf).amax(dim=2, keepdim=True)
+    best_sq = torch.where(missing & (farthest > -torch.inf), farthest, best_sq)
     return best_sq.clamp(min=0).sqrt(), best
 
 
 def _search_group(
-    queries: Tensor, centers: Tensor, group: KeyGroup, searched: Tensor, num_neighbors: int
+    centered: Tensor, group: KeyGroup, num_neighbors: int, leave_out: LeaveOut | None
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances to, and indices of, the nearest keys in the group's ``searched`` rows."""
-    keys, norms_sq, first = group.keys[searched], group.norms_sq[searched], group.first[searched]
-    centered = queries - centers[group.patches[searched]].unsqueeze(1)
-    k = min(num_neighbors, keys.shape[1])
-    at_a_time = max(1, MEMORY_BYTES // (4 * keys.shape[0] * keys.shape[1]))
-    parts = [
-        torch.baddbmm(norms_sq, part, keys.mT, alpha=-2).topk(k, dim=2, largest=False)
-        for part in torch.split(centered, at_a_time, dim=1)
-    ]
-    values = torch.cat([part.values for part in parts], dim=1)
-    indices = torch.cat([part.indices for part in parts], dim=1)
-    return values + centered.square().sum(dim=2, keepdim=True), indices + first.view(-1, 1, 1)
+    """Squared distances to, and indices of, the nearest keys: both (p, Q, k), k at most K."""
+    k = min(num_neighbors, group.keys.shape[1])
+    at_a_time = max(1, MEMORY_BYTES // (4 * max(group.norms_sq.numel(), 1)))
+    values, indices = [], []
+    for start in range(0, centered.shape[1], at_a_time):
+        part = centered[:, start : start + at_a_time]
+        distances_sq = torch.baddbmm(group.norms_sq, part, group.keys.mT, alpha=-2)
+        if leave_out is not None:
+            number = group.first.unsqueeze(1) + torch.arange(
+                group.keys.shape[1], device=group.first.device
+            )
+            theirs = leave_out.key_pictures[number.clamp(max=len(leave_out.key_pictures) - 1)]
+            own = leave_out.query_pictures[start : start + at_a_time].view(1, -1, 1)
+            distances_sq.masked_fill_(theirs.unsqueeze(1) == own, torch.inf)
+        nearest = distances_sq.topk(k, dim=2, largest=False)
+        values.append(nearest.values)
+        indices.append(nearest.indices)
+    found_sq = torch.cat(values, dim=1) + centered.square().sum(dim=2, keepdim=True)
+    return found_sq, torch.cat(indices, dim=1) + group.first.view(-1, 1, 1)
 
 
-def _reaching(patches: Tensor, offset: tuple[int, int], grid: Grid) -> tuple[Tensor, Tensor]:
-    """Which patches search the memories of ``patches`` at that offset, and which rows those are."""
-    row = patches // grid[1] - offset[0]
-    column = patches % grid[1] - offset[1]
+def _reaching(group: KeyGroup, offset: tuple[int, int], grid: Grid) -> tuple[Tensor, KeyGroup]:
+    """Which patches search the group's memories at that offset, and the part that is searched."""
+    if offset == (0, 0):
+        return group.patches, group
+    row = group.patches // grid[1] - offset[0]
+    column = group.patches % grid[1] - offset[1]
     inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
-    searched = inside.nonzero().squeeze(1)
-    return (row * grid[1] + column)[searched], searched
+    part = KeyGroup(
+        group.patches[inside], group.keys[inside], group.norms_sq[inside], group.first[inside]
+    )
+    return (row * grid[1] + column)[inside], part

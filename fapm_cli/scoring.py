@@ -13,47 +13,42 @@ from fapm_cli.geometry import gaussian_matrix, repeat_matrix, resize_matrix
 
 @dataclass(frozen=True)
 class Spreader:
-    """Spreads score maps over the input's pixels: upsampling and blur as two small matrices.
+    """Spreads a map over a finer one: upsampling and blur as two small matrices.
 
     Attributes:
-        rows: per memory (H, h_j) float32.
-        columns: per memory (W, w_j) float32.
+        rows: (H, h) float32.
+        columns: (W, w) float32.
     """
 
-    rows: tuple[Tensor, ...]
-    columns: tuple[Tensor, ...]
+    rows: Tensor
+    columns: Tensor
 
-    def __call__(self, score_maps: list[Tensor]) -> Tensor:
-        """Spread one (B, h_j, w_j) map per memory; returns (B, L, H, W), one per memory."""
-        spread = [a @ m @ b.mT for a, m, b in zip(self.rows, score_maps, self.columns, strict=True)]
-        return torch.stack(spread, dim=1)
+    def __call__(self, score_map: Tensor) -> Tensor:
+        """Spread (B, h, w) to (B, H, W): ``A_h · map · A_wᵀ``."""
+        return self.rows @ score_map @ self.columns.mT
 
 
 def make_spreader(
-    map_sizes: list[tuple[int, int]],
-    input_px: tuple[int, int],
+    size: tuple[int, int],
+    finer: tuple[int, int],
     sigma: float,
     placement: Placement,
     device: torch.device,
 ) -> Spreader:
-    """Make the matrices that upsample each map to the input and blur it.
+    """Make the matrices that bring a map to a finer one and blur it there.
 
     Args:
-        map_sizes: (h_j, w_j) per memory.
-        input_px: H, W.
-        sigma: Gaussian's standard deviation in input px.
+        size: h, w of the map.
+        finer: H, W wanted.
+        sigma: Gaussian's standard deviation in places of the finer map; 0 blurs nothing.
         placement: bilinear, or the nearest place's value.
         device: where they will be used.
     """
     # Paper open: how coarse scores are placed. The official repeat mixes places up in a patch.
     upsample = resize_matrix if placement == "bilinear" else repeat_matrix
-    blurs = [gaussian_matrix(side, sigma) for side in input_px]
     rows, columns = (
-        tuple(
-            (blurs[axis] @ upsample(input_px[axis], size[axis])).float().to(device)
-            for size in map_sizes
-        )
-        for axis in (0, 1)
+        (gaussian_matrix(out, sigma) @ upsample(out, own)).float().to(device)
+        for own, out in zip(size, finer, strict=True)
     )
     return Spreader(rows, columns)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,10 +46,12 @@ def read_weights(path: Path) -> StateDict:
 
 
 def _read_torch(path: Path) -> StateDict:
-    try:
-        state: StateDict = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the legacy format can't be mapped
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            state: StateDict = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the legacy format can't be mapped
+            state = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 

@@ -27,11 +27,14 @@ def bench(
         Path | None, typer.Argument(metavar="[BANK]", help="None: a synthetic bank, see below.")
     ] = None,
     variants: Annotated[
-        str, typer.Option(metavar="A,E", help="Variants of the synthetic bank, side by side.")
-    ] = "E",
-    images: Annotated[int, typer.Option(min=1, help="Pictures behind the synthetic bank.")] = 209,
+        str | None,
+        typer.Option(metavar="A,E", help="Variants of the synthetic bank, side by side (E)."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Pictures behind the synthetic bank (209).")
+    ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Of the synthetic bank [default: the paper's].")
+        str | None, typer.Option(help="Of the synthetic bank (default: the paper's).")
     ] = None,
     batch_sizes: Annotated[
         str, typer.Option("--batch-size", metavar="1,8", help="Batch sizes to measure.")
@@ -54,12 +57,17 @@ def bench(
 
     from fapm_cli.device import resolve_device
 
+    if bank is not None and (variants is not None or images is not None or backbone is not None):
+        raise OptionError("--variants, --images and --backbone are for the synthetic bank")
+    if bank is None and weights is not None:
+        raise OptionError("--weights is for a BANK; the synthetic one has random weights")
+    images = 209 if images is None else images
     where = resolve_device(device)
     sizes = _parse_sizes(batch_sizes)
     detectors = (
         {"bank": _real(bank, where, weights)}
         if bank is not None
-        else _synthetic(variants, backbone, images, where)
+        else _synthetic(variants or "E", backbone, images, where)
     )
     records = []
     for size in sizes:
@@ -83,7 +91,7 @@ def _parse_sizes(text: str) -> list[int]:
 def _real(path: Path, where: torch.device, weights: str | None) -> Detector:
     from fapm_cli.commands.common import open_detector
 
-    return open_detector(path, str(where), weights, None, None, None, None)
+    return open_detector(path, str(where), weights)
 
 
 def _synthetic(

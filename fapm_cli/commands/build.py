@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.common import (
+    BackboneOption,
     BatchSizeOption,
     DeviceOption,
+    GridOption,
+    LayersOption,
     PathsArgument,
+    PresetOption,
+    RatioOption,
+    SeedOption,
+    SizeOption,
+    SpreadOption,
     WeightsOption,
     check_writable,
+    configure,
     find_named,
     note,
     progress_bar,
 )
-from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.errors import PictureError
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -30,20 +39,16 @@ if TYPE_CHECKING:
 def build(
     paths: PathsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")],
-    preset: Annotated[
-        str, typer.Option(help="default: the whole picture; paper: the paper to the letter.")
-    ] = "default",
-    backbone: Annotated[
-        str | None, typer.Option(help="efficientnet_lite0, or any torchvision ResNet.")
-    ] = None,
-    layers: Annotated[str | None, typer.Option(metavar="L,L", help="Layers to tap.")] = None,
+    preset: PresetOption = "default",
+    backbone: BackboneOption = None,
+    layers: LayersOption = None,
     weights: WeightsOption = None,
-    seed: Annotated[int, typer.Option(help="For --weights random.")] = 0,
+    seed: SeedOption = 0,
     variant: Annotated[str, typer.Option(help="A to E of the paper's Table 2.")] = "E",
-    size: Annotated[str | None, typer.Option(metavar="N|HxW", help="Input size, px.")] = None,
-    grid: Annotated[str | None, typer.Option(metavar="N|HxW", help="Patches a side.")] = None,
-    coreset_ratio: Annotated[float, typer.Option(help="Share of vectors kept as keys.")] = 0.1,
-    spread_threshold: Annotated[float, typer.Option(help="D_th: wider patches keep twice.")] = 0.5,
+    size: SizeOption = None,
+    grid: GridOption = None,
+    coreset_ratio: RatioOption = 0.1,
+    spread_threshold: SpreadOption = 0.5,
     skip_bad: Annotated[bool, typer.Option(help="Leave unreadable pictures out.")] = False,
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
@@ -61,7 +66,7 @@ def build(
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_bank, load_extractor, save_bank
 
-    config = _configure(
+    config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
     where = resolve_device(device)
@@ -106,41 +111,6 @@ class _StageClock:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
-
-
-def _configure(
-    preset: str,
-    backbone: str | None,
-    layers: str | None,
-    variant: str,
-    size: str | None,
-    grid: str | None,
-    coreset_ratio: float,
-    spread_threshold: float,
-) -> BankConfig:
-    from fapm_cli.config import parse_sides
-    from fapm_cli.engine import default_config, paper_config
-
-    changes: dict[str, Any] = {
-        "variant": variant.upper(),
-        "coreset_ratio": coreset_ratio,
-        "spread_threshold": spread_threshold,
-    }
-    if backbone is not None:
-        changes["backbone"] = backbone
-    if layers is not None:
-        changes["layers"] = layers.split(",")
-    if size is not None:
-        changes["size_px"] = parse_sides("size", size)
-    if grid is not None:
-        changes["grid"] = parse_sides("grid", grid)
-    if preset == "default":
-        return default_config(**changes)
-    if preset != "paper":
-        raise OptionError(f"preset {preset!r}: use default or paper")
-    if size is not None:
-        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
-    return paper_config(**changes)
 
 
 def _nominal_batches(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
 
 if TYPE_CHECKING:
-    from fapm_cli.config import BankConfig, Query
+    from fapm_cli.config import BankConfig
     from fapm_cli.engine import Detector
 
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
@@ -33,18 +34,39 @@ WeightsOption = Annotated[
         help="Backbone weights: a safetensors or state-dict file, or random (speed tests).",
     ),
 ]
+PresetOption = Annotated[
+    str, typer.Option(help="default: the whole picture; paper: the paper to the letter.")
+]
+BackboneOption = Annotated[
+    str | None, typer.Option(help="efficientnet_lite0 (the default), or any torchvision ResNet.")
+]
+LayersOption = Annotated[str | None, typer.Option(metavar="L,L", help="Layers to tap.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="For --weights random.")]
+SizeOption = Annotated[str | None, typer.Option(metavar="N|HxW", help="Input size, px.")]
+GridOption = Annotated[str | None, typer.Option(metavar="N|HxW", help="Patches a side.")]
+RatioOption = Annotated[float, typer.Option(help="Share of vectors kept as keys.")]
+SpreadOption = Annotated[float, typer.Option(help="D_th: patches that spread more keep twice.")]
 NeighborsOption = Annotated[
-    int | None, typer.Option(help="Nearest keys averaged into a score [default: the bank's].")
+    int | None, typer.Option(help="Nearest keys averaged into a score (default: the bank's).")
 ]
 LayerWeightsOption = Annotated[
-    str | None, typer.Option(metavar="W,W", help="One weight per layer [default: the bank's].")
+    str | None, typer.Option(metavar="W,W", help="One weight per layer (default: the bank's).")
 ]
 SigmaOption = Annotated[
-    float | None, typer.Option(help="Blur of the anomaly map, input px [default: the bank's].")
+    float | None, typer.Option(help="Blur of the anomaly map, input px (default: the bank's).")
 ]
 ReachOption = Annotated[
     int | None,
-    typer.Option(help="Also search patches this far around a vector's own [default: the bank's]."),
+    typer.Option(help="Also search patches this far around a vector's own (default: the bank's)."),
+]
+
+
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|none",
+        help="Judge scores against what good parts do at their place (default: the bank's).",
+    ),
 ]
 
 
@@ -77,13 +99,13 @@ def progress_bar() -> Iterator[Advance]:
 
 def note(text: str) -> None:
     """Print one line on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(one_line(text), err=True)
 
 
 def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
     """Replace ``-`` by the paths on stdin, one per line."""
     for path in paths:
-        if str(path) == "-":
+        if str(path) == "-" and sys.stdin is not None:
             yield from (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
         else:
             yield path
@@ -102,7 +124,7 @@ def find_named(
     named: list[tuple[Path, str]] = []
     failures: list[tuple[Path, PictureError]] = []
     for path in named_paths(paths):
-        root = path if path.is_dir() else path.parent
+        root = path if os.path.isdir(path) else path.parent
         try:
             named += [(file, file.relative_to(root).as_posix()) for file in find_pictures(path)]
         except PictureError as error:
@@ -125,31 +147,77 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"output folder {folder} is read-only; choose another with -o")
 
 
-def query_with(
-    config: BankConfig,
+def configure(
+    preset: str,
+    backbone: str | None,
+    layers: str | None,
+    variant: str,
+    size: str | None,
+    grid: str | None,
+    coreset_ratio: float,
+    spread_threshold: float,
+) -> BankConfig:
+    """Configure a bank as the options say.
+
+    Raises:
+        OptionError: a value makes no sense.
+    """
+    from fapm_cli.config import parse_sides
+    from fapm_cli.engine import default_config, paper_config
+
+    changes: dict[str, Any] = {
+        "variant": variant.upper(),
+        "coreset_ratio": coreset_ratio,
+        "spread_threshold": spread_threshold,
+    }
+    if backbone is not None:
+        changes["backbone"] = backbone
+    if layers is not None:
+        changes["layers"] = layers.split(",")
+    if size is not None:
+        changes["size_px"] = parse_sides("size", size)
+    if grid is not None:
+        changes["grid"] = parse_sides("grid", grid)
+    if preset == "default":
+        return default_config(**changes)
+    if preset != "paper":
+        raise OptionError(f"preset {preset!r}: use default or paper")
+    if size is not None:
+        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
+    return paper_config(**changes)
+
+
+def query_changes(
     neighbors: int | None,
     layer_weights: str | None,
     sigma: float | None,
     reach: int | None,
-) -> Query:
-    """Change the bank's query as the options say.
+    calibration: str | None,
+) -> dict[str, Any]:
+    """Collect what the options change of a bank's query.
+
+    Raises:
+        OptionError: layer weights are no numbers.
+    """
+    changes = {
+        "num_neighbors": neighbors,
+        "layer_weights": None if layer_weights is None else parse_numbers(layer_weights),
+        "sigma": sigma,
+        "reach": reach,
+        "calibration": calibration,
+    }
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def with_query(config: BankConfig, changes: dict[str, Any]) -> BankConfig:
+    """Change the query of a configuration.
 
     Raises:
         OptionError: a value makes no sense.
     """
     import dataclasses
 
-    query = config.query
-    if neighbors is not None:
-        query = dataclasses.replace(query, num_neighbors=neighbors)
-    if sigma is not None:
-        query = dataclasses.replace(query, sigma=sigma)
-    if reach is not None:
-        query = dataclasses.replace(query, reach=reach)
-    if layer_weights is not None:
-        query = dataclasses.replace(query, layer_weights=parse_numbers(layer_weights))
-        dataclasses.replace(config, query=query)  # checks how many there are
-    return query
+    return dataclasses.replace(config, query=dataclasses.replace(config.query, **changes))
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -165,24 +233,39 @@ def parse_numbers(text: str) -> tuple[float, ...]:
 
 
 def open_detector(
-    bank: Path,
-    device: str,
-    weights: str | None,
-    neighbors: int | None,
-    layer_weights: str | None,
-    sigma: float | None,
-    reach: int | None,
+    bank: Path, device: str, weights: str | None = None, changes: dict[str, Any] | None = None
 ) -> Detector:
-    """Load a bank and its backbone onto a device, and note what it does not look at."""
+    """Load a bank and its backbone onto a device, and note what it does not look at.
+
+    Args:
+        bank: the file.
+        device: as the option says.
+        weights: a file in place of the bank's own backbone.
+        changes: of the bank's query.
+    """
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import Detector, bank_extractor, load_bank
 
     where = resolve_device(device)
     loaded = load_bank(bank, where)
-    query = query_with(loaded.config, neighbors, layer_weights, sigma, reach)
-    extractor = bank_extractor(loaded, weights)
+    query = with_query(loaded.config, changes or {}).query
     preprocessing = loaded.config.preprocessing
     if preprocessing.crops:
         (h, w), (ch, cw) = preprocessing.resize_px, preprocessing.crop_px
         note(f"note: this bank crops: {1 - ch * cw / (h * w):.0%} of each picture is not inspected")
-    return Detector(loaded, extractor, device=where, query=query)
+    return Detector(loaded, bank_extractor(loaded, weights), device=where, query=query)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Check that a threshold is a number that scores can be compared with.
+
+    Raises:
+        OptionError: it is not finite.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise OptionError(f"threshold {threshold}: wanted a finite number")
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line: names of files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

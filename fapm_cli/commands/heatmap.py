@@ -11,6 +11,7 @@ import typer
 from fapm_cli.commands.common import (
     BankArgument,
     BatchSizeOption,
+    CalibrationOption,
     DeviceOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -18,10 +19,12 @@ from fapm_cli.commands.common import (
     ReachOption,
     SigmaOption,
     WeightsOption,
+    check_threshold,
     find_named,
     note,
     open_detector,
     progress_bar,
+    query_changes,
 )
 from fapm_cli.errors import OptionError, OutputError
 
@@ -49,6 +52,7 @@ def heatmap(
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,
     reach: ReachOption = None,
+    calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 8,
 ) -> int:
@@ -59,15 +63,19 @@ def heatmap(
 
     Example:  fapm heatmap bank.st samples/test -o out/
     """
+    check_threshold(threshold)
     if raw_map not in (None, "tiff", "npy"):
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if mask and threshold is None:
         raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
+    if threshold is not None and not mask:
+        raise OptionError("--threshold is for --mask: add it, or leave both out")
     import torch
 
     from fapm_cli.engine import Unreadable, read_batches
 
-    detector = open_detector(bank, device, weights, neighbors, layer_weights, sigma, reach)
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    detector = open_detector(bank, device, weights, changes)
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")

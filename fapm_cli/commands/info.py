@@ -75,12 +75,12 @@ def _show(bank: Bank) -> None:
         f"coreset {config.coreset_ratio:.0%}, spread threshold {config.spread_threshold}",
         "built by": ", ".join(f"{name} {value}" for name, value in bank.versions.items()),
     }
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for name, value in rows.items():
         console.print(f"{name:<12} {value}")
     for name, memory in zip(config.memory_names, bank.memories, strict=True):
         console.print(
-            f"\n[bold]{name}[/bold]  {len(memory.keys)} keys of {memory.keys.shape[1]} values, "
+            f"\n{name}  {len(memory.keys)} keys of {memory.keys.shape[1]} values, "
             f"{int(memory.widened.sum())} of {len(memory.key_counts)} patches widened (*)"
         )
         table = Table.grid(padding=0)

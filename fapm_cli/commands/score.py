@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from fapm_cli.commands.common import (
     BankArgument,
     BatchSizeOption,
+    CalibrationOption,
     DeviceOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -21,15 +23,18 @@ from fapm_cli.commands.common import (
     ReachOption,
     SigmaOption,
     WeightsOption,
+    check_threshold,
     find_named,
+    note,
+    one_line,
     open_detector,
     progress_bar,
+    query_changes,
 )
-from fapm_cli.errors import OptionError
+from fapm_cli.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector
-    from fapm_cli.errors import PictureError
 
 Record = dict[str, Any]
 
@@ -52,6 +57,7 @@ def score(
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,
     reach: ReachOption = None,
+    calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 8,
 ) -> int:
@@ -59,12 +65,14 @@ def score(
 
     Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins).
 
-    Example:  fapm score bank.st samples/test --threshold 0.5 --json
+    Example:  fapm score bank.st samples/test --threshold 1.15
     """
+    check_threshold(threshold)
     kind = "json" if as_json else output_format
     if kind not in _WRITERS:
         raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
-    detector = open_detector(bank, device, weights, neighbors, layer_weights, sigma, reach)
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    detector = open_detector(bank, device, weights, changes)
     verdicts: set[str] = set()
 
     def watched() -> Iterator[Record]:
@@ -111,6 +119,8 @@ def score_records(
 
 
 def _record(path: Path, located: Record, threshold: float | None) -> Record:
+    if not math.isfinite(located["score"]):
+        return _error_record(path, PictureError(f"picture {path} has no finite score: a bad bank?"))
     record = {"path": str(path), **located}
     if threshold is not None:
         anomalous = located["score"] > threshold
@@ -140,10 +150,10 @@ def _write_jsonl(records: Iterator[Record]) -> None:
 def _write_text(records: Iterator[Record]) -> None:
     for record in records:
         if "error" in record:
-            typer.echo(f"fapm: {record['error']}", err=True)
-            typer.echo(f"{'error':>9}\t{record['path']}")
+            note(f"fapm: {record['error']}")
+            typer.echo(f"{'error':>9}\t{one_line(record['path'])}")
             continue
-        parts = [f"{record['score']:9.4f}", record["path"]]
+        parts = [f"{record['score']:9.4f}", one_line(record["path"])]
         if "verdict" in record:
             parts.append(record["verdict"])
         parts.append(f"at {record['peak']['x']},{record['peak']['y']}")

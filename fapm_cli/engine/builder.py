@@ -10,15 +10,17 @@ from torch import Tensor
 
 import fapm_cli
 from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
+from fapm_cli.calibration import Calibration, local_calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import adaptive_coreset, num_keys
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import check_divisible, map_cells, to_patches
-from fapm_cli.knn import patch_memory
+from fapm_cli.knn import LeaveOut, patch_memory
 
 MIN_KEYS = 4
+_AT_A_TIME = 16
 
 OnStage = Callable[[str, int, int], None]
 
@@ -63,20 +65,21 @@ def build_bank(
         OptionError: the grid does not fit the maps.
         PictureError: no picture came.
     """
-    for _, h, _ in extractor.map_shapes:
-        stride = config.preprocessing.crop_px[0] // h
-        check_divisible(config.preprocessing.crop_px, config.grid, stride)
-    features, names = _extract(batches, capacity, config, extractor, on_stage)
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
+    check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
+    features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories = []
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    scores = _nominal_scores(features, len(names), config, map_sizes, on_stage)
+    calibration, scores = _nominal_response(
+        features, memories, len(names), config, map_sizes, on_stage
+    )
     return Bank(
         config,
         tuple(memories),
         map_sizes,
+        calibration,
         tuple(NominalPicture(*name, score) for name, score in zip(names, scores, strict=True)),
         extractor.weights_hash,
         weights,
@@ -154,29 +157,43 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
 
 
 @torch.inference_mode()
-def _nominal_scores(
+def _nominal_response(
     features: Sequence[Tensor],
+    memories: Sequence[LayerMemory],
     num_pictures: int,
     config: BankConfig,
     map_sizes: Sequence[tuple[int, int]],
     on_stage: OnStage,
-) -> list[float]:
-    """Score each nominal picture against a bank of the half that it is not in."""
-    halves = [torch.arange(i, num_pictures, 2) for i in range(min(2, num_pictures))]
-    scores = torch.empty(num_pictures)
-    for i, judged in enumerate(halves):
-        kept = halves[1 - i] if len(halves) > 1 else judged
-        memories = []
-        for vectors in features:
-            part = _of_pictures(vectors, kept, num_pictures)
-            indices, counts, _, _ = _coreset(part, config)
-            memories.append(patch_memory(_gather(part, indices, counts), counts, config.grid))
-        scorer = Scorer(config, config.query, memories, map_sizes)
-        for batch in torch.split(judged, 16):
-            patches = [_of_pictures(vectors, batch, num_pictures) for vectors in features]
-            scores[batch] = scorer(patches).image_scores.cpu()
-        on_stage("calibrate", i + 1, len(halves))
-    return [float(s) for s in scores]
+) -> tuple[Calibration, list[float]]:
+    """Score each nominal picture with its own keys left out: the calibration, and image scores."""
+    laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
+    scorer = Scorer(config, config.query, laid_out, map_sizes)
+    found: list[list[tuple[Tensor, Tensor]]] = []
+    for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
+        queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
+        leave_out = None
+        if num_pictures > 1:
+            leave_out = [
+                LeaveOut(
+                    pictures.repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
+                    m.key_pictures.long().to(q.device),
+                )
+                for q, m in zip(queries, memories, strict=True)
+            ]
+        found.append([_fill(*both) for both in scorer.search(queries, leave_out)])
+        on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
+    responses = torch.cat([scorer.combine(part).responses for part in found])
+    calibration = local_calibration(responses)
+    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
+    scores = torch.cat([scorer.combine(part).image_scores for part in found])
+    return calibration, scores.tolist()
+
+
+def _fill(distances: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
+    unknown = distances == torch.inf
+    largest = distances.masked_fill(unknown, 0).amax()
+    return torch.where(unknown, largest, distances), keys
 
 
 def _of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
@@ -215,7 +232,8 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
     sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     pictures = (NominalPicture("synthetic", "", 1.0),) * num_pictures
     digest = extractor.weights_hash
-    return Bank(config, tuple(memories), sizes, pictures, digest, "random", None, _versions())
+    none = Calibration(torch.ones(max(sizes)), 0.0)
+    return Bank(config, tuple(memories), sizes, none, pictures, digest, "random", None, _versions())
 
 
 def _versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ class Detection:
 
     Attributes:
         image_scores: (B,) float32.
-        layer_scores: (B, L) float32, the same from each memory alone.
+        layer_scores: (B, L) float32, the maximum of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, blurred.
         peaks: (B, 2) int64, row and column of the map's maximum, in input px.
         nearest_pictures: (B,) int64, nominal picture whose key is nearest at the peak.
@@ -94,7 +94,9 @@ class Detector:
             patch_memory(m.keys.to(self.device), m.key_counts.cpu(), bank.config.grid)
             for m in bank.memories
         ]
-        self.scorer = Scorer(bank.config, query or bank.config.query, memories, bank.map_sizes)
+        self.scorer = Scorer(
+            bank.config, query or bank.config.query, memories, bank.map_sizes, bank.calibration
+        )
 
     @property
     def calm_score(self) -> float:
@@ -116,7 +118,7 @@ class Detector:
         pictures, cells = self._explain(scored, peaks)
         return Detection(
             scored.image_scores,
-            scored.layer_maps.amax(dim=(2, 3)),
+            scored.layer_scores,
             scored.anomaly_maps,
             peaks,
             pictures,

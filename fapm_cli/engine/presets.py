@@ -41,7 +41,7 @@ def default_config(
     spec = backbones.backbone_spec(backbone)
     tapped = tuple(layers) if layers is not None else spec.default_layers
     if grid is None:
-        grid = (max(size_px[0] // 32, 1), max(size_px[1] // 32, 1))
+        grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))
     num_memories = len(tapped) if layer_wise else 1
     own = tapped == spec.default_layers and layer_wise
     return BankConfig(
@@ -63,6 +63,7 @@ def default_config(
             reach=0,
             placement="bilinear",
             image_score="max",
+            calibration="local",
         ),
     )
 
@@ -86,5 +87,18 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
             num_neighbors=4,
             layer_weights=(1.0,) * len(config.memory_names),
             image_score="paper",
+            calibration="none",
         ),
     )
+
+
+def _sides_of_32(side: int) -> int:
+    """How many patches of 32 px, the paper's, make a side."""
+    if side < 32 or side % 32:
+        below = side // 32 * 32
+        fits = " or ".join(str(fit) for fit in (below, below + 32) if fit > 0)
+        raise OptionError(
+            f"size {side} px is no multiple of 32 px, the side of a patch; "
+            f"sizes that fit: {fits} (or choose a --grid)"
+        )
+    return side // 32

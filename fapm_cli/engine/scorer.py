@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.grid import from_patches
-from fapm_cli.knn import PatchMemory, search
+from fapm_cli.knn import LeaveOut, PatchMemory, search
 from fapm_cli.scoring import make_spreader, paper_image_score, share_weights
 
 
@@ -19,16 +20,17 @@ class Scored:
     """Scores of a batch, before a picture's own geometry.
 
     Attributes:
-        score_maps: per memory (B, h_j, w_j) float32 vector scores in place.
+        responses: (B, h, w) float32, all memories' scores in place on the finest map, fused but
+            not calibrated.
         nearest: per memory (B, h_j, w_j) int64, the nearest key of each vector.
-        layer_maps: (B, L, H, W) float32, each memory's scores over the input's px, blurred.
-        anomaly_maps: (B, H, W) float32.
+        layer_scores: (B, L) float32, the maximum of each memory's own anomaly map.
+        anomaly_maps: (B, H, W) float32 over the input's px, calibrated and blurred.
         image_scores: (B,) float32.
     """
 
-    score_maps: list[Tensor]
+    responses: Tensor
     nearest: list[Tensor]
-    layer_maps: Tensor
+    layer_scores: Tensor
     anomaly_maps: Tensor
     image_scores: Tensor
 
@@ -42,21 +44,23 @@ class Scorer:
         query: Query,
         memories: Sequence[PatchMemory],
         map_sizes: Sequence[tuple[int, int]],
+        calibration: Calibration | None = None,
     ):
-        """Prepare to score pictures of ``config``'s input size."""
+        """Prepare to score pictures of ``config``'s input size; no calibration means none yet."""
         self.query = query
         self._grid = config.grid
         self._memories = memories
         self._map_sizes = map_sizes
         device = memories[0].centers.device
-        weights = torch.tensor(share_weights(query.layer_weights), device=device)
-        self._weights = weights.view(-1, 1, 1)
-        self._spreader = make_spreader(
-            list(map_sizes),
-            config.preprocessing.crop_px,
-            query.sigma,
-            query.placement,
-            device,
+        self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        finest = max(map_sizes)
+        self._factors = torch.ones(finest, device=device)
+        if calibration is not None and query.calibration == "local":
+            self._factors = calibration.factors.to(device)
+        place = [make_spreader(size, finest, 0.0, query.placement, device) for size in map_sizes]
+        self._place = place
+        self._spread = make_spreader(
+            finest, config.preprocessing.crop_px, query.sigma, query.placement, device
         )
 
     def __call__(self, patches: Sequence[Tensor]) -> Scored:
@@ -67,12 +71,20 @@ class Scorer:
         """
         return self.combine(self.search(patches))
 
-    def search(self, patches: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def search(
+        self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Find the nearest keys: per memory, distances and key indices, both (B, h_j, w_j, k)."""
         found = []
-        for vectors, memory, size in zip(patches, self._memories, self._map_sizes, strict=True):
-            both = search(vectors, memory, self.query.num_neighbors, self.query.reach)
-            distances, keys = (from_patches(values, self._grid, *size) for values in both)
+        for j, vectors in enumerate(patches):
+            both = search(
+                vectors,
+                self._memories[j],
+                self.query.num_neighbors,
+                self.query.reach,
+                None if leave_out is None else leave_out[j],
+            )
+            distances, keys = (from_patches(v, self._grid, *self._map_sizes[j]) for v in both)
             found.append((distances, keys))
         return found
 
@@ -81,11 +93,15 @@ class Scorer:
         paper = self.query.image_score == "paper"
         neighbor_maps = [distances for distances, _ in found]
         score_maps = [m[..., 0] if paper else m.mean(dim=3) for m in neighbor_maps]
-        layer_maps = self._spreader(score_maps)
-        anomaly_maps = (layer_maps * self._weights).sum(dim=1)
+        placed = torch.stack(
+            [place(m) for place, m in zip(self._place, score_maps, strict=True)], dim=1
+        )
+        responses = torch.einsum("blhw,l->bhw", placed, self._weights)
+        layer_maps = self._spread(placed * self._factors)
+        anomaly_maps = torch.einsum("blhw,l->bhw", layer_maps, self._weights)
         if paper:
             image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
         else:
             image_scores = anomaly_maps.amax(dim=(1, 2))
         nearest = [keys[..., 0] for _, keys in found]
-        return Scored(score_maps, nearest, layer_maps, anomaly_maps, image_scores)
+        return Scored(responses, nearest, layer_maps.amax(dim=(2, 3)), anomaly_maps, image_scores)

@@ -1,0 +1,326 @@
+"""``fapm eval``: how good banks are on labelled pictures; the paper's Tables 1 and 2."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import (
+    Advance,
+    BackboneOption,
+    BatchSizeOption,
+    CalibrationOption,
+    DeviceOption,
+    GridOption,
+    LayersOption,
+    LayerWeightsOption,
+    NeighborsOption,
+    PresetOption,
+    RatioOption,
+    ReachOption,
+    SeedOption,
+    SigmaOption,
+    SizeOption,
+    SpreadOption,
+    WeightsOption,
+    configure,
+    note,
+    open_detector,
+    progress_bar,
+    query_changes,
+    with_query,
+)
+from fapm_cli.errors import FapmError, OptionError, OutputError
+from fapm_cli.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fapm_cli.config import BankConfig
+    from fapm_cli.engine import Detector
+    from fapm_cli.engine.datasets import Category
+    from fapm_cli.engine.evaluation import Evaluation
+
+Record = dict[str, Any]
+EXIT_ERROR = 2
+
+_SPEED_WARM_UP, _SPEED_RUNS = 3, 20
+_RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
+_COLUMNS = (
+    "category",
+    "variant",
+    "backbone",
+    *_RATES,
+    "f1_threshold",
+    "images_per_second",
+    "num_train",
+    "num_test",
+    "num_defective",
+    "keys",
+    "bank_mb",
+    "build_seconds",
+)
+
+
+def eval_(
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATASET...", help="Categories in MVTec AD's layout, or a root."),
+    ],
+    variants: Annotated[
+        str, typer.Option(metavar="A,B,C,D,E", help="Variants of the paper's Table 2.")
+    ] = "E",
+    bank: Annotated[
+        Path | None, typer.Option(help="Judge this bank, in place of building one.")
+    ] = None,
+    preset: PresetOption = "default",
+    backbone: BackboneOption = None,
+    layers: LayersOption = None,
+    weights: WeightsOption = None,
+    seed: SeedOption = 0,
+    size: SizeOption = None,
+    grid: GridOption = None,
+    coreset_ratio: RatioOption = 0.1,
+    spread_threshold: SpreadOption = 0.5,
+    neighbors: NeighborsOption = None,
+    layer_weights: LayerWeightsOption = None,
+    sigma: SigmaOption = None,
+    reach: ReachOption = None,
+    calibration: CalibrationOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The records as CSV.")] = False,
+    markdown: Annotated[bool, typer.Option(help="The table as Markdown.")] = False,
+    scores: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write each picture's score as CSV.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write ROC, histograms, worst pictures.")
+    ] = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 16,
+) -> int:
+    """Build banks, judge labelled pictures, and report how well good and bad are told apart.
+
+    A dataset is a category (train/good, test/good, test/DEFECT, ground_truth/DEFECT) or a folder
+    of them. Frames per second are of the engine at batch size 1, variants taking turns.
+
+    Example:  fapm eval samples --json
+    """
+    if as_json + as_csv + markdown > 1:
+        raise OptionError("--json, --csv and --markdown: choose one")
+    from fapm_cli.engine.datasets import find_categories, read_category
+
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    roots = [category for dataset in datasets for category in find_categories(dataset)]
+
+    def detectors(category: Category, advance: Advance) -> Iterator[tuple[Detector, float | None]]:
+        """A detector per variant and the seconds it took to build, or the bank that was given."""
+        if bank is not None:
+            yield open_detector(bank, device, weights, changes), None
+            return
+        for variant in variants.split(","):
+            config = configure(
+                preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+            )
+            yield _build(
+                category, with_query(config, changes), weights, seed, device, batch_size, advance
+            )
+
+    records: list[Record] = []
+    rows: list[Record] = []
+    for root in roots:
+        note(f"{root} …")
+        try:
+            evaluations = _evaluate(read_category(root), detectors, batch_size)
+        except FapmError as error:
+            note(f"fapm: {root.name}: {error}")
+            records.append({"category": root.name, "error": str(error)})
+            continue
+        for evaluation, fps in zip(evaluations, _speeds(evaluations), strict=True):
+            records.append({**evaluation.record(), "images_per_second": fps})
+            rows += _score_rows(evaluation)
+            if plots is not None:
+                _plot(evaluation, plots)
+    if scores is not None:
+        write_atomically(scores, _as_csv(rows, tuple(_score_columns())).encode())
+    typer.echo(_render(records, as_json, as_csv, markdown), nl=False)
+    return EXIT_ERROR if any("error" in record for record in records) else 0
+
+
+def _build(
+    category: Category,
+    config: BankConfig,
+    weights: str | None,
+    seed: int,
+    device: str,
+    batch_size: int,
+    advance: Advance,
+) -> tuple[Detector, float]:
+    from fapm_cli.device import resolve_device
+    from fapm_cli.engine import Detector, load_extractor
+    from fapm_cli.engine.evaluation import build_from_paths
+
+    where = resolve_device(device)
+    extractor = load_extractor(config, weights, seed).to(where)
+    started = time.perf_counter()
+    built = build_from_paths(category.train, config, extractor, batch_size, advance)
+    seconds = time.perf_counter() - started
+    return Detector(built, extractor, device=where), seconds
+
+
+def _evaluate(
+    category: Category,
+    detectors: Callable[[Category, Advance], Iterator[tuple[Detector, float | None]]],
+    batch_size: int,
+) -> list[Evaluation]:
+    from fapm_cli.engine.evaluation import evaluate
+
+    if not category.has_masks:
+        note(f"note: {category.name} lacks masks: no pixel figures")
+    evaluations = []
+    with progress_bar() as advance:
+        for detector, seconds in detectors(category, advance):
+            evaluations.append(evaluate(category, detector, batch_size, advance, seconds))
+    return evaluations
+
+
+def _speeds(evaluations: list[Evaluation]) -> list[float]:
+    """Frames per second of each detector at batch size 1, taking turns."""
+    import torch
+
+    from fapm_cli.timing import alternate
+
+    works = {}
+    for i, evaluation in enumerate(evaluations):
+        height, width = evaluation.detector.bank.config.preprocessing.crop_px
+        pixels = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+        works[str(i)] = functools.partial(evaluation.detector.detect, pixels)
+    where = evaluations[0].detector.device
+    times = alternate(works, where, warm_up=_SPEED_WARM_UP, runs=_SPEED_RUNS)
+    return [1000 / median(spent) for spent in times.values()]
+
+
+def _score_columns() -> tuple[str, ...]:
+    return ("category", "variant", "path", "defect", "score")
+
+
+def _score_rows(evaluation: Evaluation) -> list[Record]:
+    variant = evaluation.detector.bank.config.variant
+    return [
+        dict(
+            zip(
+                _score_columns(),
+                (evaluation.category.name, variant, str(one.path), one.defect or "good", score),
+                strict=True,
+            )
+        )
+        for one, score in zip(evaluation.category.test, evaluation.scores.tolist(), strict=True)
+    ]
+
+
+def _plot(evaluation: Evaluation, folder: Path) -> None:
+    import numpy as np
+
+    from fapm_cli import plots
+
+    category = evaluation.category
+    defective = np.array([one.defect is not None for one in category.test])
+    paths = [one.path for one in category.test]
+    name = f"{category.name}_{evaluation.detector.bank.config.variant or 'bank'}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make folder {folder}: {error.strerror}") from error
+    pictures = {
+        "roc": plots.draw_roc(evaluation.curve, name),
+        "scores": plots.draw_histogram(evaluation.scores, defective, name),
+        "worst": plots.draw_gallery(paths, evaluation.scores, defective, name),
+    }
+    for kind, data in pictures.items():
+        if data is not None:
+            write_atomically(folder / f"{name}_{kind}.png", data)
+
+
+# --- Printing ----------------------------------------------------------------------------------
+
+
+def _render(records: list[Record], as_json: bool, as_csv: bool, markdown: bool) -> str:
+    if as_json:
+        return json.dumps(records, indent=1) + "\n"
+    if as_csv:
+        return _as_csv(records, (*_COLUMNS, "error"))
+    header, rows = _table(records)
+    return _as_markdown(header, rows) if markdown else _as_text(header, rows)
+
+
+def _as_csv(records: list[Record], columns: tuple[str, ...]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:
+    """A row per category and variant, then each variant's mean over the categories."""
+    header = ["category", "variant", "image AUROC", "pixel AUROC", "AUPRO", "image AP", "F1-max"]
+    header += ["at score", "FPS", "keys", "bank MB", "build s"]
+    good = [record for record in records if "error" not in record]
+    rows = [_row(record) for record in good]
+    for variant in dict.fromkeys(record["variant"] for record in good):
+        same = [record for record in good if record["variant"] == variant]
+        if len(same) > 1:
+            mean = {key: _mean([one[key] for one in same]) for key in (*_RATES, *_MEANT)}
+            rows.append(_row({"category": "mean", "variant": variant, **mean}))
+    return header, rows
+
+
+_MEANT = ("images_per_second", "keys", "bank_mb", "build_seconds")
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if len(there) == len(values) else None
+
+
+def _row(record: Record) -> list[str]:
+    def number(key: str, digits: int, factor: float = 1) -> str:
+        value = record.get(key)
+        return "-" if value is None else f"{value * factor:.{digits}f}"
+
+    return [
+        record["category"],
+        record["variant"] or "-",
+        *(number(key, 2, 100) for key in _RATES),
+        number("f1_threshold", 3),
+        number("images_per_second", 1),
+        number("keys", 0),
+        number("bank_mb", 1),
+        number("build_seconds", 1),
+    ]
+
+
+def _as_markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _as_text(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "".join(
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )

@@ -1,0 +1,136 @@
+"""Evaluation: how good a bank is on labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fapm_cli.bank import Bank
+from fapm_cli.config import BankConfig
+from fapm_cli.engine.builder import NominalBatch, OnStage, build_bank
+from fapm_cli.engine.datasets import Category, read_mask
+from fapm_cli.engine.detector import Detector
+from fapm_cli.engine.reading import Unreadable, read_batches
+from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.metrics import Curve, PixelCurves, image_curve
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A category's scores and what they are worth.
+
+    Attributes:
+        category: what was evaluated.
+        detector: of the bank that was.
+        scores: (n,) image scores of the test pictures.
+        curve: of those.
+        pixel_auroc: None without masks.
+        aupro: None without masks.
+        build_seconds: None where the bank was given.
+    """
+
+    category: Category
+    detector: Detector
+    scores: NDArray[np.float64]
+    curve: Curve
+    pixel_auroc: float | None
+    aupro: float | None
+    build_seconds: float | None
+
+    def record(self) -> dict[str, Any]:
+        """The figures as plain values; rates from 0 to 1, None where they can't be had."""
+        bank = self.detector.bank
+        best = self.curve.best_f1()
+        return {
+            "category": self.category.name,
+            "variant": bank.config.variant,
+            "backbone": bank.config.backbone,
+            "image_auroc": self.curve.area(),
+            "pixel_auroc": self.pixel_auroc,
+            "aupro": self.aupro,
+            "image_ap": self.curve.average_precision(),
+            "f1_max": None if best is None else best[0],
+            "f1_threshold": None if best is None else best[1],
+            "num_train": len(bank.pictures),
+            "num_test": len(self.scores),
+            "num_defective": sum(one.defect is not None for one in self.category.test),
+            "keys": sum(len(m.keys) for m in bank.memories),
+            "bank_mb": sum(m.keys.nbytes for m in bank.memories) / 1e6,
+            "build_seconds": self.build_seconds,
+        }
+
+
+def build_from_paths(
+    paths: Sequence[Path],
+    config: BankConfig,
+    extractor: FeatureExtractor,
+    batch_size: int,
+    on_stage: OnStage,
+) -> Bank:
+    """Build a bank from picture files.
+
+    Raises:
+        PictureError: one of them can't be read.
+    """
+
+    def batches() -> Iterator[NominalBatch]:
+        for batch in read_batches(paths, config.preprocessing, batch_size):
+            for one in batch:
+                if isinstance(one, Unreadable):
+                    raise one.error
+            good = [one for one in batch if not isinstance(one, Unreadable)]
+            yield NominalBatch(
+                torch.stack([one.pixels for one in good]),
+                [one.picture.path.name for one in good],
+                [one.picture.sha256 for one in good],
+            )
+
+    return build_bank(batches(), len(paths), config, extractor, on_stage=on_stage)
+
+
+def evaluate(
+    category: Category,
+    detector: Detector,
+    batch_size: int,
+    on_stage: OnStage,
+    build_seconds: float | None = None,
+) -> Evaluation:
+    """Score a category's test pictures and compare with their labels.
+
+    Pixels are those of the input: maps as they are, masks resized to them.
+
+    Raises:
+        PictureError: a picture or mask can't be read.
+    """
+    preprocessing = detector.bank.config.preprocessing
+    pixels = PixelCurves() if category.has_masks else None
+    scores: list[float] = []
+    paths = (one.path for one in category.test)
+    for batch in read_batches(paths, preprocessing, batch_size):
+        for one in batch:
+            if isinstance(one, Unreadable):
+                raise one.error
+        good = [one for one in batch if not isinstance(one, Unreadable)]
+        found = detector.detect(torch.stack([one.pixels for one in good]))
+        if pixels is not None:
+            for i, anomaly_map in enumerate(found.anomaly_maps.cpu().numpy()):
+                pixels.add(anomaly_map, read_mask(category.test[len(scores) + i], preprocessing))
+        scores += found.image_scores.tolist()
+        on_stage("score", len(scores), len(category.test))
+    values = np.array(scores)
+    defective = np.array([one.defect is not None for one in category.test])
+    return Evaluation(
+        category,
+        detector,
+        values,
+        image_curve(values, defective),
+        pixels.auroc() if pixels is not None else None,
+        pixels.aupro() if pixels is not None else None,
+        build_seconds,
+    )

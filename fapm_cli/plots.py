@@ -1,0 +1,73 @@
+"""Plots: ROC, score histograms and the worst pictures, as PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fapm_cli.images import read_picture
+from fapm_cli.metrics import Curve
+
+GOOD_COLOUR, BAD_COLOUR = "#3b75af", "#c5352c"
+GALLERY_COLUMNS = 6
+
+
+def draw_roc(curve: Curve, title: str) -> bytes | None:
+    """Draw true against false positive rate; None where one class is missing."""
+    if not curve.defined:
+        return None
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    false, true = curve.rates
+    axes.step(false, true, where="post", color=BAD_COLOUR)
+    axes.plot([0, 1], [0, 1], ":", color="grey")
+    axes.set(xlabel="good parts called anomalous", ylabel="defective parts found")
+    axes.set_title(f"{title}: image AUROC {curve.area():.4f}")
+    return _png(figure)
+
+
+def draw_histogram(
+    scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str
+) -> bytes | None:
+    """Draw the scores of good and defective pictures, and the threshold of the best F1."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    parts = [scores[~defective], scores[defective]]
+    labels = [f"good ({len(parts[0])})", f"defective ({len(parts[1])})"]
+    bins = np.histogram_bin_edges(scores, 40)
+    axes.hist(
+        parts, bins.tolist(), label=labels, color=[GOOD_COLOUR, BAD_COLOUR], histtype="barstacked"
+    )
+    axes.set(xlabel="image score", ylabel="pictures", title=title)
+    axes.legend()
+    return _png(figure)
+
+
+def draw_gallery(
+    paths: Sequence[Path], scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str
+) -> bytes | None:
+    """Show the good pictures with the highest scores and the defective ones with the lowest."""
+    order = np.argsort(scores)
+    alarms = [i for i in order[::-1] if not defective[i]][:GALLERY_COLUMNS]
+    misses = [i for i in order if defective[i]][:GALLERY_COLUMNS]
+    figure = Figure(figsize=(2.2 * GALLERY_COLUMNS, 5.4), layout="constrained")
+    figure.suptitle(f"{title}: good pictures that score highest, defective ones that score lowest")
+    grid = figure.subplots(2, GALLERY_COLUMNS)
+    for row, chosen in zip(grid, (alarms, misses), strict=True):
+        for axes in row:
+            axes.axis("off")
+        for axes, i in zip(row, chosen, strict=False):
+            axes.imshow(read_picture(paths[i]).image)
+            axes.set_title(f"{paths[i].parent.name}/{paths[i].stem}\n{scores[i]:.3f}", fontsize=9)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return data.getvalue()

@@ -1,0 +1,91 @@
+"""What the command-line tests share: calling ``fapm``, and one bank of the sample pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: where cores are shared, threads that wait for one another are slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from fapm_cli.cli import run
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+GOOD = sorted((SAMPLES / "good").glob("*.jpg"))
+ONE_GOOD = SAMPLES / "test" / "good" / "000.jpg"
+ONE_BAD = SAMPLES / "test" / "stain" / "000.jpg"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, read as one JSON value."""
+        return json.loads(self.out, parse_constant=_refuse)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Score by path, of a JSON array of records."""
+        return {record["path"]: record["score"] for record in self.json}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def fapm(*arguments: object, stdin: str | None = None) -> Result:
+    """Run ``fapm`` in this process."""
+    out, err, own_stdin = io.StringIO(), io.StringIO(), sys.stdin
+    if stdin is not None:
+        sys.stdin = io.StringIO(stdin)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run([str(argument) for argument in arguments])
+    finally:
+        sys.stdin = own_stdin
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def build(bank: Path, pictures: Iterable[Path], *options: object) -> Path:
+    """Build a bank and say where it is."""
+    result = fapm("build", *pictures, "-o", bank, *options)
+    assert (result.code, result.err) == (0, "")
+    return bank
+
+
+def assert_fails(result: Result, *words: str, code: int = 2) -> None:
+    """Check the manners of a failure: its code, and one line on stderr that says the words."""
+    assert result.code == code, result
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result
+    assert lines[0].startswith("fapm: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of 12 good sample pictures."""
+    return build(tmp_path_factory.mktemp("bank") / "bank.st", GOOD[:12])
+
+
+@pytest.fixture(scope="session")
+def paper_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of the paper's preset, cropping, with a small random network."""
+    options = ("--preset", "paper", "--backbone", "resnet18", "--weights", "random")
+    return build(tmp_path_factory.mktemp("paper") / "paper.st", GOOD[:4], *options)

@@ -1,0 +1,57 @@
+"""What several test modules share: small configurations and a small bank made by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from fapm_cli.bank import Bank, LayerMemory, NominalPicture
+from fapm_cli.calibration import Calibration
+from fapm_cli.config import BankConfig
+from fapm_cli.engine import default_config
+
+
+def small_config(**changes: object) -> BankConfig:
+    """Configure a bank of two resnet18 layers, 64×96 px, a 2×3 grid: maps of 8×12 and 4×6."""
+    config = default_config("resnet18", size_px=(64, 96), grid=(2, 3))
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
+    """Make a bank of random keys, ragged over its patches, as :func:`small_config` describes."""
+    config = small_config()
+    generator = torch.Generator().manual_seed(seed)
+    memories = []
+    map_sizes = ((8, 12), (4, 6))
+    for channels, (h, w) in zip((5, 7), map_sizes, strict=True):
+        counts = torch.tensor([4, 8, 4, 4, 8, 4])
+        total = int(counts.sum())
+        memories.append(
+            LayerMemory(
+                keys=torch.randn(total, channels, generator=generator),
+                key_counts=counts,
+                key_pictures=torch.randint(3, (total,), generator=generator).int(),
+                key_cells=torch.randint(h * w, (total,), generator=generator).int(),
+                radius_sq=torch.rand(6, generator=generator),
+                widened=counts == 8,
+            )
+        )
+    backbone = {
+        "stem.conv1.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        "stem.conv1.bias": torch.randn(4, generator=generator),
+    }
+    pictures = tuple(
+        NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3) for i in range(3)
+    )
+    return Bank(
+        config=config,
+        memories=tuple(memories),
+        map_sizes=map_sizes,
+        calibration=Calibration(0.5 + torch.rand(8, 12, generator=generator), 0.7),
+        pictures=pictures,
+        weights_hash="ab" * 32,
+        weights="weights.pth",
+        backbone=backbone if with_backbone else None,
+        versions={"fapm": "0.1.0", "torch": "2.6.0"},
+    )

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
+from torch.nn import functional as F
+
+from fapm_cli.geometry import (
+    gaussian_matrix,
+    inspected_span,
+    picture_matrix,
+    repeat_matrix,
+    resize_matrix,
+    to_picture_px,
+)
+
+SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 224), (2, 3)]
+
+
+@pytest.mark.parametrize(("num_out", "num_in"), SIDES)
+def test_resize_matrix_resizes_as_interpolate_does(num_out: int, num_in: int) -> None:
+    line = torch.randn(1, 3, num_in, dtype=torch.float64)
+    expected = F.interpolate(line, num_out, mode="linear", align_corners=False)
+    torch.testing.assert_close(line @ resize_matrix(num_out, num_in).mT, expected)
+
+
+@pytest.mark.parametrize(
+    ("num_out", "num_in"), [(224, 28), (28, 28), (21, 7), (6, 1), (10, 4), (4, 10), (300, 224)]
+)
+def test_repeat_matrix_takes_the_nearest_value(num_out: int, num_in: int) -> None:
+    line = torch.randn(1, 1, num_in, dtype=torch.float64)
+    expected = F.interpolate(line, num_out, mode="nearest")
+    assert torch.equal(line @ repeat_matrix(num_out, num_in).mT, expected)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.05, 0.3, 1.0, 2.7, 4.0, 20.0])
+@pytest.mark.parametrize("num", [1, 2, 5, 16, 97])
+def test_gaussian_matrix_blurs_as_scipy_does_even_beyond_the_line(num: int, sigma: float) -> None:
+    line = np.random.default_rng(num).normal(size=(2, num))
+    expected = line if sigma == 0 else gaussian_filter1d(line, sigma, mode="reflect", truncate=4)
+    blurred = torch.from_numpy(line) @ gaussian_matrix(num, sigma).mT
+    np.testing.assert_allclose(blurred.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 30))
+def test_every_matrix_keeps_a_constant_line_constant(
+    num_out: int, num_in: int, sigma: float
+) -> None:
+    ones = torch.ones(num_out, dtype=torch.float64)
+    for matrix in (
+        resize_matrix(num_out, num_in),
+        repeat_matrix(num_out, num_in),
+        gaussian_matrix(num_out, sigma),
+        picture_matrix(num_out, num_in + 3, num_in),
+    ):
+        assert matrix.dtype == torch.float64
+        assert bool((matrix >= 0).all())
+        torch.testing.assert_close(matrix.sum(dim=1), ones)
+
+
+@given(st.integers(1, 900), st.integers(32, 400), st.data())
+def test_inspected_span_is_the_px_whose_centres_lie_in_the_crop(
+    num_px: int, resize_px: int, data: st.DataObject
+) -> None:
+    crop_px = data.draw(st.integers(max(32, resize_px - 60), resize_px))
+    margin = (resize_px - crop_px) // 2
+    # Twice the centre, times resize_px, in whole numbers: (2i + 1) · resize / (2 · num).
+    inside = [
+        i
+        for i in range(num_px)
+        if 2 * num_px * margin <= (2 * i + 1) * resize_px <= 2 * num_px * (margin + crop_px)
+    ]
+    first, last = inspected_span(num_px, resize_px, crop_px)
+    on_the_rim = {
+        i
+        for i in range(num_px)
+        if (2 * i + 1) * resize_px in (2 * num_px * margin, 2 * num_px * (margin + crop_px))
+    }
+    # A centre exactly on the crop's edge may fall on either side of it in floating point.
+    assert set(range(first, last)) | on_the_rim == set(inside) | on_the_rim
+    if crop_px == resize_px:
+        assert (first, last) == (0, num_px)
+
+
+def test_the_papers_crop_leaves_a_sixteenth_of_each_rim_uninspected() -> None:
+    assert inspected_span(1024, 256, 224) == (64, 960)
+    assert inspected_span(256, 256, 224) == (16, 240)
+    assert inspected_span(16, 256, 224) == (1, 15)
+
+
+@pytest.mark.parametrize("num_px", [1, 50, 224, 1024])
+def test_picture_matrix_without_crop_is_plain_resizing(num_px: int) -> None:
+    torch.testing.assert_close(picture_matrix(num_px, 224, 224), resize_matrix(num_px, 224))
+
+
+def test_picture_matrix_puts_the_cropped_line_where_it_was_in_the_picture() -> None:
+    num_px, resize_px, crop_px = 512, 256, 224
+    line = torch.arange(crop_px, dtype=torch.float64)
+    back = picture_matrix(num_px, resize_px, crop_px) @ line
+    first, last = inspected_span(num_px, resize_px, crop_px)
+    assert (first, last) == (32, 480)
+    for i in range(num_px):
+        in_the_crop = (i + 0.5) / 2 - 0.5 - 16
+        expected = min(max(in_the_crop, 0), crop_px - 1)  # the edge value goes on
+        assert float(back[i]) == pytest.approx(expected)
+
+
+def test_picture_matrix_at_the_resized_size_is_the_crop_with_its_rim_repeated() -> None:
+    matrix = picture_matrix(8, 8, 5)  # an odd rest: 1 px before the crop, 2 behind it
+    places = [0, 0, 1, 2, 3, 4, 4, 4]
+    assert torch.equal(matrix, torch.eye(5, dtype=torch.float64)[places])
+
+
+@given(st.integers(1, 900), st.integers(32, 400), st.data())
+def test_to_picture_px_is_the_nearest_px_centre(
+    num_px: int, resize_px: int, data: st.DataObject
+) -> None:
+    crop_px = data.draw(st.integers(max(32, resize_px - 60), resize_px))
+    place = data.draw(st.integers(0, crop_px - 1))
+    at = (place + (resize_px - crop_px) // 2 + 0.5) / resize_px * num_px - 0.5
+    px = to_picture_px(place, num_px, resize_px, crop_px)
+    assert 0 <= px < num_px
+    assert abs(px - at) <= min(abs(i - at) for i in range(num_px)) + 1e-9
+
+
+def test_to_picture_px_is_the_same_place_where_nothing_is_resized() -> None:
+    assert [to_picture_px(p, 224, 224, 224) for p in (0, 100, 223)] == [0, 100, 223]
+    assert [to_picture_px(p, 256, 256, 224) for p in (0, 100, 223)] == [16, 116, 239]

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ONE_BAD, ONE_GOOD, SAMPLES, Result, fapm
+from numpy.typing import NDArray
+from PIL import Image
+
+from fapm_cli.drawing import draw_heatmap
+
+Array = NDArray[Any]
+
+
+@pytest.fixture(scope="module")
+def drawn(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """All test samples drawn, with raw maps: the folder, and what the command said."""
+    out = tmp_path_factory.mktemp("drawn") / "made" / "here"
+    return out, fapm("heatmap", bank, SAMPLES / "test", "-o", out, "--map", "npy")
+
+
+def _read(path: Path) -> Array:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def _draw(bank: Path, out: Path, *arguments: object) -> list[Path]:
+    result = fapm("heatmap", bank, *arguments, "-o", out)
+    assert (result.code, result.err) == (0, "")
+    return [Path(line) for line in result.out.splitlines()]
+
+
+def test_heatmap_prints_the_path_of_each_file_and_keeps_the_folders(
+    drawn: tuple[Path, Result],
+) -> None:
+    out, result = drawn
+    assert (result.code, result.err) == (0, "")
+    inputs = sorted((SAMPLES / "test").rglob("*.jpg"))
+    wanted = [
+        out / path.relative_to(SAMPLES / "test").with_name(f"{path.stem}_heatmap.png")
+        for path in inputs
+    ]
+    assert result.out.splitlines() == [str(path) for path in wanted]
+    maps = [path.with_name(path.name.replace("heatmap.png", "map.npy")) for path in wanted]
+    assert sorted(path for path in out.rglob("*") if path.is_file()) == sorted([*wanted, *maps])
+
+
+@pytest.mark.parametrize("size", [(320, 320), (500, 211), (97, 130), (40, 900)])
+def test_heatmap_and_map_have_the_pictures_own_size(
+    size: tuple[int, int], bank: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "own.png"
+    Image.open(ONE_BAD).resize(size).save(source)
+    (target,) = _draw(bank, tmp_path, source, "--map", "npy", "--mask", "--threshold", 1)
+    assert Image.open(target).size == size
+    assert Image.open(target).mode == "RGB"
+    assert Image.open(tmp_path / "own_mask.png").size == size
+    scores = np.load(tmp_path / "own_map.npy")
+    assert scores.shape == size[::-1]
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+def test_map_peaks_where_score_says_and_with_its_score(
+    drawn: tuple[Path, Result], bank: Path
+) -> None:
+    out, _ = drawn
+    for record in fapm("score", bank, SAMPLES / "test", "--json").json:
+        path = Path(record["path"]).relative_to(SAMPLES / "test")
+        scores = np.load(out / path.with_name(f"{path.stem}_map.npy"))
+        assert scores.max() == pytest.approx(record["score"], rel=0.01)
+        y, x = np.unravel_index(scores.argmax(), scores.shape)
+        assert np.hypot(x - record["peak"]["x"], y - record["peak"]["y"]) <= 3
+
+
+def test_same_stem_in_one_folder_and_in_two_never_collides(bank: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    inputs = [first / "a.jpg", first / "a.png", first / "a_2.png", second / "a.png"]
+    for path in inputs:
+        path.parent.mkdir(exist_ok=True)
+        Image.open(ONE_GOOD).save(path)
+    options = ("--map", "npy", "--mask", "--threshold", 1)
+    targets = _draw(bank, tmp_path / "out", first, second, first / "a.jpg", *options)
+    assert len(set(targets)) == 5
+    files = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
+    assert len(files) == 15
+    assert set(targets) <= set(files)
+
+
+def test_no_input_is_ever_overwritten(bank: Path, tmp_path: Path) -> None:
+    names = ("x.jpg", "x_heatmap.png", "x_mask.png", "x_map.tiff", "x_2_heatmap.png")
+    for name in names:
+        Image.open(ONE_GOOD).save(tmp_path / name)
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    options = ("--map", "tiff", "--mask", "--threshold", 1)
+    targets = _draw(bank, tmp_path, tmp_path, *options)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    assert len(set(targets)) == len(names)
+
+
+def test_input_behind_a_link_is_not_overwritten(bank: Path, tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    for name in ("x.jpg", "x_heatmap.png"):
+        Image.open(ONE_GOOD).save(real / name)
+    before = (real / "x_heatmap.png").read_bytes()
+    _draw(bank, link, real / "x.jpg", real / "x_heatmap.png")
+    assert (real / "x_heatmap.png").read_bytes() == before
+
+
+def test_second_run_writes_the_same_bytes_to_the_same_names(bank: Path, tmp_path: Path) -> None:
+    (target,) = _draw(bank, tmp_path, ONE_BAD)
+    first = target.read_bytes()
+    assert _draw(bank, tmp_path, ONE_BAD) == [target]
+    assert target.read_bytes() == first
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_tiff_map_equals_npy_map(bank: Path, tmp_path: Path) -> None:
+    _draw(bank, tmp_path, ONE_BAD, "--map", "npy")
+    _draw(bank, tmp_path, ONE_BAD, "--map", "tiff")
+    tiff = _read(tmp_path / "000_map.tiff")
+    assert tiff.dtype == np.float32
+    assert np.array_equal(tiff, np.load(tmp_path / "000_map.npy"))
+
+
+def test_mask_is_where_the_map_exceeds_the_threshold(bank: Path, tmp_path: Path) -> None:
+    score = fapm("score", bank, ONE_BAD, "--json").json[0]["score"]
+    threshold = 0.7 * score
+    options = ("--map", "npy", "--mask", "--threshold", threshold)
+    _draw(bank, tmp_path, ONE_BAD, *options)
+    mask = _read(tmp_path / "000_mask.png")
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 255}
+    assert np.array_equal(mask == 255, np.load(tmp_path / "000_map.npy") > threshold)
+
+
+def test_mask_of_a_defect_overlaps_its_truth(bank: Path, tmp_path: Path) -> None:
+    score = fapm("score", bank, ONE_BAD, "--json").json[0]["score"]
+    _draw(bank, tmp_path, ONE_BAD, "--mask", "--threshold", 0.7 * score)
+    truth = _read(SAMPLES / "ground_truth" / "stain" / "000_mask.png") > 0
+    found = _read(tmp_path / "000_mask.png") > 0
+    assert (found & truth).sum() > 0.3 * truth.sum()
+    assert found.mean() < 0.2
+
+
+def test_good_part_stays_as_it_is_but_for_scale_and_marker(
+    drawn: tuple[Path, Result],
+) -> None:
+    out, _ = drawn
+    for path in sorted((SAMPLES / "test" / "good").iterdir()):
+        heatmap = _read(out / "good" / f"{path.stem}_heatmap.png")
+        changed = (heatmap != _read(path)).any(axis=-1)
+        assert 0 < changed.mean() < 0.1, path
+
+
+def test_defect_is_coloured(drawn: tuple[Path, Result]) -> None:
+    out, _ = drawn
+    for kind in ("displaced", "missing", "scratch", "stain"):
+        for path in sorted((SAMPLES / "test" / kind).iterdir()):
+            truth = _read(SAMPLES / "ground_truth" / kind / f"{path.stem}_mask.png") > 0
+            heatmap = _read(out / kind / f"{path.stem}_heatmap.png")
+            changed = (heatmap != _read(path)).any(axis=-1)
+            assert changed[truth].mean() > 0.05, path
+
+
+def test_picture_is_drawn_the_same_alone_and_beside_a_worse_one(
+    drawn: tuple[Path, Result], bank: Path, tmp_path: Path
+) -> None:
+    out, _ = drawn
+    path = SAMPLES / "test" / "scratch" / "001.jpg"
+    (target,) = _draw(bank, tmp_path, path)
+    together = _read(out / "scratch" / "001_heatmap.png").astype(int)
+    assert np.abs(_read(target).astype(int) - together).max() <= 1
+
+
+def test_same_score_has_the_same_colour_in_every_picture_of_a_bank() -> None:
+    picture = np.full((200, 200, 3), 128, np.uint8)
+    colours = []
+    for worst in (1.6, 9.0):
+        scores = np.full((200, 200), 0.5, np.float32)
+        scores[95:105, 95:105] = 1.5
+        scores[20, 180] = worst
+        drawn = draw_heatmap(picture, scores, 1.0, (180, 20), worst)
+        colours.append(drawn[100, 100].tolist())
+    assert colours[0] == colours[1] != [128, 128, 128]
+
+
+def test_picture_given_to_the_drawing_is_not_changed() -> None:
+    picture = np.full((128, 128, 3), 128, np.uint8)
+    draw_heatmap(picture, np.full((128, 128), 3, np.float32), 1.0, (5, 5), 3.0)
+    assert (picture == 128).all()
+
+
+@pytest.mark.parametrize("size", [(320, 320), (301, 211), (1000, 64)])
+def test_map_of_a_cropping_bank_is_nan_exactly_outside_the_inspected_centre(
+    size: tuple[int, int], paper_bank: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "own.png"
+    Image.open(ONE_BAD).resize(size).save(source)
+    options = ("--map", "npy", "--mask", "--threshold", 0)
+    result = fapm("heatmap", paper_bank, source, "-o", tmp_path, *options)
+    assert result.code == 0
+    assert "not inspected" in result.err
+    columns, rows = ((np.arange(side) + 0.5) * 256 / side for side in size)
+    inside = ((rows >= 16) & (rows <= 240))[:, None] & ((columns >= 16) & (columns <= 240))
+    scores = np.load(tmp_path / "own_map.npy")
+    assert np.array_equal(np.isfinite(scores), inside)
+    assert np.array_equal(np.isnan(scores), ~inside)
+    mask = _read(tmp_path / "own_mask.png")
+    assert not mask[~inside].any()
+
+
+def test_uninspected_rim_is_hatched_and_a_whole_inspection_is_not(
+    paper_bank: Path, bank: Path, tmp_path: Path
+) -> None:
+    def changed(which: Path) -> Array:
+        result = fapm("heatmap", which, ONE_GOOD, "-o", tmp_path)
+        assert result.code == 0
+        differs: Array = (_read(Path(result.out.strip())) != _read(ONE_GOOD)).any(axis=-1)
+        return differs
+
+    corner = np.s_[:12, 120:200]
+    assert changed(paper_bank)[corner].mean() > 0.9
+    assert changed(bank)[corner].mean() < 0.1
+
+
+def test_heatmaps_of_a_folder_leave_its_pictures_alone(bank: Path, tmp_path: Path) -> None:
+    shutil.copy(ONE_BAD, tmp_path / "a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    _draw(bank, tmp_path, tmp_path)
+    assert (tmp_path / "a.jpg").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a_heatmap.png"]

@@ -1,0 +1,139 @@
+"""Metrics agree with plain loops, and with scikit-learn where it has them."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from fapm_cli.metrics import PixelCurves, image_curve
+
+
+def loop_auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    wins = 0.0
+    for p in scores[positive]:
+        for n in scores[~positive]:
+            wins += 1.0 if p > n else 0.5 if p == n else 0.0
+    return wins / float(positive.sum() * (~positive).sum())
+
+
+def loop_aupro(maps: list[NDArray[np.float32]], masks: list[NDArray[np.bool_]]) -> float:
+    """Threshold by threshold, region by region; trapezoids up to a false positive rate of 0.3."""
+    thresholds = sorted({float(v) for m in maps for v in m.ravel()}, reverse=True)
+    good_pixels = sum(int((~mask).sum()) for mask in masks)
+    points = [(0.0, 0.0)]
+    for threshold in thresholds:
+        overlaps = []
+        false = 0
+        for scores, mask in zip(maps, masks, strict=True):
+            above = scores >= threshold
+            false += int((above & ~mask).sum())
+            count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+            overlaps += [float(above[regions == r].mean()) for r in range(1, count)]
+        points.append((false / good_pixels, float(np.mean(overlaps))))
+    area = 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if x1 > 0.3:
+            if x0 < 0.3:
+                y_end = y0 + (y1 - y0) * (0.3 - x0) / (x1 - x0)
+                area += (0.3 - x0) * (y0 + y_end) / 2
+            break
+        area += (x1 - x0) * (y0 + y1) / 2
+    return area / 0.3
+
+
+labelled = st.integers(2, 40).flatmap(
+    lambda n: st.tuples(
+        arrays(np.float64, n, elements=st.integers(0, 8).map(float)),
+        arrays(np.bool_, n).filter(lambda a: bool(a.any() and not a.all())),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled)
+def test_image_metrics_agree_with_loop_and_scikit_learn_under_ties(
+    case: tuple[NDArray[np.float64], NDArray[np.bool_]],
+) -> None:
+    scores, defective = case
+    curve = image_curve(scores, defective)
+    assert curve.area() == pytest.approx(loop_auroc(scores, defective), abs=1e-9)
+    assert curve.area() == pytest.approx(roc_auc_score(defective, scores), abs=1e-9)
+    expected = average_precision_score(defective, scores)
+    assert curve.average_precision() == pytest.approx(expected, abs=1e-9)
+    precision, recall, _ = precision_recall_curve(defective, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = curve.best_f1()
+    assert best is not None
+    assert best[0] == pytest.approx(f1.max(), abs=1e-9)
+    called = scores >= best[1]
+    true = (called & defective).sum()
+    assert 2 * true / (called.sum() + defective.sum()) == pytest.approx(best[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("defective", [True, False])
+def test_image_metrics_of_one_class_are_undefined(defective: bool) -> None:
+    curve = image_curve(np.array([1.0, 2.0]), np.array([defective, defective]))
+    assert curve.area() is None
+    assert curve.average_precision() is None
+    assert curve.best_f1() is None
+
+
+def pictures(seed: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
+    rng = np.random.default_rng(seed)
+    maps, masks = [], []
+    for i in range(4):
+        mask = np.zeros((12, 15), dtype=bool)
+        for _ in range(i):  # the first stays empty
+            y, x = rng.integers(0, 9, 2)
+            mask[y : y + rng.integers(1, 4), x : x + rng.integers(1, 4)] = True
+        scores = rng.integers(0, 12, mask.shape).astype(np.float32) + 3 * mask
+        maps.append(scores.astype(np.float32))
+        masks.append(mask)
+    return maps, masks
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pixel_metrics_agree_with_loops_under_ties_and_empty_masks(seed: int) -> None:
+    maps, masks = pictures(seed)
+    curves = PixelCurves()
+    for scores, mask in zip(maps, masks, strict=True):
+        curves.add(scores, mask)
+    truth, flat = np.stack(masks).ravel(), np.stack(maps).ravel()
+    assert curves.auroc() == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+    assert curves.aupro() == pytest.approx(loop_aupro(maps, masks), abs=1e-9)
+
+
+def test_pixel_metrics_of_good_pictures_only_are_undefined() -> None:
+    curves = PixelCurves()
+    curves.add(np.ones((4, 4), np.float32), np.zeros((4, 4), bool))
+    assert curves.auroc() is None
+    assert curves.aupro() is None
+
+
+def test_pixels_not_inspected_are_left_out() -> None:
+    scores = np.array([[0.1, 0.9], [np.nan, np.nan]], np.float32)
+    curves = PixelCurves()
+    curves.add(scores, np.array([[False, True], [True, False]]))
+    assert curves.auroc() == 1.0
+
+
+def test_bounded_memory_changes_pixel_metrics_by_less_than_a_thousandth() -> None:
+    rng = np.random.default_rng(0)
+    exact, bounded = PixelCurves(), PixelCurves(exact_pixels=5000)
+    for _ in range(6):
+        mask = np.zeros((64, 64), bool)
+        mask[10:30, 20:40] = True
+        scores = rng.gamma(2, 1, mask.shape).astype(np.float32) + mask
+        exact.add(scores, mask)
+        bounded.add(scores, mask)
+    assert bounded.auroc() == pytest.approx(exact.auroc(), abs=1e-3)
+    assert bounded.aupro() == pytest.approx(exact.aupro(), abs=1e-3)
+    assert bounded.auroc() != exact.auroc()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+from fapm_cli.config import Placement
+from fapm_cli.scoring import make_spreader, paper_image_score, share_weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("placement", ["bilinear", "nearest"])
+@pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
+@pytest.mark.parametrize(
+    ("size", "finer"),
+    [((8, 12), (64, 96)), ((4, 6), (64, 96)), ((4, 6), (8, 12)), ((5, 3), (5, 3))],
+)
+def test_spreader_upsamples_and_blurs_as_interpolate_and_scipy_do(
+    placement: Placement, sigma: float, size: tuple[int, int], finer: tuple[int, int]
+) -> None:
+    scores = torch.rand(2, *size)
+    spread = make_spreader(size, finer, sigma, placement, CPU)(scores)
+    assert spread.shape == (2, *finer)
+    corners = False if placement == "bilinear" else None
+    for one, result in zip(scores.double(), spread, strict=True):
+        wide = F.interpolate(one[None, None], finer, mode=placement, align_corners=corners)
+        wanted = wide[0, 0].numpy()
+        if sigma > 0:
+            wanted = gaussian_filter(wanted, sigma, mode="reflect", truncate=4)
+        np.testing.assert_allclose(result.numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_nearest_placement_without_blur_repeats_each_place() -> None:
+    scores = torch.arange(6.0).view(1, 2, 3)
+    spread = make_spreader((2, 3), (4, 9), 0, "nearest", CPU)(scores)
+    for y, x in product(range(4), range(9)):
+        assert float(spread[0, y, x]) == float(scores[0, y // 2, x // 3])
+
+
+def plain_paper_score(
+    maps: list[NDArray[np.float32]], picture: int, weights: tuple[float, ...]
+) -> float:
+    height, width = maps[0].shape[1:3]
+    best, best_place = -math.inf, [0.0]
+    for y, x in product(range(height), range(width)):
+        place = [0.0] * maps[0].shape[3]
+        for m, weight in zip(maps, weights, strict=True):
+            tall, wide = height // m.shape[1], width // m.shape[2]
+            for i in range(len(place)):
+                place[i] += weight * float(m[picture, y // tall, x // wide, i])
+        if place[0] > best:
+            best, best_place = place[0], place
+    exponentials = [math.exp(d) for d in best_place]
+    return (1 - max(exponentials) / sum(exponentials)) * best
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (2.0, 0.5)])
+@pytest.mark.parametrize("coarse_first", [False, True])
+def test_paper_image_score_is_the_official_formula(
+    weights: tuple[float, float], coarse_first: bool
+) -> None:
+    fine = torch.rand(3, 4, 6, 4).sort(dim=3).values * 3
+    coarse = torch.rand(3, 2, 3, 4).sort(dim=3).values * 3
+    expected = [plain_paper_score([fine.numpy(), coarse.numpy()], i, weights) for i in range(3)]
+    maps = [fine, coarse]
+    if coarse_first:
+        maps, weights = maps[::-1], (weights[1], weights[0])
+    scores = paper_image_score(maps, weights)
+    assert scores.dtype == torch.float32
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
+
+
+def test_paper_image_score_of_equal_distances_keeps_all_but_one_neighbors_share() -> None:
+    maps = [torch.full((1, 2, 2, 4), 8.0)]
+    assert float(paper_image_score(maps, (1.0,))) == pytest.approx(8 * (1 - 1 / 4))
+
+
+def test_paper_image_score_does_not_overflow_on_large_distances() -> None:
+    far = torch.tensor([500.0, 500.0, 500.0, 501.0]).view(1, 1, 1, 4)
+    share = math.e / (3 + math.e)
+    assert float(paper_image_score([far], (1.0,))) == pytest.approx(500 * (1 - share), rel=1e-5)
+
+
+def test_paper_image_score_does_not_depend_on_batch_mates() -> None:
+    maps = [torch.rand(5, 4, 4, 4).sort(dim=3).values, torch.rand(5, 2, 2, 4).sort(dim=3).values]
+    together = paper_image_score(maps, (1.0, 1.0))
+    for i in range(5):
+        alone = paper_image_score([m[i : i + 1] for m in maps], (1.0, 1.0))
+        assert float(alone) == pytest.approx(float(together[i]), rel=1e-6)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5))
+def test_shared_weights_sum_to_1_and_keep_their_ratios(weights: list[float]) -> None:
+    shares = share_weights(tuple(weights))
+    assert sum(shares) == pytest.approx(1)
+    for share, weight in zip(shares, weights, strict=True):
+        assert share * weights[0] == pytest.approx(shares[0] * weight)
+
+
+def test_a_weight_of_0_leaves_its_layer_out() -> None:
+    assert share_weights((2.0, 0.0, 6.0)) == (0.25, 0.0, 0.75)
