@@ -204,8 +204,12 @@ def _resnet_stages(name: str) -> Stages:
 
 
 def file_names(name: str, stages: Stages) -> dict[str, str]:
-    """Map each weight's name in a weights file to its name in the stages."""
-    own = nn.ModuleDict(stages).state_dict()
+    """Map each weight's name in a weights file to its name in the stages.
+
+    Biases of convolutions are among them: a file with folded batch norms has some.
+    """
+    network = nn.ModuleDict(stages)
+    own = [*network.state_dict(), *(f"{conv}.bias" for conv, _ in _conv_norm_pairs(network))]
     if name == DEFAULT_BACKBONE:
         return {_lite0_file_name(key): key for key in own}
     return {key.removeprefix("stem."): key for key in own}

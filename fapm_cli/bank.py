@@ -160,7 +160,8 @@ def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = _read_header(path, file.metadata() or {})
             names = set(file.keys())
-            tensors = {name: file.get_tensor(name) for name in sorted(names)}
+            # Cloned: the file may be overwritten while the bank is in use.
+            tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
     except (SafetensorError, OSError) as error:
         raise BankError(
             f"bank {path} is damaged or not a bank ({error}); build it again"
@@ -241,7 +242,7 @@ def _check_memory(
             raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
     num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
     shapes = {
-        "keys": (num_keys, memory.keys.shape[-1] if memory.keys.dim() == 2 else -1),
+        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.dim() == 2 else -1),
         "key_counts": (num_patches,),
         "key_pictures": (num_keys,),
         "key_cells": (num_keys,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -181,13 +182,17 @@ def parse_sides(name: str, text: str) -> tuple[int, int]:
         OptionError: it is neither.
     """
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) > 2 or not all(
+        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
+    ):
         raise OptionError(f"{name} {text!r}: write one number, like 224, or HEIGHTxWIDTH")
     return int(parts[0]), int(parts[-1])
 
 
 def _build(cls: type[T], plain: dict[str, Any]) -> T:
     known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(plain, dict):
+        raise TypeError(f"{cls.__name__} is {plain!r}")
     if set(plain) != set(known):
         raise KeyError(f"fields {sorted(set(plain) ^ set(known))}")
     values = {name: _as_type(name, known[name], value) for name, value in plain.items()}
@@ -203,8 +208,8 @@ def _as_type(name: str, kind: str, value: Any) -> Any:
             raise TypeError(f"{name} is {value!r}")
         return tuple(_as_type(name, item, one) for one in value)
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise TypeError(f"{name} is {value!r}")
+        if not abs(value) <= sys.float_info.max:  # nor is NaN
+            raise TypeError(f"{name} is not finite")
         return float(value)
     exact = {"int": int, "bool": bool, "Preprocessing": Preprocessing, "Query": Query}
     if type(value) is not exact.get(kind, str):

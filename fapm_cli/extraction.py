@@ -134,6 +134,9 @@ def load_extractor(
     else:
         path = Path(weights) if weights is not None else _own_weights(config.backbone)
         state = _load_folded(stages, config.backbone, path)
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise WeightsError(f"weights {broken[0]!r} are not finite: the file is damaged")
     stages.load_state_dict(state, strict=True, assign=True)
     extractor.weights_hash = weights_hash(state)
     extractor.to(memory_format=torch.channels_last)

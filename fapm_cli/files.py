@@ -17,8 +17,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         OutputError: the folder is missing or read-only, the disk is full, or the like.
     """
     temporary = None
+    path = path.resolve()  # a link stays one
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            raise OutputError(f"can't write {path}: it is no regular file; nothing was changed")
+        handle, temporary = tempfile.mkstemp(prefix=".fapm-", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()

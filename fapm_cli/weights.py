@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,7 +10,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
@@ -36,13 +34,21 @@ def read_weights(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist; give a safetensors or .pth file")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        state = load_file(path) if _is_safetensors(path) else _read_torch(path)
+    except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights file {path} can't be read safely ({reason[:120]})") from error
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"weights file {path} holds no state dict (names to tensors)")
     return state
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell by content: eight bytes of length, then a JSON object."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _read_torch(path: Path) -> StateDict:

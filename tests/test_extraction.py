@@ -231,7 +231,6 @@ def test_a_truncated_weights_file_is_refused(
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.xfail(strict=True, reason="bug: other errors of torch.load escape, weights.py:39")
 def test_a_legacy_weights_file_with_a_wrong_byte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
@@ -252,7 +251,6 @@ def test_a_file_of_anything_but_named_tensors_is_refused(tmp_path: Path, state: 
         load_extractor(small_config(), str(path))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: AttributeError in is_head, backbones.py:216")
 def test_tensors_named_by_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({1: torch.zeros(1)}, path)
@@ -260,7 +258,6 @@ def test_tensors_named_by_numbers_are_refused(tmp_path: Path) -> None:
         load_extractor(small_config(), str(path))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: NaN weights are taken, extraction.py:_load_folded")
 def test_weights_that_are_not_finite_are_refused(resnet_state: State, load: Load) -> None:
     resnet_state["conv1.weight"] = torch.full_like(resnet_state["conv1.weight"], torch.nan)
     with pytest.raises(WeightsError):
@@ -325,13 +322,11 @@ def folded_by_hand(state: State, *, keep_norms: bool, conv_bias: bool) -> State:
             True,
             True,
             id="identity norms and biases",
-            marks=pytest.mark.xfail(strict=True, reason="bug: bias refused, extraction.py:166"),
         ),
         pytest.param(
             False,
             True,
             id="biases and no norms",
-            marks=pytest.mark.xfail(strict=True, reason="bug: bias refused, extraction.py:166"),
         ),
     ],
 )

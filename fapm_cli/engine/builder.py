@@ -180,8 +180,9 @@ def _nominal_response(
                 )
                 for q, m in zip(queries, memories, strict=True)
             ]
-        found.append([_fill(*both) for both in scorer.search(queries, leave_out)])
+        found.append(scorer.search(queries, leave_out))
         on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
+    found = _fill(found)
     responses = torch.cat([scorer.combine(part).responses for part in found])
     calibration = local_calibration(responses)
     scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
@@ -189,11 +190,16 @@ def _nominal_response(
     return calibration, scores.tolist()
 
 
-def _fill(distances: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
     """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
-    unknown = distances == torch.inf
-    largest = distances.masked_fill(unknown, 0).amax()
-    return torch.where(unknown, largest, distances), keys
+    largest = [
+        max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
+        for j in range(len(found[0]))
+    ]
+    return [
+        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
+        for part in found
+    ]
 
 
 def _of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:

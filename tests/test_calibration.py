@@ -1,0 +1,60 @@
+"""Local calibration follows the place as far as the place decides."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fapm_cli.calibration import local_calibration, place_share
+
+
+def responses(between: float, within: float, pictures: int = 400, seed: int = 0) -> Tensor:
+    """Log-normal responses with known spread between and within the places of a 12×12 map."""
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.randn(1, 12, 12, generator=generator) * between
+    return (place + torch.randn(pictures, 12, 12, generator=generator) * within).exp()
+
+
+def test_place_share_is_the_intraclass_correlation() -> None:
+    for between, within in ((1.0, 0.25), (0.3, 0.3), (0.1, 1.0)):
+        values = responses(between, within)
+        logs = [[[math.log(float(v)) for v in row] for row in one] for one in values]
+        means, variances = [], []
+        for y in range(12):
+            for x in range(12):
+                column = [one[y][x] for one in logs]
+                mean = sum(column) / len(column)
+                means.append(mean)
+                variances.append(sum((v - mean) ** 2 for v in column) / (len(column) - 1))
+        middle = sum(means) / len(means)
+        spread = sum((m - middle) ** 2 for m in means) / (len(means) - 1)
+        expected = spread / (spread + sum(variances) / len(variances))
+        assert abs(place_share(values) - expected) < 1e-6
+
+
+def test_places_that_say_nothing_are_not_calibrated() -> None:
+    calibration = local_calibration(responses(0.0, 0.5))
+    assert calibration.place_share < 0.02
+    torch.testing.assert_close(calibration.factors, torch.ones(12, 12), atol=0.02, rtol=0)
+
+
+def test_a_busy_place_counts_less_and_a_calm_one_more() -> None:
+    values = responses(0.05, 0.05)
+    values[:, 2:6, 2:6] *= 4
+    factors = local_calibration(values).factors
+    assert float(factors[3:5, 3:5].max()) < 0.6
+    assert float(factors[8:, 8:].min()) > 1.1
+
+
+def test_calibration_has_no_unit() -> None:
+    values = responses(0.5, 0.2)
+    factors = local_calibration(values).factors
+    torch.testing.assert_close(local_calibration(values * 1000).factors, factors)
+
+
+def test_a_single_picture_calibrates_nothing() -> None:
+    calibration = local_calibration(responses(1.0, 0.1, pictures=1))
+    assert calibration.place_share == 0
+    assert bool((calibration.factors == 1).all())
