@@ -68,11 +68,13 @@ class NominalPicture:
         name: its path below the folder that was given, with ``/``.
         sha256: of the file's bytes.
         score: its image score, its own keys left out.
+        peak: the maximum of its anomaly map, likewise; the same unless the paper scores.
     """
 
     name: str
     sha256: str
     score: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
         "place_share": bank.calibration.place_share,
-        "pictures": [[p.name, p.sha256, p.score] for p in bank.pictures],
+        "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
         "version": FORMAT_VERSION,
         "versions": bank.versions,
         "weights": bank.weights,
@@ -193,8 +195,8 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     config = BankConfig.from_json(header["config"])
     pictures = tuple(
-        NominalPicture(str(name), str(digest), float(score))
-        for name, digest, score in header["pictures"]
+        NominalPicture(str(name), str(digest), float(score), float(peak))
+        for name, digest, score, peak in header["pictures"]
     )
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
@@ -204,7 +206,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         for name in sorted(tensors)
         if name.startswith(_BACKBONE)
     }
-    if not all(math.isfinite(picture.score) for picture in pictures):
+    if not all(math.isfinite(p.score) and math.isfinite(p.peak) for p in pictures):
         raise ValueError("a picture's score is not finite")
     if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
         raise ValueError("its parts don't fit its configuration")

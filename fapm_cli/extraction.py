@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fapm_cli import backbones
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError, WeightsError
+from fapm_cli.plan import Plan
 from fapm_cli.weights import (
     StateDict,
     cached_weights,
@@ -40,6 +41,7 @@ class FeatureExtractor(nn.Module):
         self.stages = nn.ModuleDict(stages)
         self._needed = {*config.layers, *(getattr(s, "adds", None) for s in stages.values())}
         self.config = config
+        self.dtype = torch.float32
         self.weights_hash = ""
         preprocessing = config.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
@@ -58,6 +60,7 @@ class FeatureExtractor(nn.Module):
         """
         # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free.
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        x = x.to(self.dtype)
         kept: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             x = stage(x)
@@ -67,6 +70,13 @@ class FeatureExtractor(nn.Module):
             if name in self._needed:
                 kept[name] = x
         return [kept[name] for name in self.config.layers]
+
+    def follow(self, plan: Plan) -> FeatureExtractor:
+        """Move to the plan's device, and the stages to its precision; returns itself."""
+        self.to(plan.device)
+        self.stages.to(plan.backbone_dtype)
+        self.dtype = plan.backbone_dtype
+        return self
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Extract the locally aware maps of each memory.
@@ -82,7 +92,9 @@ class FeatureExtractor(nn.Module):
 
     def locally_aware(self, taps: list[Tensor]) -> list[Tensor]:
         """Pool and scale what :meth:`tap` gave, and join it where memories are not layer-wise."""
-        maps = [self._pool(t) * s for t, s in zip(taps, self.config.layer_scales, strict=True)]
+        maps = [
+            self._pool(t.float()) * s for t, s in zip(taps, self.config.layer_scales, strict=True)
+        ]
         if self.config.layer_wise:
             return maps
         finest = max((m.shape[-2:] for m in maps), key=lambda size: size[0])

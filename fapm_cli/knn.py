@@ -10,6 +10,7 @@ from torch import Tensor
 from fapm_cli.grid import Grid, neighbor_offsets
 
 MEMORY_BYTES = 256 * 2**20
+_SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class KeyGroup:
         keys: (p, K, C) keys less their patch's centre; short patches are padded.
         norms_sq: (p, 1, K) their squared norms; +inf in the padding.
         first: (p,) int64, index of each patch's first key among all keys.
+        choosing: (p, K, C) the keys in the precision that chooses the nearest ones; ``keys``
+            themselves where that is float32.
     """
 
     patches: Tensor
     keys: Tensor
     norms_sq: Tensor
     first: Tensor
+    choosing: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class PatchMemory:
     grid: Grid
 
 
-def patch_memory(keys: Tensor, key_counts: Tensor, grid: Grid) -> PatchMemory:
+def patch_memory(
+    keys: Tensor, key_counts: Tensor, grid: Grid, dtype: torch.dtype = torch.float32
+) -> PatchMemory:
     """Lay a ragged memory out for search.
 
     Patches of equal count need no padding at all, and there are few counts (K and 2K); where
@@ -55,6 +61,7 @@ def patch_memory(keys: Tensor, key_counts: Tensor, grid: Grid) -> PatchMemory:
         keys: (ΣK_i, C) keys, patch after patch.
         key_counts: (N_p,) int64, K_i, each at least 1.
         grid: rows and columns of patches.
+        dtype: in which the nearest keys are chosen; their distances are float32 all the same.
     """
     counts = key_counts.tolist()
     ends = key_counts.cumsum(0)
@@ -73,7 +80,8 @@ def patch_memory(keys: Tensor, key_counts: Tensor, grid: Grid) -> PatchMemory:
             block[row, : counts[i]] = keys[first : first + counts[i]] - centers[i]
             norms_sq[row, 0, : counts[i]] = block[row, : counts[i]].square().sum(dim=1)
         which = torch.tensor(patches, device=keys.device)
-        groups.append(KeyGroup(which, block, norms_sq, (ends - key_counts).to(keys.device)[which]))
+        offsets = (ends - key_counts).to(keys.device)[which]
+        groups.append(KeyGroup(which, block, norms_sq, offsets, block.to(dtype)))
     return PatchMemory(centers, tuple(groups), grid)
 
 
@@ -145,19 +153,41 @@ def _search_group(
     values, indices = [], []
     for start in range(0, centered.shape[1], at_a_time):
         part = centered[:, start : start + at_a_time]
-        distances_sq = torch.baddbmm(group.norms_sq, part, group.keys.mT, alpha=-2)
+        distances_sq = torch.baddbmm(
+            group.norms_sq.to(group.choosing.dtype),
+            part.to(group.choosing.dtype),
+            group.choosing.mT,
+            alpha=-2,
+        )
         if leave_out is not None:
-            number = group.first.unsqueeze(1) + torch.arange(
-                group.keys.shape[1], device=group.first.device
-            )
-            theirs = leave_out.key_pictures[number.clamp(max=len(leave_out.key_pictures) - 1)]
-            own = leave_out.query_pictures[start : start + at_a_time].view(1, -1, 1)
-            distances_sq.masked_fill_(theirs.unsqueeze(1) == own, torch.inf)
-        nearest = distances_sq.topk(k, dim=2, largest=False)
-        values.append(nearest.values)
-        indices.append(nearest.indices)
-    found_sq = torch.cat(values, dim=1) + centered.square().sum(dim=2, keepdim=True)
-    return found_sq, torch.cat(indices, dim=1) + group.first.view(-1, 1, 1)
+            distances_sq.masked_fill_(_own_keys(group, leave_out, start, at_a_time), torch.inf)
+        if group.choosing.dtype == torch.float32:
+            found = distances_sq.topk(k, dim=2, largest=False)
+            values.append(found.values + part.square().sum(dim=2, keepdim=True))
+            indices.append(found.indices)
+        else:
+            candidates = min(k + _SPARE, distances_sq.shape[2])
+            chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=False).indices
+            measured = _measure(part, group, chosen).topk(k, dim=2, largest=False)
+            values.append(measured.values)
+            indices.append(chosen.gather(2, measured.indices))
+    return torch.cat(values, dim=1), torch.cat(indices, dim=1) + group.first.view(-1, 1, 1)
+
+
+def _measure(part: Tensor, group: KeyGroup, chosen: Tensor) -> Tensor:
+    """Squared float32 distances to the chosen keys, by differences: (p, Q, c)."""
+    rows = torch.arange(len(group.keys), device=chosen.device).view(-1, 1, 1)
+    distances_sq = (group.keys[rows, chosen] - part.unsqueeze(2)).square().sum(dim=3)
+    padding = group.norms_sq[rows, 0, chosen] == torch.inf
+    return distances_sq.masked_fill_(padding, torch.inf)
+
+
+def _own_keys(group: KeyGroup, leave_out: LeaveOut, start: int, at_a_time: int) -> Tensor:
+    """(p, Q, K) which keys come from the query's own picture."""
+    width = torch.arange(group.keys.shape[1], device=group.first.device)
+    number = (group.first.unsqueeze(1) + width).clamp(max=len(leave_out.key_pictures) - 1)
+    own = leave_out.query_pictures[start : start + at_a_time].view(1, -1, 1)
+    return leave_out.key_pictures[number].unsqueeze(1) == own
 
 
 def _reaching(group: KeyGroup, offset: tuple[int, int], grid: Grid) -> tuple[Tensor, KeyGroup]:
@@ -167,7 +197,6 @@ def _reaching(group: KeyGroup, offset: tuple[int, int], grid: Grid) -> tuple[Ten
     row = group.patches // grid[1] - offset[0]
     column = group.patches % grid[1] - offset[1]
     inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
-    part = KeyGroup(
-        group.patches[inside], group.keys[inside], group.norms_sq[inside], group.first[inside]
-    )
+    values = (group.patches, group.keys, group.norms_sq, group.first, group.choosing)
+    part = KeyGroup(*(value[inside] for value in values))
     return (row * grid[1] + column)[inside], part

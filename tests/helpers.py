@@ -42,7 +42,8 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
         "stem.conv1.bias": torch.randn(4, generator=generator),
     }
     pictures = tuple(
-        NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3) for i in range(3)
+        NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3, 0.2 + i / 3)
+        for i in range(3)
     )
     return Bank(
         config=config,

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import DeviceOption, WeightsOption, note
+from fapm_cli.commands.common import DeviceOption, WeightsOption, note, open_detector
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
 
     from fapm_cli.engine import Detector
+    from fapm_cli.plan import Plan
 
 Record = dict[str, Any]
 
@@ -42,6 +43,9 @@ def bench(
     runs: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 30,
     warm_up: Annotated[int, typer.Option(min=0, help="Rounds that don't.")] = 5,
     weights: WeightsOption = None,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32,bf16", help="Precisions to measure side by side.")
+    ] = "auto",
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
 ) -> None:
@@ -56,6 +60,7 @@ def bench(
     import torch
 
     from fapm_cli.device import resolve_device
+    from fapm_cli.plan import make_plan
 
     if bank is not None and (variants is not None or images is not None or backbone is not None):
         raise OptionError("--variants, --images and --backbone are for the synthetic bank")
@@ -64,11 +69,13 @@ def bench(
     images = 209 if images is None else images
     where = resolve_device(device)
     sizes = _parse_sizes(batch_sizes)
-    detectors = (
-        {"bank": _real(bank, where, weights)}
-        if bank is not None
-        else _synthetic(variants or "E", backbone, images, where)
-    )
+    detectors = {}
+    for name in precision.split(","):
+        plan = make_plan(where, name)
+        if bank is not None:
+            detectors[plan.precision] = open_detector(bank, device, name, weights)
+        else:
+            detectors |= _synthetic(variants or "E", backbone, images, plan)
     records = []
     for size in sizes:
         with torch.inference_mode():
@@ -88,24 +95,26 @@ def _parse_sizes(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _real(path: Path, where: torch.device, weights: str | None) -> Detector:
-    from fapm_cli.commands.common import open_detector
-
-    return open_detector(path, str(where), weights)
-
-
-def _synthetic(
-    variants: str, backbone: str | None, images: int, where: torch.device
-) -> dict[str, Detector]:
-    from fapm_cli.engine import Detector, load_extractor, paper_config, synthetic_bank
+def _synthetic(variants: str, backbone: str | None, images: int, plan: Plan) -> dict[str, Detector]:
+    from fapm_cli.backbones import PAPER_BACKBONE
+    from fapm_cli.engine import (
+        Detector,
+        default_config,
+        load_extractor,
+        paper_config,
+        synthetic_bank,
+    )
     from fapm_cli.extraction import RANDOM
 
     detectors = {}
     for variant in variants.upper().split(","):
-        config = paper_config(variant=variant, **({"backbone": backbone} if backbone else {}))
+        if backbone in (None, PAPER_BACKBONE):
+            config = paper_config(variant=variant)
+        else:
+            config = default_config(backbone, variant=variant)
         extractor = load_extractor(config, RANDOM)
         bank = synthetic_bank(config, extractor, images)
-        detectors[variant] = Detector(bank, extractor, device=where)
+        detectors[f"{variant} {plan.precision}"] = Detector(bank, extractor, plan=plan)
     return detectors
 
 
@@ -122,16 +131,16 @@ def _measure(
         height, width = detector.bank.config.preprocessing.crop_px
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (size, height, width, 3), generator=generator).byte()
-        works |= {f"{name} {stage}": work for stage, work in _stages(detector, pixels).items()}
+        works |= {f"{name}/{stage}": work for stage, work in _stages(detector, pixels).items()}
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
     times = alternate(works, where, warm_up=warm_up, runs=runs)
     records = []
     for name, detector in detectors.items():
         stages = {
-            key.removeprefix(f"{name} "): Latency.of(values)
+            key.removeprefix(f"{name}/"): Latency.of(values)
             for key, values in times.items()
-            if key.startswith(f"{name} ")
+            if key.startswith(f"{name}/")
         }
         engine, floor = stages.pop("engine"), stages.pop("backbone")
         config = detector.bank.config
@@ -139,7 +148,7 @@ def _measure(
             {
                 "variant": config.variant,
                 "backbone": config.backbone,
-                "precision": "fp32",
+                "precision": detector.plan.precision,
                 "batch_size": size,
                 "runs": runs,
                 "median_ms": engine.median_ms,
@@ -164,6 +173,7 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     The engine starts from decoded, resized pixels. ``preprocess`` is the resize of a 1024×1024
     picture, which the engine's threads do beside it.
     """
+    import torch
     from PIL import Image
 
     from fapm_cli.grid import to_patches
@@ -171,17 +181,19 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
 
     config = detector.bank.config
     large = Image.effect_noise((PICTURE_PX, PICTURE_PX), 64).convert("RGB")
-    on_device = pixels.to(detector.device)
-    maps = detector.extractor(on_device)
-    patches = [to_patches(m, config.grid) for m in maps]
-    found = detector.scorer.search(patches)
+    extractor, scorer = detector.extractor, detector.scorer
+    # As the engine does it: on a CPU one picture after the other.
+    at_a_time = 1 if detector.plan.one_by_one else len(pixels)
+    parts = torch.split(pixels.to(detector.device), at_a_time)
+    patches = [[to_patches(m, config.grid) for m in extractor(part)] for part in parts]
+    found = [scorer.search(part) for part in patches]
     return {
         "engine": lambda: detector.detect(pixels),
-        "backbone": lambda: detector.extractor.tap(on_device),
-        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in range(len(pixels))],
-        "extract": lambda: [to_patches(m, config.grid) for m in detector.extractor(on_device)],
-        "knn": lambda: detector.scorer.search(patches),
-        "map": lambda: detector.scorer.combine(found),
+        "backbone": lambda: [extractor.tap(part) for part in parts],
+        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in pixels],
+        "extract": lambda: [[to_patches(m, config.grid) for m in extractor(p)] for p in parts],
+        "knn": lambda: [scorer.search(part) for part in patches],
+        "map": lambda: [scorer.combine(part) for part in found],
     }
 
 
@@ -235,10 +247,21 @@ def _print(records: list[Record]) -> None:
 
     first = records[0]
     versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
-    note(f"{first['device']}, {first['threads']} threads, {first['precision']}; {versions}")
+    note(f"{first['device']}, {first['threads']} threads; {versions}")
     note(f"bank: {first['bank']}; ms per batch; preprocess runs beside the engine")
     table = Table(box=None, pad_edge=False)
-    for title in ("variant", "backbone", "batch", "median", "p95", "p99", "FPS", "floor", "ratio"):
+    for title in (
+        "variant",
+        "backbone",
+        "precision",
+        "batch",
+        "median",
+        "p95",
+        "p99",
+        "FPS",
+        "floor",
+        "ratio",
+    ):
         table.add_column(title, justify="left" if title == "backbone" else "right")
     for stage in first["stages_ms"]:
         table.add_column(stage, justify="right")
@@ -247,6 +270,7 @@ def _print(records: list[Record]) -> None:
         table.add_row(
             r["variant"] or "-",
             r["backbone"],
+            r["precision"],
             str(r["batch_size"]),
             *(f"{r[key]:.2f}" for key in ("median_ms", "p95_ms", "p99_ms")),
             f"{r['fps']:.1f}",

@@ -70,6 +70,12 @@ CalibrationOption = Annotated[
 ]
 
 
+PrecisionOption = Annotated[
+    str,
+    typer.Option(metavar="auto|fp32|bf16|fp16", help="auto is the fastest proven equal here."),
+]
+
+
 class Advance(Protocol):
     """Reports progress."""
 
@@ -233,27 +239,33 @@ def parse_numbers(text: str) -> tuple[float, ...]:
 
 
 def open_detector(
-    bank: Path, device: str, weights: str | None = None, changes: dict[str, Any] | None = None
+    bank: Path,
+    device: str,
+    precision: str,
+    weights: str | None = None,
+    changes: dict[str, Any] | None = None,
 ) -> Detector:
     """Load a bank and its backbone onto a device, and note what it does not look at.
 
     Args:
         bank: the file.
         device: as the option says.
+        precision: as the option says.
         weights: a file in place of the bank's own backbone.
         changes: of the bank's query.
     """
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import Detector, bank_extractor, load_bank
+    from fapm_cli.plan import make_plan
 
-    where = resolve_device(device)
-    loaded = load_bank(bank, where)
+    plan = make_plan(resolve_device(device), precision)
+    loaded = load_bank(bank, plan.device)
     query = with_query(loaded.config, changes or {}).query
     preprocessing = loaded.config.preprocessing
     if preprocessing.crops:
         (h, w), (ch, cw) = preprocessing.resize_px, preprocessing.crop_px
         note(f"note: this bank crops: {1 - ch * cw / (h * w):.0%} of each picture is not inspected")
-    return Detector(loaded, bank_extractor(loaded, weights), device=where, query=query)
+    return Detector(loaded, bank_extractor(loaded, weights), plan=plan, query=query)
 
 
 def check_threshold(threshold: float | None) -> None:

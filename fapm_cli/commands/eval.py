@@ -23,6 +23,7 @@ from fapm_cli.commands.common import (
     LayersOption,
     LayerWeightsOption,
     NeighborsOption,
+    PrecisionOption,
     PresetOption,
     RatioOption,
     ReachOption,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from fapm_cli.engine import Detector
     from fapm_cli.engine.datasets import Category
     from fapm_cli.engine.evaluation import Evaluation
+    from fapm_cli.plan import Plan
 
 Record = dict[str, Any]
 EXIT_ERROR = 2
@@ -105,6 +107,7 @@ def eval_(
         Path | None, typer.Option(metavar="DIR", help="Write ROC, histograms, worst pictures.")
     ] = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 16,
 ) -> int:
     """Build banks, judge labelled pictures, and report how well good and bad are told apart.
@@ -116,22 +119,25 @@ def eval_(
     """
     if as_json + as_csv + markdown > 1:
         raise OptionError("--json, --csv and --markdown: choose one")
+    from fapm_cli.device import resolve_device
     from fapm_cli.engine.datasets import find_categories, read_category
+    from fapm_cli.plan import make_plan
 
+    plan = make_plan(resolve_device(device), precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     roots = [category for dataset in datasets for category in find_categories(dataset)]
 
     def detectors(category: Category, advance: Advance) -> Iterator[tuple[Detector, float | None]]:
         """A detector per variant and the seconds it took to build, or the bank that was given."""
         if bank is not None:
-            yield open_detector(bank, device, weights, changes), None
+            yield open_detector(bank, device, precision, weights, changes), None
             return
         for variant in variants.split(","):
             config = configure(
                 preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
             )
             yield _build(
-                category, with_query(config, changes), weights, seed, device, batch_size, advance
+                category, with_query(config, changes), weights, seed, plan, batch_size, advance
             )
 
     records: list[Record] = []
@@ -160,20 +166,18 @@ def _build(
     config: BankConfig,
     weights: str | None,
     seed: int,
-    device: str,
+    plan: Plan,
     batch_size: int,
     advance: Advance,
 ) -> tuple[Detector, float]:
-    from fapm_cli.device import resolve_device
     from fapm_cli.engine import Detector, load_extractor
     from fapm_cli.engine.evaluation import build_from_paths
 
-    where = resolve_device(device)
-    extractor = load_extractor(config, weights, seed).to(where)
+    extractor = load_extractor(config, weights, seed).to(plan.device)
     started = time.perf_counter()
     built = build_from_paths(category.train, config, extractor, batch_size, advance)
     seconds = time.perf_counter() - started
-    return Detector(built, extractor, device=where), seconds
+    return Detector(built, extractor, plan=plan), seconds
 
 
 def _evaluate(

@@ -16,6 +16,7 @@ from fapm_cli.commands.common import (
     LayerWeightsOption,
     NeighborsOption,
     PathsArgument,
+    PrecisionOption,
     ReachOption,
     SigmaOption,
     WeightsOption,
@@ -54,6 +55,7 @@ def heatmap(
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 8,
 ) -> int:
     """Draw where pictures are unlike the good ones, over the pictures at their own size.
@@ -75,7 +77,7 @@ def heatmap(
     from fapm_cli.engine import Unreadable, read_batches
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, weights, changes)
+    detector = open_detector(bank, device, precision, weights, changes)
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")

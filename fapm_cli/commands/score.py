@@ -20,6 +20,7 @@ from fapm_cli.commands.common import (
     LayerWeightsOption,
     NeighborsOption,
     PathsArgument,
+    PrecisionOption,
     ReachOption,
     SigmaOption,
     WeightsOption,
@@ -59,6 +60,7 @@ def score(
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 8,
 ) -> int:
     """Judge pictures: score, place of the worst spot, nearest good picture.
@@ -72,7 +74,7 @@ def score(
     if kind not in _WRITERS:
         raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, weights, changes)
+    detector = open_detector(bank, device, precision, weights, changes)
     verdicts: set[str] = set()
 
     def watched() -> Iterator[Record]:

@@ -72,15 +72,16 @@ def build_bank(
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    calibration, scores = _nominal_response(
+    calibration, scores, peaks = _nominal_response(
         features, memories, len(names), config, map_sizes, on_stage
     )
+    nominal = zip(names, scores, peaks, strict=True)
     return Bank(
         config,
         tuple(memories),
         map_sizes,
         calibration,
-        tuple(NominalPicture(*name, score) for name, score in zip(names, scores, strict=True)),
+        tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
         extractor.weights_hash,
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
@@ -106,10 +107,15 @@ def _extract(
     ]
     names: list[tuple[str, str]] = []
     for batch in batches:
-        maps = extractor(batch.pixels.to(device))
-        first, last = len(names), len(names) + len(batch.names)
-        for whole, part, n in zip(features, maps, per_picture, strict=True):
-            whole[:, first * n : last * n] = to_patches(part, config.grid)
+        # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
+        at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
+        first = len(names)
+        for pixels in torch.split(batch.pixels, at_a_time):
+            last = first + len(pixels)
+            maps = extractor(pixels.to(device))
+            for whole, part, n in zip(features, maps, per_picture, strict=True):
+                whole[:, first * n : last * n] = to_patches(part, config.grid)
+            first = last
         names.extend(zip(batch.names, batch.sha256, strict=True))
         on_stage("extract", len(names), capacity)
     if not names:
@@ -164,8 +170,12 @@ def _nominal_response(
     config: BankConfig,
     map_sizes: Sequence[tuple[int, int]],
     on_stage: OnStage,
-) -> tuple[Calibration, list[float]]:
-    """Score each nominal picture with its own keys left out: the calibration, and image scores."""
+) -> tuple[Calibration, list[float], list[float]]:
+    """Score each nominal picture with its own keys left out.
+
+    Returns:
+        The calibration, image scores, and maxima of the anomaly maps.
+    """
     laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
     scorer = Scorer(config, config.query, laid_out, map_sizes)
     found: list[list[tuple[Tensor, Tensor]]] = []
@@ -186,8 +196,13 @@ def _nominal_response(
     responses = torch.cat([scorer.combine(part).responses for part in found])
     calibration = local_calibration(responses)
     scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
-    scores = torch.cat([scorer.combine(part).image_scores for part in found])
-    return calibration, scores.tolist()
+    scores: list[float] = []
+    peaks: list[float] = []
+    for part in found:
+        scored = scorer.combine(part)
+        scores += scored.image_scores.tolist()
+        peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
+    return calibration, scores, peaks
 
 
 def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
@@ -236,7 +251,7 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
             )
         )
     sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
-    pictures = (NominalPicture("synthetic", "", 1.0),) * num_pictures
+    pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
     digest = extractor.weights_hash
     none = Calibration(torch.ones(max(sizes)), 0.0)
     return Bank(config, tuple(memories), sizes, none, pictures, digest, "random", None, _versions())

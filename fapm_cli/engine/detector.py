@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from fapm_cli.extraction import FeatureExtractor, load_extractor
 from fapm_cli.geometry import inspected_span, picture_matrix, to_picture_px
 from fapm_cli.grid import to_patches
 from fapm_cli.knn import patch_memory
+from fapm_cli.plan import Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Detection:
     peaks: Tensor
     nearest_pictures: Tensor
     nearest_cells: Tensor
+
+
+def _join(detections: list[Detection]) -> Detection:
+    names = [field.name for field in dataclasses.fields(Detection)]
+    return Detection(*(torch.cat([getattr(d, name) for d in detections]) for name in names))
 
 
 def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
@@ -62,7 +69,7 @@ class Detector:
         bank: Bank,
         extractor: FeatureExtractor | None = None,
         *,
-        device: torch.device | str = "cpu",
+        plan: Plan | None = None,
         query: Query | None = None,
     ):
         """Lay the bank out on a device.
@@ -70,7 +77,7 @@ class Detector:
         Args:
             bank: any bank.
             extractor: its backbone; None to take it from the bank.
-            device: where to work.
+            plan: where and in which precision to work; None for float32 on the CPU.
             query: how to score; None for the bank's own way.
 
         Raises:
@@ -78,7 +85,8 @@ class Detector:
                 be had.
         """
         self.bank = bank
-        self.device = torch.device(device)
+        self.plan = plan or make_plan(torch.device("cpu"), "fp32")
+        self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)
         if extractor.weights_hash != bank.weights_hash:
             raise BankError(
@@ -89,9 +97,14 @@ class Detector:
         shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
-        self.extractor = extractor.to(self.device)
+        self.extractor = extractor.follow(self.plan)
         memories = [
-            patch_memory(m.keys.to(self.device), m.key_counts.cpu(), bank.config.grid)
+            patch_memory(
+                m.keys.to(self.device),
+                m.key_counts.cpu(),
+                bank.config.grid,
+                self.plan.choosing_dtype,
+            )
             for m in bank.memories
         ]
         self.scorer = Scorer(
@@ -100,8 +113,8 @@ class Detector:
 
     @property
     def calm_score(self) -> float:
-        """The largest score of a good picture that its bank had not seen."""
-        return max(float(self.bank.nominal_scores.max()), 1e-6)
+        """The largest value of a good picture's anomaly map, its own keys left out."""
+        return max(*(picture.peak for picture in self.bank.pictures), 1e-6)
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Detection:
@@ -110,6 +123,8 @@ class Detector:
         Args:
             pixels: (B, H, W, 3) uint8 RGB, as :func:`fapm_cli.images.prepare` makes them.
         """
+        if self.plan.one_by_one and len(pixels) > 1:
+            return _join([self.detect(one) for one in torch.split(pixels, 1)])
         maps = self.extractor(pixels.to(self.device))
         scored = self.scorer([to_patches(m, self.bank.config.grid) for m in maps])
         width = scored.anomaly_maps.shape[2]

@@ -1,0 +1,81 @@
+"""Compare a precision's scores with float32's on labelled pictures, bank by bank.
+
+Usage: python benchmarks/precision.py CATEGORY... [--precision bf16] [-- BUILD OPTIONS]
+
+Prints, per category, image AUROC under both, and how far single scores moved: as a share of the gap
+between the medians of good and defective pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fapm_cli.commands.common import configure
+from fapm_cli.engine import Detector, Unreadable, load_extractor, read_batches
+from fapm_cli.engine.datasets import read_category, read_mask
+from fapm_cli.engine.evaluation import build_from_paths
+from fapm_cli.metrics import PixelCurves, image_curve
+from fapm_cli.plan import Plan, make_plan
+
+
+def score(detector: Detector, root: Path) -> tuple[np.ndarray, float | None]:
+    """Image scores of a category's test pictures, and pixel AUROC."""
+    category = read_category(root)
+    preprocessing = detector.bank.config.preprocessing
+    scores: list[float] = []
+    pixels = PixelCurves()
+    for batch in read_batches((one.path for one in category.test), preprocessing, 16):
+        for one in batch:
+            assert not isinstance(one, Unreadable)
+            found = detector.detect(one.pixels.unsqueeze(0))
+            mask = read_mask(category.test[len(scores)], preprocessing)
+            pixels.add(found.anomaly_maps[0].cpu().numpy(), mask)
+            scores.append(float(found.image_scores[0]))
+    return np.array(scores), pixels.auroc()
+
+
+def main() -> None:
+    """Build one float32 bank per category, and score it under both plans."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("categories", nargs="+", type=Path)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--weights", default=None)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    for root in options.categories:
+        config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
+        extractor = load_extractor(config, options.weights)
+        paths = read_category(root).train
+        bank = build_from_paths(paths, config, extractor, 16, lambda stage, done, total: None)
+        defective = np.array([one.defect is not None for one in read_category(root).test])
+        results = {}
+        for precision in ("fp32", options.precision):
+            plan = make_plan(device, "fp32")
+            if precision != "fp32":
+                # Made directly: accuracy may be asked of what would be too slow to use here.
+                names = precision.split("+")
+                plan = Plan(device, names[0], names[-1])
+            results[precision] = score(Detector(bank, plan=plan), root)
+        (exact, exact_pixel), (rough, rough_pixel) = results.values()
+        gap = float(np.median(exact[defective]) - np.median(exact[~defective]))
+        moved = np.abs(rough - exact)
+        print(
+            f"{root.name:<10} {config.backbone:<20} image AUROC "
+            f"{100 * (image_curve(exact, defective).area() or 0):.2f} -> "
+            f"{100 * (image_curve(rough, defective).area() or 0):.2f}, pixel AUROC "
+            f"{100 * (exact_pixel or 0):.2f} -> {100 * (rough_pixel or 0):.2f}, moved at most "
+            f"{moved.max() / gap:.2%} of the gap, median {np.median(moved) / gap:.2%}; "
+            f"relative at most {(moved / exact).max():.2%}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
