@@ -12,7 +12,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(items: Iterable[T], work: Callable[[T], R], ahead: int = 32) -> Iterator[R]:
+def in_order(
+    items: Iterable[T],
+    work: Callable[[T], R],
+    ahead: int = 32,
+    begin: Callable[[], None] | None = None,
+) -> Iterator[R]:
     """Work on items in threads, and give the results in the items' order.
 
     Decoding and resizing release the interpreter, so threads are enough.
@@ -21,8 +26,9 @@ def in_order(items: Iterable[T], work: Callable[[T], R], ahead: int = 32) -> Ite
         items: read lazily, so an endless or slow source is fine.
         work: called once per item; what it raises is raised here.
         ahead: most results held before they are asked for, which bounds the memory.
+        begin: called once in each thread.
     """
-    executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    executor = ThreadPoolExecutor(max_workers=_usable_cores(), initializer=begin)
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
@@ -45,3 +51,10 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
             batch = []
     if batch:
         yield batch
+
+
+def _usable_cores() -> int:
+    """Cores this process may use: in a container fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -22,6 +22,8 @@ Image.MAX_IMAGE_PIXELS = None  # checked here, with a message of our own
 
 Pixels = NDArray[np.uint8]
 
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -31,18 +33,16 @@ class Picture:
 
     Attributes:
         path: where it came from.
-        image: 8-bit RGB, upright (EXIF orientation applied).
+        image: 8-bit RGB, upright (EXIF orientation applied); smaller than the picture where only
+            a draft was asked for.
+        size_px: the picture's own height and width, upright.
         sha256: of the file's bytes.
     """
 
     path: Path
     image: Image.Image
+    size_px: tuple[int, int]
     sha256: str
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Height and width in px."""
-        return self.image.height, self.image.width
 
 
 def find_pictures(path: Path) -> list[Path]:
@@ -68,11 +68,15 @@ def find_pictures(path: Path) -> list[Path]:
     return found
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, draft_for: Preprocessing | None = None) -> Picture:
     """Read and decode one picture.
 
     16-bit grey is scaled by 257, never clipped; grey, palette and CMYK become RGB; alpha is laid
     over white; EXIF orientation is applied.
+
+    Args:
+        path: the file.
+        draft_for: decode no more than this preprocessing needs; None for every pixel.
 
     Raises:
         PictureError: the file is missing, empty, damaged, not a picture, or too large.
@@ -86,24 +90,33 @@ def read_picture(path: Path) -> Picture:
     if not data:
         raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
     try:
-        image = _decode(data, path)
+        image, size_px = _decode(data, path, draft_for)
     except UnidentifiedImageError:
         raise PictureError(f"file {path} is not a picture that can be read") from None
     except PictureError:
         raise
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise PictureError(f"picture {path} is damaged: {error}") from error
-    return Picture(path, image, hashlib.sha256(data).hexdigest())
+    return Picture(path, image, size_px, hashlib.sha256(data).hexdigest())
 
 
-def _decode(data: bytes, path: Path) -> Image.Image:
+def _decode(
+    data: bytes, path: Path, draft_for: Preprocessing | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode to upright RGB; also the picture's own height and width, upright."""
     image = Image.open(BytesIO(data))
-    if image.width * image.height > MAX_PIXELS:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
         raise PictureError(
-            f"picture {path} has {image.width}×{image.height} px; at most {MAX_PIXELS:,} px work"
+            f"picture {path} has {width}×{height} px; at most {MAX_PIXELS:,} px work"
         )
+    if image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+        width, height = height, width
+    if draft_for is not None and draft_for.jpeg_draft:
+        longest = 2 * max(draft_for.resize_px)
+        image.draft(None, (longest, longest))  # does nothing to what is no JPEG
     image.load()
-    return to_rgb(ImageOps.exif_transpose(image), path)
+    return to_rgb(ImageOps.exif_transpose(image), path), (height, width)
 
 
 def to_rgb(image: Image.Image, path: Path) -> Image.Image:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fapm_cli.engine import Detection, Detector, Prepared
+    from fapm_cli.engine import Detector, Judged
+
+EXIT_ERROR = 2
 
 
 def heatmap(
@@ -72,42 +74,33 @@ def heatmap(
         raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
     if threshold is not None and not mask:
         raise OptionError("--threshold is for --mask: add it, or leave both out")
-    import torch
-
-    from fapm_cli.engine import Unreadable, read_batches
+    from fapm_cli.engine import Unreadable, judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     detector = open_detector(bank, device, precision, weights, changes)
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")
-    stems = iter(_targets(named, output))
-    failed, done = len(failures), 0
+    stems = _stems(named, output)
+    failed = len(failures)
     with progress_bar() as advance:
-        files = (file for file, _ in named)
-        for batch in read_batches(files, detector.bank.config.preprocessing, batch_size):
-            good = [one for one in batch if not isinstance(one, Unreadable)]
-            found = detector.detect(torch.stack([one.pixels for one in good])) if good else None
-            number = 0
-            for one, stem in zip(batch, stems, strict=False):
-                if isinstance(one, Unreadable):
-                    note(f"fapm: {one.error}")
-                    failed += 1
-                    continue
-                assert found is not None
-                scores = _draw(detector, found, number, one, stem)
+        judged = judge(detector, (file for file, _ in named), batch_size)
+        for done, (one, stem) in enumerate(zip(judged, stems, strict=True), start=1):
+            if isinstance(one, Unreadable):
+                note(f"fapm: {one.error}")
+                failed += 1
+            else:
+                scores = _draw(detector, one, stem)
                 _write_extras(scores, stem, raw_map, threshold if mask else None)
                 typer.echo(f"{stem}_heatmap.png")
-                number += 1
-            done += len(batch)
             advance("heatmap", done, len(named))
-    return 2 if failed else 0
+    return EXIT_ERROR if failed else 0
 
 
 _KINDS = ("heatmap.png", "map.tiff", "map.npy", "mask.png")
 
 
-def _targets(named: list[tuple[Path, str]], output: Path) -> list[str]:
+def _stems(named: list[tuple[Path, str]], output: Path) -> list[str]:
     """Choose a stem for each picture's files: its path below its folder, unique, never an input."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {output} is a file; name a folder")
@@ -125,17 +118,18 @@ def _targets(named: list[tuple[Path, str]], output: Path) -> list[str]:
     return stems
 
 
-def _draw(
-    detector: Detector, found: Detection, number: int, one: Prepared, stem: str
-) -> NDArray[np.float32]:
+def _draw(detector: Detector, one: Judged, stem: str) -> NDArray[np.float32]:
+    """Write the heatmap; returns the anomaly map in the picture's own pixels."""
     import numpy as np
 
     from fapm_cli.drawing import draw_heatmap
+    from fapm_cli.images import read_picture
 
-    located = detector.locate(found, number, one.picture.size_px)
-    scores = detector.picture_map(found.anomaly_maps[number], one.picture.size_px).cpu().numpy()
+    picture = one.prepared.picture
+    located = detector.locate(one.found, picture.size_px)
+    scores = detector.picture_map(one.found.anomaly_maps[0], picture.size_px).cpu().numpy()
     drawn = draw_heatmap(
-        np.asarray(one.picture.image),
+        np.asarray(read_picture(picture.path).image),
         scores,
         detector.calm_score,
         (located["peak"]["x"], located["peak"]["y"]),

@@ -94,29 +94,20 @@ def score_records(
     detector: Detector, paths: Iterable[Path], batch_size: int, threshold: float | None
 ) -> Iterator[Record]:
     """Score pictures, one record each in order; an unreadable one is a record with its error."""
-    import torch
-
-    from fapm_cli.engine import Unreadable, read_batches
+    from fapm_cli.engine import Unreadable, judge
 
     named, failures = find_named(paths)
     for path, error in failures:
         yield _error_record(path, error)
-    done = 0
     with progress_bar() as advance:
         files = (file for file, _ in named)
-        for batch in read_batches(files, detector.bank.config.preprocessing, batch_size):
-            good = [one for one in batch if not isinstance(one, Unreadable)]
-            found = detector.detect(torch.stack([one.pixels for one in good])) if good else None
-            number = 0
-            for one in batch:
-                if isinstance(one, Unreadable):
-                    yield _error_record(one.path, one.error)
-                    continue
-                assert found is not None
-                located = detector.locate(found, number, one.picture.size_px)
-                yield _record(one.picture.path, located, threshold)
-                number += 1
-            done += len(batch)
+        for done, one in enumerate(judge(detector, files, batch_size), start=1):
+            if isinstance(one, Unreadable):
+                yield _error_record(one.path, one.error)
+            else:
+                picture = one.prepared.picture
+                located = detector.locate(one.found, picture.size_px)
+                yield _record(picture.path, located, threshold)
             advance("score", done, len(named))
 
 

@@ -10,6 +10,7 @@
 from fapm_cli.bank import Bank, load_bank, save_bank
 from fapm_cli.engine.builder import NominalBatch, build_bank, synthetic_bank
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
+from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.extraction import load_extractor
@@ -18,12 +19,14 @@ __all__ = [
     "Bank",
     "Detection",
     "Detector",
+    "Judged",
     "NominalBatch",
     "Prepared",
     "Unreadable",
     "bank_extractor",
     "build_bank",
     "default_config",
+    "judge",
     "load_bank",
     "load_extractor",
     "paper_config",

@@ -40,6 +40,11 @@ class Detection:
     nearest_pictures: Tensor
     nearest_cells: Tensor
 
+    def pick(self, number: int) -> Detection:
+        """One picture of the batch, as a batch of its own."""
+        names = [field.name for field in dataclasses.fields(Detection)]
+        return Detection(*(getattr(self, name)[number : number + 1] for name in names))
+
 
 def _join(detections: list[Detection]) -> Detection:
     names = [field.name for field in dataclasses.fields(Detection)]
@@ -157,12 +162,11 @@ class Detector:
         pictures = memory.key_pictures.to(key.device)[key].long()
         return pictures, torch.stack([rows, columns], dim=1) + half
 
-    def locate(self, found: Detection, number: int, size_px: tuple[int, int]) -> dict[str, Any]:
-        """Say what was found in one picture of a batch, in its own pixels, as plain values.
+    def locate(self, found: Detection, size_px: tuple[int, int]) -> dict[str, Any]:
+        """Say what was found in a picture, in its own pixels, as plain values.
 
         Args:
-            found: of the batch.
-            number: which picture.
+            found: of that picture alone, B = 1.
             size_px: the picture's own height and width.
 
         Returns:
@@ -173,13 +177,13 @@ class Detector:
         sizes = (size_px, config.preprocessing.resize_px, config.preprocessing.crop_px)
         y, x = (
             to_picture_px(int(place), *side)
-            for place, side in zip(found.peaks[number], zip(*sizes, strict=True), strict=True)
+            for place, side in zip(found.peaks[0], zip(*sizes, strict=True), strict=True)
         )
-        nearest = self.bank.pictures[int(found.nearest_pictures[number])]
-        near_y, near_x = found.nearest_cells[number].tolist()
-        scores = found.layer_scores[number].tolist()
+        nearest = self.bank.pictures[int(found.nearest_pictures[0])]
+        near_y, near_x = found.nearest_cells[0].tolist()
+        scores = found.layer_scores[0].tolist()
         return {
-            "score": float(found.image_scores[number]),
+            "score": float(found.image_scores[0]),
             "layer_scores": dict(zip(config.memory_names, scores, strict=True)),
             "peak": {"x": x, "y": y},
             "nearest": {"name": nearest.name, "input_x": near_x, "input_y": near_y},

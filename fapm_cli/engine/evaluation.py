@@ -16,6 +16,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.engine.builder import NominalBatch, OnStage, build_bank
 from fapm_cli.engine.datasets import Category, read_mask
 from fapm_cli.engine.detector import Detector
+from fapm_cli.engine.judging import judge
 from fapm_cli.engine.reading import Unreadable, read_batches
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.metrics import Curve, PixelCurves, image_curve
@@ -111,18 +112,15 @@ def evaluate(
     preprocessing = detector.bank.config.preprocessing
     pixels = PixelCurves() if category.has_masks else None
     scores: list[float] = []
-    paths = (one.path for one in category.test)
-    for batch in read_batches(paths, preprocessing, batch_size):
-        for one in batch:
-            if isinstance(one, Unreadable):
-                raise one.error
-        good = [one for one in batch if not isinstance(one, Unreadable)]
-        found = detector.detect(torch.stack([one.pixels for one in good]))
+    judged = judge(detector, (one.path for one in category.test), batch_size)
+    for done, (one, labelled) in enumerate(zip(judged, category.test, strict=True), start=1):
+        if isinstance(one, Unreadable):
+            raise one.error
         if pixels is not None:
-            for i, anomaly_map in enumerate(found.anomaly_maps.cpu().numpy()):
-                pixels.add(anomaly_map, read_mask(category.test[len(scores) + i], preprocessing))
-        scores += found.image_scores.tolist()
-        on_stage("score", len(scores), len(category.test))
+            anomaly_map = one.found.anomaly_maps[0].cpu().numpy()
+            pixels.add(anomaly_map, read_mask(labelled, preprocessing))
+        scores.append(float(one.found.image_scores[0]))
+        on_stage("score", done, len(category.test))
     values = np.array(scores)
     defective = np.array([one.defect is not None for one in category.test])
     return Evaluation(

@@ -50,7 +50,7 @@ def default_config(
         layer_scales=(spec.layer_scale,) * len(tapped),
         finest_stride=spec.finest_stride,
         count_include_pad=False,
-        preprocessing=Preprocessing(size_px, size_px, "bilinear", spec.mean, spec.std),
+        preprocessing=Preprocessing(size_px, size_px, "bilinear", True, spec.mean, spec.std),
         grid=grid if patch_wise else (1, 1),
         layer_wise=layer_wise,
         adaptive=adaptive,
@@ -80,7 +80,11 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
         config,
         count_include_pad=True,
         preprocessing=dataclasses.replace(
-            config.preprocessing, resize_px=(256, 256), crop_px=(224, 224), resampling="lanczos"
+            config.preprocessing,
+            resize_px=(256, 256),
+            crop_px=(224, 224),
+            resampling="lanczos",
+            jpeg_draft=False,
         ),
         query=dataclasses.replace(
             config.query,

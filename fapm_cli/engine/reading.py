@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ class Prepared:
     """A picture ready for the engine.
 
     Attributes:
-        picture: decoded, at its own size.
+        picture: decoded as far as the engine needs it.
         pixels: (H, W, 3) uint8, the backbone's input.
     """
 
@@ -36,16 +37,18 @@ class Unreadable:
     error: PictureError
 
 
+def prepare_file(path: Path, preprocessing: Preprocessing) -> Prepared | Unreadable:
+    """Read and prepare one picture."""
+    try:
+        picture = read_picture(path, draft_for=preprocessing)
+    except PictureError as error:
+        return Unreadable(path, error)
+    return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
+
+
 def read_batches(
     paths: Iterable[Path], preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[list[Prepared | Unreadable]]:
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
-
-    def work(path: Path) -> Prepared | Unreadable:
-        try:
-            picture = read_picture(path)
-        except PictureError as error:
-            return Unreadable(path, error)
-        return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
-
+    work = functools.partial(prepare_file, preprocessing=preprocessing)
     return batched(in_order(paths, work, ahead=max(2 * batch_size, 8)), batch_size)

@@ -1,0 +1,76 @@
+"""The plan: what runs where, and that it changes no score by more than it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fapm_cli.engine import Detector, judge, load_bank
+from fapm_cli.engine.judging import Judged
+from fapm_cli.errors import OptionError
+from fapm_cli.plan import Plan, cpu_has_bf16, make_plan
+
+CPU = torch.device("cpu")
+SAMPLES = sorted((Path(__file__).parent.parent / "samples" / "test").rglob("*.jpg"))[::3]
+
+
+def test_auto_keeps_the_backbone_in_float32_on_a_cpu() -> None:
+    plan = make_plan(CPU)
+    assert plan.backbone_dtype == torch.float32
+    assert plan.choosing_dtype == (torch.bfloat16 if cpu_has_bf16() else torch.float32)
+
+
+def test_auto_is_half_precision_on_cuda() -> None:
+    plan = make_plan(torch.device("cuda"))
+    assert (plan.precision, plan.one_by_one) == ("fp16", False)
+
+
+def test_precision_that_a_cpu_would_emulate_is_refused() -> None:
+    with pytest.raises(OptionError, match="emulated"):
+        make_plan(CPU, "fp16")
+
+
+def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: False)
+    with pytest.raises(OptionError, match="emulated"):
+        make_plan(CPU, "bf16")
+    assert make_plan(CPU).precision == "fp32"
+
+
+def test_unknown_precision_names_those_there_are() -> None:
+    with pytest.raises(OptionError, match="auto, fp32, bf16, fp16"):
+        make_plan(CPU, "int4")
+
+
+def scores(bank: Path, plan: Plan, batch_size: int = 4) -> torch.Tensor:
+    judged = list(judge(Detector(load_bank(bank), plan=plan), SAMPLES, batch_size))
+    return torch.cat([one.found.image_scores for one in judged if isinstance(one, Judged)])
+
+
+def test_choosing_keys_in_bfloat16_moves_no_score_by_a_thousandth(bank: Path) -> None:
+    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
+    chosen = scores(bank, Plan(CPU, "fp32", "bf16"))
+    assert not torch.equal(chosen, exact)
+    torch.testing.assert_close(chosen, exact, rtol=1e-3, atol=0)
+
+
+def test_a_score_depends_on_its_batch_mates_in_no_bit(bank: Path) -> None:
+    plan = make_plan(CPU)
+    assert torch.equal(scores(bank, plan, 1), scores(bank, plan, 7))
+
+
+def test_judging_leaves_the_number_of_threads_as_it_was(bank: Path) -> None:
+    before = torch.get_num_threads()
+    scores(bank, make_plan(CPU))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 1e-2)])
+def test_cuda_scores_agree_with_the_cpu(bank: Path, precision: str, tolerance: float) -> None:
+    cuda = torch.device("cuda")
+    found = scores(bank, make_plan(cuda, precision)).cpu()
+    torch.testing.assert_close(found, scores(bank, make_plan(CPU, "fp32")), rtol=tolerance, atol=0)
