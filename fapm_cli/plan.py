@@ -82,6 +82,6 @@ def make_plan(device: torch.device, precision: str = "auto") -> Plan:
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
+    in_hardware = any(getattr(torch.cpu, name, bool)() for name in checks)
+    return in_hardware and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

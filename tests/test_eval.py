@@ -1,0 +1,653 @@
+"""``fapm eval`` on small trees made of the sample pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import GOOD, SAMPLES, Result, assert_fails, build, fapm
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from fapm_cli.commands import eval as command
+from fapm_cli.engine import Detector, load_bank, read_batches
+from fapm_cli.engine.datasets import find_categories, read_category, read_mask
+
+TRAIN = GOOD[:6]
+RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
+FIELDS = {
+    "category",
+    "variant",
+    "backbone",
+    *RATES,
+    "f1_threshold",
+    "images_per_second",
+    "num_train",
+    "num_test",
+    "num_defective",
+    "keys",
+    "bank_mb",
+    "build_seconds",
+}
+FAST = ("--device", "cpu", "--precision", "fp32")
+RANDOM = ("--backbone", "resnet18", "--weights", "random")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_timed_rounds() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "_SPEED_WARM_UP", 1)
+        patch.setattr(command, "_SPEED_RUNS", 2)
+        yield
+
+
+def copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    return target
+
+
+def make_category(
+    root: Path,
+    *,
+    ok: str = "good",
+    defects: tuple[str, ...] = ("stain",),
+    mask: str | None = "{}_mask.png",
+    train: int = 4,
+) -> Path:
+    """Two good test pictures and one of each defect."""
+    for picture in TRAIN[:train]:
+        copy(picture, root / "train" / ok / picture.name)
+    for name in ("000", "001"):
+        copy(SAMPLES / "test" / "good" / f"{name}.jpg", root / "test" / ok / f"{name}.jpg")
+    for defect in defects:
+        copy(SAMPLES / "test" / defect / "000.jpg", root / "test" / defect / "000.jpg")
+        if mask is not None:
+            marked = SAMPLES / "ground_truth" / defect / "000_mask.png"
+            copy(marked, root / "ground_truth" / defect / mask.format("000"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A category whose labels no score can follow: a stained picture is said to be good."""
+    root = tmp_path_factory.mktemp("part") / "part"
+    make_category(root, defects=("stain", "missing", "scratch"), train=6)
+    copy(SAMPLES / "test" / "stain" / "001.jpg", root / "test" / "good" / "odd.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def part_scores(part: Path) -> Path:
+    return part.parent / "scores.csv"
+
+
+@pytest.fixture(scope="module")
+def part_result(part: Path, part_scores: Path) -> Result:
+    return fapm("eval", part, *FAST, "--json", "--scores", part_scores)
+
+
+@pytest.fixture(scope="module")
+def part_bank(part: Path) -> Path:
+    return build(part.parent / "part.st", TRAIN)
+
+
+def only(result: Result) -> dict[str, Any]:
+    """The one record of a run that went well."""
+    assert result.code == 0, result
+    [record] = result.json
+    assert isinstance(record, dict)
+    return record
+
+
+def read_rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def labels_and_scores(path: Path) -> tuple[list[bool], list[float]]:
+    rows = read_rows(path.read_text())
+    return [row["defect"] != "good" for row in rows], [float(row["score"]) for row in rows]
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    times = ("images_per_second", "build_seconds")
+    return {name: value for name, value in record.items() if name not in times}
+
+
+# --- Records -----------------------------------------------------------------------------------
+
+
+def test_json_is_one_array_of_records_with_every_field(part: Path, part_result: Result) -> None:
+    record = only(part_result)
+    assert set(record) == FIELDS
+    assert record["category"] == part.name
+    assert (record["variant"], record["backbone"]) == ("E", "efficientnet_lite0")
+    assert (record["num_train"], record["num_test"], record["num_defective"]) == (6, 6, 3)
+    assert all(0 <= record[rate] <= 1 for rate in RATES)
+    assert record["images_per_second"] > 0
+    assert record["build_seconds"] > 0
+
+
+def test_keys_and_megabytes_are_those_of_the_bank(part_bank: Path, part_result: Result) -> None:
+    memories = load_bank(part_bank).memories
+    record = only(part_result)
+    assert record["keys"] == sum(len(memory.keys) for memory in memories)
+    megabytes = sum(memory.keys.numel() * 4 for memory in memories) / 1e6
+    assert record["bank_mb"] == pytest.approx(megabytes)
+
+
+def test_scores_csv_lists_every_test_picture_once(
+    part: Path, part_result: Result, part_scores: Path
+) -> None:
+    assert part_result.code == 0
+    rows = read_rows(part_scores.read_text())
+    assert list(rows[0]) == ["category", "variant", "path", "defect", "score"]
+    found = sorted(str(path) for path in (part / "test").rglob("*.jpg"))
+    assert sorted(row["path"] for row in rows) == found
+    for row in rows:
+        assert (row["category"], row["variant"]) == (part.name, "E")
+        assert row["defect"] == Path(row["path"]).parent.name
+
+
+def test_scores_are_those_of_fapm_score(part: Path, part_bank: Path, part_scores: Path) -> None:
+    scored = fapm("score", part_bank, part / "test", *FAST, "--json").scores
+    rows = read_rows(part_scores.read_text())
+    assert {row["path"]: float(row["score"]) for row in rows} == pytest.approx(scored, abs=1e-6)
+
+
+def test_image_figures_agree_with_scikit_learn(part_result: Result, part_scores: Path) -> None:
+    record = only(part_result)
+    labels, scores = labels_and_scores(part_scores)
+    assert record["image_auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    assert record["image_auroc"] < 1
+    precision = average_precision_score(labels, scores)
+    assert record["image_ap"] == pytest.approx(precision, abs=1e-9)
+    called = [[score >= threshold for score in scores] for threshold in scores]
+    assert record["f1_max"] == pytest.approx(max(f1_score(labels, one) for one in called))
+    at_threshold = [score >= record["f1_threshold"] for score in scores]
+    assert f1_score(labels, at_threshold) == pytest.approx(record["f1_max"])
+
+
+def own_aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
+    """Area under mean overlap of regions against false positives, up to 0.3."""
+    thresholds = np.unique(maps)[::-1]
+
+    def share(values: NDArray[np.float32]) -> NDArray[np.float64]:
+        below = np.searchsorted(np.sort(values), thresholds, side="left")
+        return np.concatenate([[0.0], 1 - below / len(values)])
+
+    overlaps = []
+    for one, mask in zip(maps, masks, strict=True):
+        count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        overlaps += [share(one[regions == region]) for region in range(1, count)]
+    false = share(maps[~masks])
+    overlap = np.mean(overlaps, axis=0)
+    keep = false < 0.3
+    x = np.append(false[keep], 0.3)
+    y = np.append(overlap[keep], np.interp(0.3, false, overlap))
+    return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / 0.3)
+
+
+def own_pixel_figures(part: Path, bank: Path) -> tuple[float, float]:
+    """Pixel AUROC and AUPRO, by way of the API and scikit-learn."""
+    detector = Detector(load_bank(bank))
+    preprocessing = detector.bank.config.preprocessing
+    paths = sorted((part / "test").rglob("*.jpg"))
+    [batch] = read_batches(paths, preprocessing, len(paths))
+    pixels = torch.stack([one.pixels for one in batch])  # type: ignore[union-attr]
+    maps = detector.detect(pixels).anomaly_maps.numpy()
+    (height, width), (tall, wide) = preprocessing.resize_px, preprocessing.crop_px
+    top, left = (height - tall) // 2, (width - wide) // 2
+    masks = np.zeros(maps.shape, dtype=bool)
+    for path, mask in zip(paths, masks, strict=True):
+        marked = part / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
+        if marked.exists():
+            whole = Image.open(marked).resize((width, height), Image.Resampling.NEAREST)
+            mask[:] = np.asarray(whole)[top : top + tall, left : left + wide] > 0
+    return roc_auc_score(masks.ravel(), maps.ravel()), own_aupro(maps, masks)
+
+
+def test_pixel_figures_agree_with_an_own_computation(
+    part: Path, part_bank: Path, part_result: Result
+) -> None:
+    auroc, aupro = own_pixel_figures(part, part_bank)
+    record = only(part_result)
+    assert record["pixel_auroc"] == pytest.approx(auroc, abs=1e-6)
+    assert record["aupro"] == pytest.approx(aupro, abs=1e-6)
+
+
+def test_pixel_figures_of_a_cropping_bank_are_of_what_it_sees(part: Path, paper_bank: Path) -> None:
+    auroc, aupro = own_pixel_figures(part, paper_bank)
+    record = only(fapm("eval", part, *FAST, "--bank", paper_bank, "--json"))
+    assert record["pixel_auroc"] == pytest.approx(auroc, abs=1e-6)
+    assert record["aupro"] == pytest.approx(aupro, abs=1e-6)
+
+
+def test_existing_bank_is_judged_as_one_that_is_built(
+    part: Path, part_bank: Path, part_result: Result
+) -> None:
+    record = only(fapm("eval", part, *FAST, "--bank", part_bank, "--json"))
+    assert record["build_seconds"] is None
+    assert without_times(record) == pytest.approx(without_times(only(part_result)), abs=1e-9)
+
+
+def test_batch_size_changes_no_figure(part: Path, part_result: Result) -> None:
+    record = only(fapm("eval", part, *FAST, "--batch-size", 1, "--json"))
+    assert without_times(record) == pytest.approx(without_times(only(part_result)), abs=1e-5)
+
+
+def test_sample_pictures_are_a_category_and_told_apart() -> None:
+    record = only(fapm("eval", SAMPLES, "--json", "--coreset-ratio", "0.02"))
+    assert (record["num_train"], record["num_test"], record["num_defective"]) == (30, 20, 12)
+    assert record["image_auroc"] > 0.95
+    assert record["pixel_auroc"] > 0.95
+    assert 0.9 < record["aupro"] < record["pixel_auroc"]
+
+
+# --- Options -----------------------------------------------------------------------------------
+
+
+def test_variants_give_a_record_each(part: Path, part_result: Result) -> None:
+    result = fapm("eval", part, *FAST, "--variants", "A,D,E", "--json")
+    assert result.code == 0
+    records = result.json
+    assert [record["variant"] for record in records] == ["A", "D", "E"]
+    assert all(record["build_seconds"] > 0 for record in records)
+    assert all(record["images_per_second"] > 0 for record in records)
+    assert without_times(records[2]) == without_times(only(part_result))
+    assert records[0]["keys"] < records[1]["keys"] < records[2]["keys"]
+
+
+def test_variant_letters_may_be_small(part: Path) -> None:
+    assert only(fapm("eval", part, *FAST, "--variants", "d", "--json"))["variant"] == "D"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--calibration", "none"),
+        ("--layer-weights", "1,0"),
+        ("--neighbors", 3),
+        ("--sigma", 1),
+        ("--reach", 1),
+    ],
+    ids=lambda options: options[0],
+)
+def test_query_options_change_scores_and_not_the_bank(
+    options: tuple[object, ...], part: Path, part_bank: Path, part_result: Result, tmp_path: Path
+) -> None:
+    scores = tmp_path / "scores.csv"
+    given = ("--bank", part_bank, "--scores", scores)
+    record = only(fapm("eval", part, *FAST, *given, "--json", *options))
+    assert record["keys"] == only(part_result)["keys"]
+    scored = fapm("score", part_bank, part / "test", *FAST, *options, "--json").scores
+    plain = fapm("score", part_bank, part / "test", *FAST, "--json").scores
+    found = {row["path"]: float(row["score"]) for row in read_rows(scores.read_text())}
+    assert found == pytest.approx(scored, abs=1e-6)
+    assert found != pytest.approx(plain, abs=1e-4)
+
+
+def test_calibration_none_changes_scores_of_a_bank_that_is_built(
+    part: Path, part_result: Result, part_scores: Path, tmp_path: Path
+) -> None:
+    scores = tmp_path / "scores.csv"
+    result = fapm("eval", part, *FAST, "--calibration", "none", "--scores", scores, "--json")
+    assert only(result)["keys"] == only(part_result)["keys"]
+    assert labels_and_scores(scores)[1] != pytest.approx(labels_and_scores(part_scores)[1])
+
+
+def test_build_options_change_the_bank(part: Path, part_result: Result) -> None:
+    options = ("--coreset-ratio", "0.3", "--spread-threshold", 1, "--size", 128, "--grid", 2)
+    record = only(fapm("eval", part, *FAST, *options, "--json"))
+    assert record["keys"] != only(part_result)["keys"]
+    assert record["variant"] == "E"
+
+
+def test_paper_preset_works_with_a_small_random_network(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part")
+    options = ("--preset", "paper", *RANDOM)
+    record = only(fapm("eval", root, *FAST, *options, "--json"))
+    assert record["backbone"] == "resnet18"
+    assert all(0 <= record[rate] <= 1 for rate in RATES)
+    again = only(fapm("eval", root, *FAST, *options, "--json"))
+    assert without_times(again) == without_times(record)
+    other = only(fapm("eval", root, *FAST, *options, "--seed", 1, "--json"))
+    assert other["f1_threshold"] != record["f1_threshold"]
+
+
+# --- Printing ----------------------------------------------------------------------------------
+
+
+def test_csv_holds_the_records(part: Path, part_bank: Path, part_result: Result) -> None:
+    result = fapm("eval", part, *FAST, "--bank", part_bank, "--csv")
+    assert result.code == 0
+    [row] = read_rows(result.out)
+    record = only(part_result)
+    assert set(row) >= FIELDS
+    assert (row["category"], row["variant"], row["build_seconds"]) == (part.name, "E", "")
+    for name in (*RATES, "f1_threshold", "keys", "bank_mb", "num_test"):
+        assert float(row[name]) == pytest.approx(record[name], abs=1e-9), name
+
+
+def test_markdown_is_a_table(part: Path, part_bank: Path, part_result: Result) -> None:
+    result = fapm("eval", part, *FAST, "--bank", part_bank, "--markdown")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    header, rule, row = cells
+    assert len(header) == len(rule) == len(row)
+    assert all(line.startswith("|") and line.endswith("|") for line in lines)
+    assert all(set(cell) <= {"-", ":"} for cell in rule)
+    assert row[:2] == [part.name, "E"]
+    percent = float(row[header.index("image AUROC")])
+    assert percent == pytest.approx(100 * only(part_result)["image_auroc"], abs=0.01)
+
+
+def test_text_has_a_row_per_category_and_their_mean(tmp_path: Path) -> None:
+    make_category(tmp_path / "cap")
+    make_category(tmp_path / "lid", defects=("missing", "scratch"))
+    records = fapm("eval", tmp_path, *FAST, "--json").json
+    assert [record["category"] for record in records] == ["cap", "lid"]
+    result = fapm("eval", tmp_path, *FAST)
+    assert result.code == 0
+    header, *rows = (line.split() for line in result.out.splitlines())
+    assert header[:2] == ["category", "variant"]
+    assert [row[:2] for row in rows] == [["cap", "E"], ["lid", "E"], ["mean", "E"]]
+    for column, rate in enumerate(RATES, start=2):
+        mean = 100 * (records[0][rate] + records[1][rate]) / 2
+        assert float(rows[2][column]) == pytest.approx(mean, abs=0.0051)
+
+
+def test_one_category_has_no_mean_row(part: Path, part_bank: Path) -> None:
+    assert len(fapm("eval", part, *FAST, "--bank", part_bank).out.splitlines()) == 2
+
+
+def test_several_datasets_may_be_named(tmp_path: Path) -> None:
+    one, two = make_category(tmp_path / "a" / "cap"), make_category(tmp_path / "b" / "lid")
+    records = fapm("eval", two, one, *FAST, "--json").json
+    assert [record["category"] for record in records] == ["lid", "cap"]
+
+
+def test_stdout_of_the_program_is_data_alone(part: Path, part_bank: Path) -> None:
+    program = [sys.executable, "-m", "fapm_cli", "eval", str(part), "--bank", str(part_bank)]
+    result = subprocess.run([*program, "--json"], capture_output=True, text=True, check=True)
+    only(Result(result.returncode, result.stdout, result.stderr))
+
+
+@pytest.mark.parametrize(
+    "formats", [("--json", "--csv"), ("--csv", "--markdown"), ("--json", "--csv", "--markdown")]
+)
+def test_two_formats_are_refused(formats: tuple[str, ...], part: Path) -> None:
+    result = fapm("eval", part, *formats)
+    assert_fails(result, "--json", "--csv")
+    assert result.out == ""
+
+
+# --- Plots -------------------------------------------------------------------------------------
+
+
+def test_plots_are_three_pictures(part: Path, part_bank: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "plots"
+    only(fapm("eval", part, *FAST, "--bank", part_bank, "--plots", folder, "--json"))
+    files = sorted(folder.iterdir())
+    assert [file.suffix for file in files] == [".png"] * 3
+    for file in files:
+        with Image.open(file) as image:
+            image.load()
+            assert min(image.size) > 300
+        assert file.name.startswith(part.name)
+
+
+def test_plots_of_good_pictures_alone_leave_out_the_roc(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", defects=())
+    folder = tmp_path / "plots"
+    only(fapm("eval", root, *FAST, "--plots", folder, "--json"))
+    names = [file.stem.rsplit("_", 1)[1] for file in sorted(folder.iterdir())]
+    assert names == ["scores", "worst"]
+
+
+@pytest.mark.parametrize("name", ["a$b^$c", "Schürze_%"])
+def test_plots_take_names_as_they_are(
+    name: str, part: Path, part_bank: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / name
+    make_category(root)
+    copy(part / "test" / "good" / "odd.jpg", root / "test" / "good" / f"{name}.jpg")
+    folder = tmp_path / "plots"
+    only(fapm("eval", root, *FAST, "--bank", part_bank, "--plots", folder, "--json"))
+    assert len(list(folder.iterdir())) == 3
+
+
+# --- Layouts -----------------------------------------------------------------------------------
+
+
+def test_good_pictures_may_lie_in_folders_called_ok(tmp_path: Path) -> None:
+    btad = make_category(tmp_path / "01", ok="ok", defects=("stain",), mask="{}.png")
+    mvtec = make_category(tmp_path / "02")
+    first, second = (only(fapm("eval", one, *FAST, "--json")) for one in (btad, mvtec))
+    assert (first["num_train"], first["num_test"], first["num_defective"]) == (4, 3, 1)
+    assert first["pixel_auroc"] is not None
+    names = {"category": "any"}
+    assert without_times(first) | names == without_times(second) | names
+
+
+def test_mask_is_resized_with_hard_edges_and_cropped_as_the_picture_is(
+    tmp_path: Path, paper_bank: Path
+) -> None:
+    root = make_category(tmp_path / "part", defects=("scratch",))
+    preprocessing = load_bank(paper_bank).config.preprocessing
+    [defective] = [one for one in read_category(root).test if one.defect is not None]
+    assert defective.mask is not None
+    image = Image.new("L", (512, 512))
+    image.paste(1, (64, 128, 448, 192))  # x 64 to 448, y 128 to 192; 1 counts as well as 255
+    image.save(defective.mask)
+    mask = read_mask(defective, preprocessing)
+    expected = np.zeros((224, 224), dtype=bool)
+    expected[64 - 16 : 96 - 16, 32 - 16 : 224 - 16] = True
+    assert (mask == expected).all()
+
+
+@pytest.mark.parametrize("missing", ["all", "one"])
+def test_missing_masks_leave_pixel_figures_out_and_say_so(missing: str, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", defects=("stain", "scratch"))
+    shutil.rmtree(root / "ground_truth" / ("" if missing == "all" else "stain"))
+    result = fapm("eval", root, *FAST, "--json")
+    record = only(result)
+    assert (record["pixel_auroc"], record["aupro"]) == (None, None)
+    assert record["image_auroc"] is not None
+    assert [line for line in result.err.splitlines() if "part" in line and "mask" in line]
+    text = fapm("eval", root, *FAST).out.splitlines()[1].split()
+    assert text[3:5] == ["-", "-"]
+
+
+def test_good_pictures_alone_have_no_figures(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", defects=())
+    record = only(fapm("eval", root, *FAST, "--json"))
+    assert (record["num_test"], record["num_defective"]) == (2, 0)
+    assert all(record[rate] is None for rate in (*RATES, "f1_threshold"))
+
+
+def test_defective_pictures_alone_have_no_image_figures(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part")
+    shutil.rmtree(root / "test" / "good")
+    record = only(fapm("eval", root, *FAST, "--json"))
+    assert record["image_auroc"] is None
+    assert record["pixel_auroc"] is not None
+
+
+def test_folders_that_are_no_category_are_passed_over(tmp_path: Path) -> None:
+    cap = make_category(tmp_path / "cap")
+    copy(GOOD[0], tmp_path / "notes" / "readme.jpg")
+    (tmp_path / "license.txt").write_text("free")
+    assert find_categories(tmp_path) == [cap]
+
+
+def test_hidden_folders_hold_no_test_pictures(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part")
+    copy(GOOD[7], root / "test" / ".ipynb_checkpoints" / "000-checkpoint.jpg")
+    assert {one.defect for one in read_category(root).test} == {None, "stain"}
+    (root / "test" / ".empty").mkdir()
+    assert len(read_category(root).test) == 3
+
+
+def test_mask_suffix_may_be_in_capitals_as_a_picture_s_may(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", mask="{}_mask.PNG")
+    assert read_category(root).has_masks
+
+
+def test_pictures_of_one_name_in_deeper_folders_have_masks_of_their_own(tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", defects=())
+    for camera, source in (("left", "000"), ("right", "001")):
+        picture = SAMPLES / "test" / "stain" / f"{source}.jpg"
+        copy(picture, root / "test" / "stain" / camera / "000.jpg")
+        mask = SAMPLES / "ground_truth" / "stain" / f"{source}_mask.png"
+        copy(mask, root / "ground_truth" / "stain" / camera / "000_mask.png")
+    masks = [one.mask for one in read_category(root).test if one.defect is not None]
+    folder = root / "ground_truth" / "stain"
+    assert masks == [folder / "left" / "000_mask.png", folder / "right" / "000_mask.png"]
+
+
+# --- Failures ----------------------------------------------------------------------------------
+
+
+def make_unreadable(root: Path) -> None:
+    (root / "test" / "good" / "bad.png").write_text("no picture")
+
+
+def make_without_test(root: Path) -> None:
+    shutil.rmtree(root / "test")
+
+
+def make_unreadable_train(root: Path) -> None:
+    (root / "train" / "good" / "bad.png").write_text("no picture")
+
+
+def make_unreadable_mask(root: Path) -> None:
+    (root / "ground_truth" / "stain" / "000_mask.png").write_bytes(b"")
+
+
+def make_without_train(root: Path) -> None:
+    for file in (root / "train" / "good").iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (make_unreadable, "bad.png"),
+        (make_unreadable_train, "bad.png"),
+        (make_unreadable_mask, "000_mask.png"),
+        (make_without_test, "test"),
+        (make_without_train, "good"),
+    ],
+)
+def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: Path) -> None:
+    spoil(make_category(tmp_path / "cap"))
+    make_category(tmp_path / "lid")
+    result = fapm("eval", tmp_path, *FAST, "--json", "--scores", tmp_path / "scores.csv")
+    assert result.code == 2
+    cap, lid = result.json
+    assert set(cap) == {"category", "error"}
+    assert cap["category"] == "cap"
+    assert words in cap["error"]
+    assert set(lid) == FIELDS
+    errors = [line for line in result.err.splitlines() if line.startswith("fapm: ")]
+    assert len(errors) == 1
+    assert "cap" in errors[0]
+    rows = read_rows((tmp_path / "scores.csv").read_text())
+    assert {row["category"] for row in rows} == {"lid"}
+
+
+def test_category_that_fails_is_a_row_of_the_csv_too(tmp_path: Path) -> None:
+    make_unreadable(make_category(tmp_path / "cap"))
+    make_category(tmp_path / "lid")
+    result = fapm("eval", tmp_path, *FAST, "--csv")
+    assert result.code == 2
+    cap, lid = read_rows(result.out)
+    assert (cap["category"], cap["image_auroc"]) == ("cap", "")
+    assert "bad.png" in cap["error"]
+    assert (lid["category"], lid["error"]) == ("lid", "")
+
+
+def test_category_that_fails_is_named_where_it_is_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_category(tmp_path / "cap")
+    make_unreadable(root)
+    monkeypatch.chdir(root)
+    [record] = fapm("eval", ".", *FAST, "--json").json
+    assert record["category"] == "cap"
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "file", "test_only"])
+def test_what_is_no_dataset_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "thing"
+    if kind == "empty":
+        target.mkdir()
+    elif kind == "file":
+        copy(GOOD[0], target)
+    elif kind == "test_only":
+        copy(GOOD[0], target / "test" / "good" / "000.jpg")
+    result = fapm("eval", target, "--json")
+    assert_fails(result, str(target), "train/good")
+    assert result.out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--variants", "X"), "X"),
+        (("--variants", "E,"), "variant"),
+        (("--backbone", "nonesuch"), "nonesuch"),
+        (("--sigma", "-1"), "sigma"),
+        (("--bank", "nowhere/bank.st"), "nowhere"),
+    ],
+)
+def test_option_that_makes_no_sense_is_refused_once_and_not_per_category(
+    options: tuple[str, ...], word: str, tmp_path: Path
+) -> None:
+    make_category(tmp_path / "cap")
+    make_category(tmp_path / "lid")
+    result = fapm("eval", tmp_path, "--json", *options)
+    assert_fails(result, word)
+    assert result.out == ""
+
+
+@pytest.mark.parametrize("option", ["--scores", "--plots"])
+def test_output_that_cannot_be_written_is_refused_before_the_work(
+    option: str, part: Path, part_bank: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "deeper"
+    assert_fails(fapm("eval", part, "--bank", part_bank, option, target), str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+@pytest.mark.parametrize("option", ["--scores", "--plots"])
+def test_picture_whose_name_is_no_unicode_is_scored_and_plotted(
+    option: str, part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part")
+    odd = os.fsdecode(b"odd\xff.jpg")
+    try:
+        copy(GOOD[7], root / "test" / "good" / odd)
+    except OSError:
+        pytest.skip("this disk wants names in Unicode")
+    target = tmp_path / "target"
+    only(fapm("eval", root, *FAST, "--bank", part_bank, option, target, "--json"))
+    if option == "--scores":
+        assert target.read_bytes().count(b"\n") == 5
+    else:
+        assert len(list(target.iterdir())) == 3
