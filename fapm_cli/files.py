@@ -1,4 +1,4 @@
-"""Files: written whole or not at all."""
+"""Files: written whole or not at all; and how their names are shown."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line or can't be shown: names of files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fapm_cli.files import one_line
 from fapm_cli.images import read_picture
 from fapm_cli.metrics import Curve
 
@@ -27,7 +29,7 @@ def draw_roc(curve: Curve, title: str) -> bytes | None:
     axes.step(false, true, where="post", color=BAD_COLOUR)
     axes.plot([0, 1], [0, 1], ":", color="grey")
     axes.set(xlabel="good parts called anomalous", ylabel="defective parts found")
-    axes.set_title(f"{title}: image AUROC {curve.area():.4f}")
+    _entitle(axes, f"{title}: image AUROC {curve.area():.4f}")
     return _png(figure)
 
 
@@ -43,7 +45,8 @@ def draw_histogram(
     axes.hist(
         parts, bins.tolist(), label=labels, color=[GOOD_COLOUR, BAD_COLOUR], histtype="barstacked"
     )
-    axes.set(xlabel="image score", ylabel="pictures", title=title)
+    axes.set(xlabel="image score", ylabel="pictures")
+    _entitle(axes, title)
     axes.legend()
     return _png(figure)
 
@@ -56,15 +59,22 @@ def draw_gallery(
     alarms = [i for i in order[::-1] if not defective[i]][:GALLERY_COLUMNS]
     misses = [i for i in order if defective[i]][:GALLERY_COLUMNS]
     figure = Figure(figsize=(2.2 * GALLERY_COLUMNS, 5.4), layout="constrained")
-    figure.suptitle(f"{title}: good pictures that score highest, defective ones that score lowest")
+    head = f"{title}: good pictures that score highest, defective ones that score lowest"
+    figure.suptitle(one_line(head), parse_math=False)
     grid = figure.subplots(2, GALLERY_COLUMNS)
     for row, chosen in zip(grid, (alarms, misses), strict=True):
         for axes in row:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
             axes.imshow(read_picture(paths[i]).image)
-            axes.set_title(f"{paths[i].parent.name}/{paths[i].stem}\n{scores[i]:.3f}", fontsize=9)
+            _entitle(axes, f"{paths[i].parent.name}/{paths[i].stem}", f"{scores[i]:.3f}")
     return _png(figure)
+
+
+def _entitle(axes: Axes, *lines: str) -> None:
+    """Set a title as it stands: names may hold dollars, which mean mathematics to matplotlib."""
+    title = "\n".join(one_line(line) for line in lines)
+    axes.set_title(title, parse_math=False, fontsize=10)
 
 
 def _png(figure: Figure) -> bytes:

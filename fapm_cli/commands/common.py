@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
+from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -145,12 +146,12 @@ def check_writable(path: Path) -> None:
         OutputError: its folder is missing or read-only, or it is a folder itself.
     """
     if path.is_dir():
-        raise OutputError(f"output {path} is a folder; name a file, like {path / 'bank.st'}")
+        raise OutputError(f"output {path} is a folder; name a file in it")
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"output folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"output folder {folder} is read-only; choose another with -o")
+        raise OutputError(f"output folder {folder} is read-only; choose another")
 
 
 def configure(
@@ -276,8 +277,3 @@ def check_threshold(threshold: float | None) -> None:
     """
     if threshold is not None and not math.isfinite(threshold):
         raise OptionError(f"threshold {threshold}: wanted a finite number")
-
-
-def one_line(text: str) -> str:
-    """Escape what would break a line: names of files may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

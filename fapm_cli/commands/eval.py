@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import json
+import os
 import time
 from pathlib import Path
 from statistics import median
@@ -32,6 +33,7 @@ from fapm_cli.commands.common import (
     SizeOption,
     SpreadOption,
     WeightsOption,
+    check_writable,
     configure,
     note,
     open_detector,
@@ -39,7 +41,7 @@ from fapm_cli.commands.common import (
     query_changes,
     with_query,
 )
-from fapm_cli.errors import FapmError, OptionError, OutputError
+from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import write_atomically
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ EXIT_ERROR = 2
 
 _SPEED_WARM_UP, _SPEED_RUNS = 3, 20
 _RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
+_SCORE_COLUMNS = ("category", "variant", "path", "defect", "score")
 _COLUMNS = (
     "category",
     "variant",
@@ -78,8 +81,9 @@ def eval_(
         typer.Argument(metavar="DATASET...", help="Categories in MVTec AD's layout, or a root."),
     ],
     variants: Annotated[
-        str, typer.Option(metavar="A,B,C,D,E", help="Variants of the paper's Table 2.")
-    ] = "E",
+        str | None,
+        typer.Option(metavar="A,B,C,D,E", help="Variants of the paper's Table 2 (default: E)."),
+    ] = None,
     bank: Annotated[
         Path | None, typer.Option(help="Judge this bank, in place of building one.")
     ] = None,
@@ -119,26 +123,42 @@ def eval_(
     """
     if as_json + as_csv + markdown > 1:
         raise OptionError("--json, --csv and --markdown: choose one")
+    if bank is not None and any(
+        option is not None for option in (variants, backbone, layers, size, grid)
+    ):
+        raise OptionError("--bank is judged as it is: leave the options for building out")
     from fapm_cli.device import resolve_device
     from fapm_cli.engine.datasets import find_categories, read_category
     from fapm_cli.plan import make_plan
 
+    # All that can be wrong with the options is said before the work.
     plan = make_plan(resolve_device(device), precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    configs = [
+        with_query(
+            configure(
+                preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+            ),
+            changes,
+        )
+        for variant in (variants or "E").split(",")
+    ]
+    given = None
+    if bank is not None:
+        given = open_detector(bank, device, precision, weights, changes)
+    if scores is not None:
+        check_writable(scores)
+    if plots is not None:
+        _make_folder(plots)
     roots = [category for dataset in datasets for category in find_categories(dataset)]
 
     def detectors(category: Category, advance: Advance) -> Iterator[tuple[Detector, float | None]]:
-        """A detector per variant and the seconds it took to build, or the bank that was given."""
-        if bank is not None:
-            yield open_detector(bank, device, precision, weights, changes), None
+        """The bank that was given, or one per variant and the seconds it took to build."""
+        if given is not None:
+            yield given, None
             return
-        for variant in variants.split(","):
-            config = configure(
-                preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
-            )
-            yield _build(
-                category, with_query(config, changes), weights, seed, plan, batch_size, advance
-            )
+        for config in configs:
+            yield _build(category, config, weights, seed, plan, batch_size, advance)
 
     records: list[Record] = []
     rows: list[Record] = []
@@ -146,18 +166,20 @@ def eval_(
         note(f"{root} …")
         try:
             evaluations = _evaluate(read_category(root), detectors, batch_size)
-        except FapmError as error:
-            note(f"fapm: {root.name}: {error}")
-            records.append({"category": root.name, "error": str(error)})
+        except PictureError as error:
+            name = root.resolve().name
+            note(f"fapm: {name}: {error}")
+            records.append({"category": name, "error": str(error)})
             continue
         for evaluation, fps in zip(evaluations, _speeds(evaluations), strict=True):
             records.append({**evaluation.record(), "images_per_second": fps})
             rows += _score_rows(evaluation)
             if plots is not None:
                 _plot(evaluation, plots)
-    if scores is not None:
-        write_atomically(scores, _as_csv(rows, tuple(_score_columns())).encode())
     typer.echo(_render(records, as_json, as_csv, markdown), nl=False)
+    if scores is not None:
+        text = _as_csv(rows, _SCORE_COLUMNS)
+        write_atomically(scores, text.encode(errors="backslashreplace"))
     return EXIT_ERROR if any("error" in record for record in records) else 0
 
 
@@ -212,22 +234,28 @@ def _speeds(evaluations: list[Evaluation]) -> list[float]:
     return [1000 / median(spent) for spent in times.values()]
 
 
-def _score_columns() -> tuple[str, ...]:
-    return ("category", "variant", "path", "defect", "score")
-
-
 def _score_rows(evaluation: Evaluation) -> list[Record]:
-    variant = evaluation.detector.bank.config.variant
+    variant, name = evaluation.detector.bank.config.variant, evaluation.category.name
+    rows = zip(evaluation.category.test, evaluation.scores.tolist(), strict=True)
     return [
         dict(
             zip(
-                _score_columns(),
-                (evaluation.category.name, variant, str(one.path), one.defect or "good", score),
+                _SCORE_COLUMNS,
+                (name, variant, str(one.path), one.defect or "good", score),
                 strict=True,
             )
         )
-        for one, score in zip(evaluation.category.test, evaluation.scores.tolist(), strict=True)
+        for one, score in rows
     ]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"folder {folder} is read-only; choose another")
 
 
 def _plot(evaluation: Evaluation, folder: Path) -> None:
@@ -239,10 +267,6 @@ def _plot(evaluation: Evaluation, folder: Path) -> None:
     defective = np.array([one.defect is not None for one in category.test])
     paths = [one.path for one in category.test]
     name = f"{category.name}_{evaluation.detector.bank.config.variant or 'bank'}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make folder {folder}: {error.strerror}") from error
     pictures = {
         "roc": plots.draw_roc(evaluation.curve, name),
         "scores": plots.draw_histogram(evaluation.scores, defective, name),
@@ -313,6 +337,7 @@ def _row(record: Record) -> list[str]:
 
 
 def _as_markdown(header: list[str], rows: list[list[str]]) -> str:
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -27,12 +27,12 @@ from fapm_cli.commands.common import (
     check_threshold,
     find_named,
     note,
-    one_line,
     open_detector,
     progress_bar,
     query_changes,
 )
 from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector

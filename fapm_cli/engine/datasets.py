@@ -12,7 +12,7 @@ from PIL import Image
 
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
-from fapm_cli.images import SUFFIXES, find_pictures, read_picture
+from fapm_cli.images import SUFFIXES, find_pictures
 
 GOOD = ("good", "ok")  # BTAD says ok
 
@@ -62,9 +62,7 @@ def find_categories(root: Path) -> list[Path]:
     """
     if _good_folder(root) is not None:
         return [root]
-    found = []
-    if root.is_dir():
-        found = [p for p in sorted(root.iterdir()) if _good_folder(p) is not None]
+    found = [p for p in _folders(root) if _good_folder(p) is not None]
     if not found:
         raise PictureError(
             f"dataset {root} has no train/good, nor has a folder in it; "
@@ -83,10 +81,13 @@ def read_category(root: Path) -> Category:
     if good is None:
         raise PictureError(f"category {root} has no train/good")
     test = []
-    for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir()):
+    for folder in _folders(root / "test"):
         defect = None if folder.name in GOOD else folder.name
         for path in find_pictures(folder):
-            mask = None if defect is None else _find_mask(root / "ground_truth" / defect, path)
+            below = path.relative_to(folder).parent
+            mask = (
+                None if defect is None else _find_mask(root / "ground_truth" / defect / below, path)
+            )
             test.append(TestPicture(path, defect, mask))
     if not test:
         raise PictureError(f"category {root} has no test pictures; wanted test/good, test/DEFECT")
@@ -95,16 +96,24 @@ def read_category(root: Path) -> Category:
 
 def _good_folder(root: Path) -> Path | None:
     """Where the nominal pictures are; ``good`` may lie beside ``test`` itself."""
-    names = (*(f"train/{name}" for name in GOOD), "good")
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    trained = (root / "train" / name for name in GOOD)
+    found = next((folder for folder in trained if folder.is_dir()), None)
+    if found is None and (root / "good").is_dir() and (root / "test").is_dir():
+        return root / "good"
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders in a folder, sorted, hidden ones left out."""
+    if not root.is_dir():
+        return []
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _find_mask(folder: Path, picture: Path) -> Path | None:
-    for stem in (f"{picture.stem}_mask", picture.stem):
-        for suffix in sorted(SUFFIXES):
-            if (folder / (stem + suffix)).is_file():
-                return folder / (stem + suffix)
-    return None
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    masks = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
+    return masks.get(f"{picture.stem}_mask") or masks.get(picture.stem)
 
 
 def read_mask(one: TestPicture, preprocessing: Preprocessing) -> NDArray[np.bool_]:
@@ -123,8 +132,23 @@ def read_mask(one: TestPicture, preprocessing: Preprocessing) -> NDArray[np.bool
     if one.mask is None:
         return np.zeros(preprocessing.crop_px, dtype=bool)
     height, width = preprocessing.resize_px
-    image = read_picture(one.mask).image.convert("L")
+    image = Image.fromarray(_marked(one.mask).astype(np.uint8) * 255)
     marked = np.asarray(image.resize((width, height), Image.Resampling.NEAREST)) > 0
     crop_height, crop_width = preprocessing.crop_px
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     return marked[top : top + crop_height, left : left + crop_width]
+
+
+def _marked(path: Path) -> NDArray[np.bool_]:
+    """Where a mask is neither black nor transparent, at its own size."""
+    try:
+        with Image.open(path) as image:
+            bands = image.convert("RGBA") if image.mode in ("P", "PA") else image
+            values = np.asarray(bands)
+            alpha = bands.mode.endswith("A")
+    except Exception as error:
+        raise PictureError(f"mask {path} can't be read: {error}") from error
+    if values.ndim == 2:
+        return values > 0
+    seen = values[..., :-1].any(axis=2) & (values[..., -1] > 0) if alpha else values.any(axis=2)
+    return np.asarray(seen, dtype=bool)
