@@ -33,6 +33,7 @@ def alternate(
     *,
     warm_up: int,
     runs: int,
+    on_round: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, list[float]]:
     """Time several things run by run, so that a slow moment of the machine hits them all.
 
@@ -41,6 +42,7 @@ def alternate(
         device: waited for before the clock is read.
         warm_up: rounds not counted.
         runs: rounds counted.
+        on_round: told (done, total) after each round, outside what is timed.
 
     Returns:
         Per name, one time in ms for each counted round.
@@ -54,4 +56,5 @@ def alternate(
             synchronize(device)
             if round_number >= warm_up:
                 times[name].append((time.perf_counter() - start) * 1000)
+        on_round(round_number + 1, warm_up + runs)
     return times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import DeviceOption, WeightsOption, note, open_detector
+from fapm_cli.commands.common import (
+    DeviceOption,
+    WeightsOption,
+    note,
+    open_detector,
+    progress_bar,
+)
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -134,7 +141,9 @@ def _measure(
         works |= {f"{name}/{stage}": work for stage, work in _stages(detector, pixels).items()}
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
-    times = alternate(works, where, warm_up=warm_up, runs=runs)
+    with progress_bar() as advance:
+        on_round = functools.partial(advance, f"batch {size}")
+        times = alternate(works, where, warm_up=warm_up, runs=runs, on_round=on_round)
     records = []
     for name, detector in detectors.items():
         stages = {
