@@ -47,7 +47,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
         self.eval().requires_grad_(False)
-        self.map_shapes = self._find_shapes()
+        self.map_shapes: list[tuple[int, int, int]] = []
 
     def tap(self, pixels: Tensor) -> list[Tensor]:
         """Run the backbone alone.
@@ -111,15 +111,16 @@ class FeatureExtractor(nn.Module):
         # Paper open: the pooling's padding. Without its zeros, rims do not fade.
         return F.avg_pool2d(tap, 3, 1, 1, count_include_pad=self.config.count_include_pad)
 
-    def _find_shapes(self) -> list[tuple[int, int, int]]:
+    @torch.inference_mode()
+    def find_shapes(self) -> None:
+        """Find ``map_shapes`` by running once.
+
+        On the meta device this would need no values, but torch then imports its compiler, which
+        takes longer than all the rest of a start.
+        """
         height, width = self.config.preprocessing.crop_px
-        with torch.device("meta"):
-            pixels = torch.empty(1, height, width, 3, dtype=torch.uint8)
-            mean, std = self.mean, self.std
-            self.mean, self.std = mean.to("meta"), std.to("meta")
-            shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in self(pixels)]
-            self.mean, self.std = mean, std
-        return shapes
+        maps = self(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+        self.map_shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
 
 
 def load_extractor(
@@ -152,7 +153,9 @@ def load_extractor(
     stages.load_state_dict(state, strict=True, assign=True)
     extractor.weights_hash = weights_hash(state)
     extractor.to(memory_format=torch.channels_last)
-    return extractor.eval().requires_grad_(False)
+    extractor.eval().requires_grad_(False)
+    extractor.cpu().find_shapes()
+    return extractor
 
 
 def _cut(config: BankConfig) -> backbones.Stages:
