@@ -68,7 +68,7 @@ class NominalPicture:
         name: its path below the folder that was given, with ``/``.
         sha256: of the file's bytes.
         score: its image score, its own keys left out.
-        peak: the maximum of its anomaly map, likewise; the same unless the paper scores.
+        peak: the maximum of its anomaly map, likewise.
     """
 
     name: str

@@ -36,7 +36,7 @@ def draw_roc(curve: Curve, title: str) -> bytes | None:
 def draw_histogram(
     scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str
 ) -> bytes | None:
-    """Draw the scores of good and defective pictures, and the threshold of the best F1."""
+    """Draw how many good and defective pictures have which score."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     parts = [scores[~defective], scores[defective]]

@@ -10,6 +10,8 @@ from torch import Tensor
 from fapm_cli.config import Placement
 from fapm_cli.geometry import gaussian_matrix, repeat_matrix, resize_matrix
 
+TOP_SHARE = 0.005
+
 
 @dataclass(frozen=True)
 class Spreader:
@@ -56,6 +58,21 @@ def make_spreader(
 def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
     """Scale layer weights to a sum of 1, so that scores keep their unit."""
     return tuple(w / sum(layer_weights) for w in layer_weights)
+
+
+def top_score(maps: Tensor) -> Tensor:
+    """Mean of the largest 0.5 % of each map: about the area of the blur (a disc of 2σ).
+
+    The maximum is one px's word, the noisiest there is; docs/accuracy.md compares.
+
+    Args:
+        maps: (..., H, W).
+
+    Returns:
+        (...) same dtype.
+    """
+    num_px = max(1, round(TOP_SHARE * maps.shape[-2] * maps.shape[-1]))
+    return maps.flatten(-2).topk(num_px, dim=-1).values.mean(dim=-1)
 
 
 def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:

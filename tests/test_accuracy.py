@@ -58,7 +58,7 @@ def test_resnet18_holds_its_accuracy_and_adaptive_is_not_below_fixed(
         pytest.skip("resnet18's weights are not beside the project")
     options = ("--backbone", "resnet18", "--weights", str(RESNET18))
     fixed, adaptive = evaluate(capsys, str(DATA / "screw"), "--variants", "D,E", *options)
-    assert 100 * adaptive["image_auroc"] >= 97.4
+    assert 100 * adaptive["image_auroc"] >= 97.5
     assert 100 * adaptive["pixel_auroc"] >= 99.2
     assert adaptive["image_auroc"] >= fixed["image_auroc"] - 1e-9
     (bottle,) = evaluate(capsys, str(DATA / "bottle"), *options)

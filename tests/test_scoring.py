@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
-from fapm_cli.scoring import make_spreader, paper_image_score, share_weights
+from fapm_cli.scoring import make_spreader, paper_image_score, share_weights, top_score
 
 CPU = torch.device("cpu")
 
@@ -108,3 +108,12 @@ def test_shared_weights_sum_to_1_and_keep_their_ratios(weights: list[float]) -> 
 
 def test_a_weight_of_0_leaves_its_layer_out() -> None:
     assert share_weights((2.0, 0.0, 6.0)) == (0.25, 0.0, 0.75)
+
+
+def test_top_score_is_the_mean_of_the_largest_half_percent() -> None:
+    maps = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    for b in range(2):
+        for j in range(3):
+            falling = sorted(maps[b, j].flatten().tolist(), reverse=True)
+            expected = sum(falling[:10]) / 10
+            assert abs(float(top_score(maps)[b, j]) - expected) < 1e-6

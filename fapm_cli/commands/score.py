@@ -67,7 +67,7 @@ def score(
 
     Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins).
 
-    Example:  fapm score bank.st samples/test --threshold 1.15
+    Example:  fapm score bank.st samples/test --threshold 1.1
     """
     check_threshold(threshold)
     kind = "json" if as_json else output_format

@@ -26,7 +26,7 @@ class Detection:
 
     Attributes:
         image_scores: (B,) float32.
-        layer_scores: (B, L) float32, the maximum of each memory's own anomaly map.
+        layer_scores: (B, L) float32, the image score of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, blurred.
         peaks: (B, 2) int64, row and column of the map's maximum, in input px.
         nearest_pictures: (B,) int64, nominal picture whose key is nearest at the peak.

@@ -62,7 +62,7 @@ def default_config(
             sigma=4.0,
             reach=0,
             placement="bilinear",
-            image_score="max",
+            image_score="top",
             calibration="local",
         ),
     )

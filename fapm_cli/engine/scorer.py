@@ -12,7 +12,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.grid import from_patches
 from fapm_cli.knn import LeaveOut, PatchMemory, search
-from fapm_cli.scoring import make_spreader, paper_image_score, share_weights
+from fapm_cli.scoring import make_spreader, paper_image_score, share_weights, top_score
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Scored:
         responses: (B, h, w) float32, all memories' scores in place on the finest map, fused but
             not calibrated.
         nearest: per memory (B, h_j, w_j) int64, the nearest key of each vector.
-        layer_scores: (B, L) float32, the maximum of each memory's own anomaly map.
+        layer_scores: (B, L) float32, the same of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, calibrated and blurred.
         image_scores: (B,) float32.
     """
@@ -99,9 +99,14 @@ class Scorer:
         responses = torch.einsum("blhw,l->bhw", placed, self._weights)
         layer_maps = self._spread(placed * self._factors)
         anomaly_maps = torch.einsum("blhw,l->bhw", layer_maps, self._weights)
+        summary = top_score if self.query.image_score == "top" else _largest
         if paper:
             image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
         else:
-            image_scores = anomaly_maps.amax(dim=(1, 2))
+            image_scores = summary(anomaly_maps)
         nearest = [keys[..., 0] for _, keys in found]
-        return Scored(responses, nearest, layer_maps.amax(dim=(2, 3)), anomaly_maps, image_scores)
+        return Scored(responses, nearest, summary(layer_maps), anomaly_maps, image_scores)
+
+
+def _largest(maps: Tensor) -> Tensor:
+    return maps.amax(dim=(-2, -1))
