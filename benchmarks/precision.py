@@ -15,9 +15,14 @@ import numpy as np
 import torch
 
 from fapm_cli.commands.common import configure
-from fapm_cli.engine import Detector, Unreadable, load_extractor, read_batches
+from fapm_cli.engine import (
+    Detector,
+    Unreadable,
+    build_from_files,
+    load_extractor,
+    read_batches,
+)
 from fapm_cli.engine.datasets import read_category, read_mask
-from fapm_cli.engine.evaluation import build_from_paths
 from fapm_cli.metrics import PixelCurves, image_curve
 from fapm_cli.plan import Plan, make_plan
 
@@ -51,8 +56,8 @@ def main() -> None:
     for root in options.categories:
         config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
         extractor = load_extractor(config, options.weights)
-        paths = read_category(root).train
-        bank = build_from_paths(paths, config, extractor, 16, lambda stage, done, total: None)
+        files = [(path, path.name) for path in read_category(root).train]
+        bank = build_from_files(files, config, extractor, 16)
         defective = np.array([one.defect is not None for one in read_category(root).test])
         results = {}
         for precision in ("fp32", options.precision):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,8 +31,7 @@ from fapm_cli.commands.common import (
 from fapm_cli.errors import PictureError
 
 if TYPE_CHECKING:
-    from fapm_cli.config import BankConfig
-    from fapm_cli.engine import Bank, NominalBatch, Unreadable
+    from fapm_cli.engine import Bank, Unreadable
 
 
 def build(
@@ -64,7 +62,7 @@ def build(
     check_writable(output)
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
-    from fapm_cli.engine import build_bank, load_extractor, save_bank
+    from fapm_cli.engine import build_from_files, load_extractor, save_bank
 
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
@@ -82,13 +80,14 @@ def build(
             clock.mark(stage)
             advance(stage, done, total)
 
-        bank = build_bank(
-            _nominal_batches(files, config, batch_size, skipped if skip_bad else None),
-            len(files),
+        bank = build_from_files(
+            files,
             config,
             extractor,
+            batch_size,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
+            on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )
     for bad in skipped:
@@ -113,32 +112,8 @@ class _StageClock:
         self._last = now
 
 
-def _nominal_batches(
-    files: list[tuple[Path, str]],
-    config: BankConfig,
-    batch_size: int,
-    skipped: list[Unreadable] | None,
-) -> Iterator[NominalBatch]:
-    """Read the pictures; a bad one is put into ``skipped``, or without such a list, raised."""
-    import torch
-
-    from fapm_cli.engine import NominalBatch, Prepared, read_batches
-
-    names = dict(files)
-    for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
-        good = [one for one in batch if isinstance(one, Prepared)]
-        for bad in batch:
-            if isinstance(bad, Prepared):
-                continue
-            if skipped is None:
-                raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
-            skipped.append(bad)
-        if good:
-            yield NominalBatch(
-                torch.stack([one.pixels for one in good]),
-                [names[one.picture.path] for one in good],
-                [one.picture.sha256 for one in good],
-            )
+def _refuse(bad: Unreadable) -> None:
+    raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
 
 
 def _summarise(

@@ -192,12 +192,12 @@ def _build(
     batch_size: int,
     advance: Advance,
 ) -> tuple[Detector, float]:
-    from fapm_cli.engine import Detector, load_extractor
-    from fapm_cli.engine.evaluation import build_from_paths
+    from fapm_cli.engine import Detector, build_from_files, load_extractor
 
     extractor = load_extractor(config, weights, seed).to(plan.device)
     started = time.perf_counter()
-    built = build_from_paths(category.train, config, extractor, batch_size, advance)
+    files = [(path, path.name) for path in category.train]
+    built = build_from_files(files, config, extractor, batch_size, on_stage=advance)
     seconds = time.perf_counter() - started
     return Detector(built, extractor, plan=plan), seconds
 

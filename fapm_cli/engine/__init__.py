@@ -8,7 +8,7 @@
 """
 
 from fapm_cli.bank import Bank, load_bank, save_bank
-from fapm_cli.engine.builder import NominalBatch, build_bank, synthetic_bank
+from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, synthetic_bank
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
@@ -25,6 +25,7 @@ __all__ = [
     "Unreadable",
     "bank_extractor",
     "build_bank",
+    "build_from_files",
     "default_config",
     "judge",
     "load_bank",

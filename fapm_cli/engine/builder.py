@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration, local_calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
@@ -38,6 +40,68 @@ class NominalBatch:
     pixels: Tensor
     names: Sequence[str]
     sha256: Sequence[str]
+
+
+def build_from_files(
+    files: Sequence[tuple[Path, str]],
+    config: BankConfig,
+    extractor: FeatureExtractor,
+    batch_size: int,
+    *,
+    weights: str = OWN_WEIGHTS,
+    embed_backbone: bool = True,
+    on_bad: Callable[[Unreadable], None] | None = None,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Build a bank from picture files.
+
+    Args:
+        files: each file, and its name in the bank.
+        config: as for :func:`build_bank`, and so on.
+        extractor: the backbone.
+        batch_size: pictures at a time.
+        weights: where the backbone's came from.
+        embed_backbone: whether the bank holds them.
+        on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_stage: told (stage, done, total) as the work goes on.
+
+    Raises:
+        PictureError: a picture can't be read and ``on_bad`` is None, or none can.
+    """
+    batches = _nominal_batches(files, config, batch_size, on_bad)
+    return build_bank(
+        batches,
+        len(files),
+        config,
+        extractor,
+        weights=weights,
+        embed_backbone=embed_backbone,
+        on_stage=on_stage,
+    )
+
+
+def _nominal_batches(
+    files: Sequence[tuple[Path, str]],
+    config: BankConfig,
+    batch_size: int,
+    on_bad: Callable[[Unreadable], None] | None,
+) -> Iterator[NominalBatch]:
+    names = dict(files)
+    for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
+        good = []
+        for one in batch:
+            if isinstance(one, Prepared):
+                good.append(one)
+            elif on_bad is None:
+                raise one.error
+            else:
+                on_bad(one)
+        if good:
+            yield NominalBatch(
+                torch.stack([one.pixels for one in good]),
+                [names[one.picture.path] for one in good],
+                [one.picture.sha256 for one in good],
+            )
 
 
 def build_bank(

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fapm_cli.bank import Bank
-from fapm_cli.config import BankConfig
-from fapm_cli.engine.builder import NominalBatch, OnStage, build_bank
+from fapm_cli.engine.builder import OnStage
 from fapm_cli.engine.datasets import Category, read_mask
 from fapm_cli.engine.detector import Detector
 from fapm_cli.engine.judging import judge
-from fapm_cli.engine.reading import Unreadable, read_batches
-from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.engine.reading import Unreadable
 from fapm_cli.metrics import Curve, PixelCurves, image_curve
 
 
@@ -65,34 +59,6 @@ class Evaluation:
             "bank_mb": sum(m.keys.nbytes for m in bank.memories) / 1e6,
             "build_seconds": self.build_seconds,
         }
-
-
-def build_from_paths(
-    paths: Sequence[Path],
-    config: BankConfig,
-    extractor: FeatureExtractor,
-    batch_size: int,
-    on_stage: OnStage,
-) -> Bank:
-    """Build a bank from picture files.
-
-    Raises:
-        PictureError: one of them can't be read.
-    """
-
-    def batches() -> Iterator[NominalBatch]:
-        for batch in read_batches(paths, config.preprocessing, batch_size):
-            for one in batch:
-                if isinstance(one, Unreadable):
-                    raise one.error
-            good = [one for one in batch if not isinstance(one, Unreadable)]
-            yield NominalBatch(
-                torch.stack([one.pixels for one in good]),
-                [one.picture.path.name for one in good],
-                [one.picture.sha256 for one in good],
-            )
-
-    return build_bank(batches(), len(paths), config, extractor, on_stage=on_stage)
 
 
 def evaluate(

@@ -57,8 +57,9 @@ class Scorer:
         self._factors = torch.ones(finest, device=device)
         if calibration is not None and query.calibration == "local":
             self._factors = calibration.factors.to(device)
-        place = [make_spreader(size, finest, 0.0, query.placement, device) for size in map_sizes]
-        self._place = place
+        self._place = [
+            make_spreader(size, finest, 0.0, query.placement, device) for size in map_sizes
+        ]
         self._spread = make_spreader(
             finest, config.preprocessing.crop_px, query.sigma, query.placement, device
         )
