@@ -6,7 +6,8 @@ ReLU6), for which a package carries the weights. The ResNets are torchvision's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -187,6 +188,25 @@ def take_folded(network: nn.Module, state: StateDict) -> dict[str, Tensor]:
     return {name: _take(state, wanted, name) for name in wanted}
 
 
+def chains(network: nn.Module, kept: set[str]) -> list[tuple[str, str]]:
+    """Pair each convolution with the one that alone is fed its output, a ReLU between them.
+
+    Args:
+        network: the stages.
+        kept: stages whose output is used elsewhere too.
+    """
+    blocks = [name for name, part in network.named_modules() if hasattr(part, "conv2")]
+    inside = [(f"{name}.conv{i}", f"{name}.conv{i + 1}") for name in blocks for i in (1, 2)]
+    stages = [(name, part) for name, part in network.named_children() if isinstance(part, Stage)]
+    between = [
+        (f"{name}.conv", f"{after}.conv")
+        for (name, part), (after, _) in itertools.pairwise(stages)
+        if hasattr(part, "act") and name not in kept
+    ]
+    there = dict(network.named_modules())
+    return [pair for pair in inside + between if pair[1] in there]
+
+
 # --- ResNets -----------------------------------------------------------------------------------
 
 
@@ -228,12 +248,19 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, C, H, W)."""
-        if self.stride[0] == 1:
+        margins = self.margins(input.shape)
+        if margins is None:
             return super().forward(input)
-        h, w = input.shape[-2:]
-        top, left = (self._missing(h) // 2, self._missing(w) // 2)
-        pad = (left, self._missing(w) - left, top, self._missing(h) - top)
-        return F.conv2d(F.pad(input, pad), self.weight, self.bias, self.stride, 0, 1, self.groups)
+        padded = F.pad(input, margins)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+    def margins(self, size: Sequence[int]) -> tuple[int, int, int, int] | None:
+        """Px to add left, right, above and below (B, C, H, W); None where padding is even."""
+        if self.stride[0] == 1:
+            return None
+        vertical, horizontal = (self._missing(side) for side in size[-2:])
+        top, left = vertical // 2, horizontal // 2
+        return (left, horizontal - left, top, vertical - top)
 
     def _missing(self, side: int) -> int:
         stride, kernel = self.stride[0], self.kernel_size[0]

@@ -21,6 +21,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
+from fapm_cli.plan import PRECISIONS, Ranges
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
@@ -87,6 +88,8 @@ class Bank:
         map_sizes: (h, w) of each memory's map.
         calibration: of each place of the finest map.
         pictures: the nominal pictures, in order.
+        precision: in which the backbone ran: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        ranges: what each of its convolutions is fed, for int8; else empty.
         weights_hash: SHA-256 of the backbone's cut weights.
         weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
             ``random``, or a file's name.
@@ -99,6 +102,8 @@ class Bank:
     map_sizes: tuple[tuple[int, int], ...]
     calibration: Calibration
     pictures: tuple[NominalPicture, ...]
+    precision: str
+    ranges: Ranges
     weights_hash: str
     weights: str
     backbone: dict[str, Tensor] | None
@@ -129,6 +134,8 @@ def bank_bytes(bank: Bank) -> bytes:
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
+        "precision": bank.precision,
+        "ranges": bank.ranges,
         "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
         "version": FORMAT_VERSION,
@@ -221,11 +228,21 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         map_sizes,
         _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
         pictures,
+        *_check_precision(header["precision"], dict(header["ranges"])),
         str(header["weights_hash"]),
         str(header["weights"]),
         backbone or None,
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
     )
+
+
+def _check_precision(precision: str, ranges: dict[str, Any]) -> tuple[str, Ranges]:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}")
+    checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
+        raise ValueError("a range is out of range")
+    return precision, checked
 
 
 def _check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from fapm_cli import backbones
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError, WeightsError
-from fapm_cli.plan import Plan
+from fapm_cli.int8 import observe, quantizable, quantize
+from fapm_cli.plan import Plan, Ranges
 from fapm_cli.weights import (
     StateDict,
     cached_weights,
@@ -30,6 +31,7 @@ class FeatureExtractor(nn.Module):
     Attributes:
         weights_hash: SHA-256 of the cut, folded weights.
         map_shapes: (C, h, w) of each memory's map.
+        ranges: what each convolution is fed by nominal pictures; empty until observed.
     """
 
     mean: Tensor
@@ -39,10 +41,12 @@ class FeatureExtractor(nn.Module):
         """Take the cut ``stages``, still without values, as ``config`` taps them."""
         super().__init__()
         self.stages = nn.ModuleDict(stages)
-        self._needed = {*config.layers, *(getattr(s, "adds", None) for s in stages.values())}
+        added = (getattr(stage, "adds", None) for stage in stages.values())
+        self._needed = {*config.layers, *(name for name in added if name is not None)}
         self.config = config
         self.dtype = torch.float32
         self.weights_hash = ""
+        self.ranges: Ranges = {}
         preprocessing = config.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
@@ -72,11 +76,29 @@ class FeatureExtractor(nn.Module):
         return [kept[name] for name in self.config.layers]
 
     def follow(self, plan: Plan) -> FeatureExtractor:
-        """Move to the plan's device, and the stages to its precision; returns itself."""
+        """Move to the plan's device, and the stages to its precision; returns itself.
+
+        Raises:
+            OptionError: int8 is planned, and what the convolutions are fed was never observed.
+        """
         self.to(plan.device)
+        if plan.backbone == "int8":
+            missing = [name for name in quantizable(self.stages) if name not in self.ranges]
+            if missing:
+                raise OptionError(
+                    "precision int8 needs a bank built with it: fapm build --precision int8"
+                )
+            chains = backbones.chains(self.stages, self._needed)
+            quantize(self.stages, self.ranges, chains, lambda: self.tap(self._blank()))
+            return self
         self.stages.to(plan.backbone_dtype)
         self.dtype = plan.backbone_dtype
         return self
+
+    @torch.inference_mode()
+    def observe(self, pictures: Iterable[Tensor]) -> None:
+        """Find the ``ranges`` that int8 needs, from (B, H, W, 3) uint8 nominal pictures."""
+        self.ranges = observe(self.stages, lambda: [self.tap(pixels) for pixels in pictures])
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Extract the locally aware maps of each memory.
@@ -118,9 +140,11 @@ class FeatureExtractor(nn.Module):
         On the meta device this would need no values, but torch then imports its compiler, which
         takes longer than all the rest of a start.
         """
-        height, width = self.config.preprocessing.crop_px
-        maps = self(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+        maps = self(self._blank())
         self.map_shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+
+    def _blank(self) -> Tensor:
+        return torch.zeros(1, *self.config.preprocessing.crop_px, 3, dtype=torch.uint8)
 
 
 def load_extractor(

@@ -8,13 +8,14 @@ does not depend on its batch mates in any bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 
 from fapm_cli.errors import OptionError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,29 +26,36 @@ class Plan:
 
     Attributes:
         device: where.
-        backbone: precision of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
+        backbone: precision of weights and activations: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         choosing: precision in which the nearest keys are chosen.
+        compiled: whether torch compiles the path from pixels to scores, which takes seconds once.
     """
 
     device: torch.device
     backbone: str
     choosing: str
+    compiled: bool = False
 
     @property
     def precision(self) -> str:
         """The plan's name: the backbone's precision, and the choosing one if it differs."""
         same = self.backbone == self.choosing
-        return self.backbone if same else f"{self.backbone}+{self.choosing}"
+        name = self.backbone if same else f"{self.backbone}+{self.choosing}"
+        return f"{name}, compiled" if self.compiled else name
 
     @property
     def backbone_dtype(self) -> torch.dtype:
-        """Of the backbone's weights and activations."""
-        return _DTYPES[self.backbone]
+        """Of the backbone's activations, where they are not int8."""
+        return _DTYPES.get(self.backbone, torch.float32)
 
     @property
     def choosing_dtype(self) -> torch.dtype:
         """Of the keys that choose."""
         return _DTYPES[self.choosing]
+
+    def agrees_with(self, built_in: str) -> bool:
+        """Whether scores are within 1 % of those in the precision that a bank was built in."""
+        return self.backbone == built_in or {self.backbone, built_in} == {"fp32", "fp16"}
 
     @property
     def one_by_one(self) -> bool:
@@ -55,29 +63,45 @@ class Plan:
         return self.device.type == "cpu"
 
 
-def make_plan(device: torch.device, precision: str = "auto") -> Plan:
+def make_plan(
+    device: torch.device, precision: str = "auto", *, built_in: str = "fp32", compiled: bool = False
+) -> Plan:
     """Choose the plan for a device.
 
-    ``auto`` is the fastest plan that leaves scores as they are (docs/speed.md): float32 for the
-    backbone, as bf16 there moves single scores by some percent; on a CPU that computes bfloat16
-    in hardware, keys are chosen in it. On CUDA it is fp16.
+    ``auto`` is the fastest plan that leaves scores as they are (docs/speed.md). On a CPU the
+    backbone runs in the bank's own precision, as another moves single scores by some percent; where
+    the CPU computes bfloat16 in hardware, keys are chosen in it. On CUDA all is fp16.
+
+    Args:
+        device: where.
+        precision: ``auto`` or one by name.
+        built_in: precision in which the bank was built.
+        compiled: whether to compile.
 
     Raises:
         OptionError: the precision is unknown, or would be emulated on this device.
     """
-    if precision not in get_args(Precision):
-        names = ", ".join(get_args(Precision))
-        raise OptionError(f"precision {precision!r}: use one of {names}")
+    if precision not in ("auto", *PRECISIONS):
+        raise OptionError(f"precision {precision!r}: use one of auto, {', '.join(PRECISIONS)}")
     if device.type == "cuda":
+        if precision == "int8":
+            raise OptionError("precision int8 is for a CPU; use fp16 on CUDA")
         name = "fp16" if precision == "auto" else precision
-        return Plan(device, name, name)
+        return Plan(device, name, name, compiled)
+    has_bf16 = cpu_has_bf16()
+    choosing = "bf16" if has_bf16 else "fp32"
     if precision == "auto":
-        return Plan(device, "fp32", "bf16" if cpu_has_bf16() else "fp32")
+        has = {"int8": cpu_has_int8(), "bf16": has_bf16}
+        return Plan(device, built_in if has.get(built_in) else "fp32", choosing, compiled)
+    if precision == "int8":
+        if not cpu_has_int8():
+            raise OptionError("precision int8 is slow on this CPU (no VNNI); use bf16 or fp32")
+        return Plan(device, "int8", choosing, compiled)
     if precision == "fp16":
         raise OptionError("precision fp16 is emulated on a CPU; use bf16 or fp32")
-    if precision == "bf16" and not cpu_has_bf16():
+    if precision == "bf16" and not has_bf16:
         raise OptionError("precision bf16 is emulated on this CPU; use fp32")
-    return Plan(device, precision, precision)
+    return Plan(device, precision, precision, compiled)
 
 
 def cpu_has_bf16() -> bool:
@@ -85,3 +109,9 @@ def cpu_has_bf16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
     in_hardware = any(getattr(torch.cpu, name, bool)() for name in checks)
     return in_hardware and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def cpu_has_int8() -> bool:
+    """Whether this CPU multiplies int8 in hardware (VNNI), and this torch has the kernels."""
+    has_vnni = bool(getattr(torch.cpu, "_is_vnni_supported", bool)())
+    return has_vnni and hasattr(torch.ops.onednn, "qconv2d_pointwise")

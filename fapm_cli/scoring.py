@@ -90,11 +90,12 @@ def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, .
         (B,) float32.
     """
     height, width = max((m.shape[1:3] for m in neighbor_maps), key=lambda size: size[0])
-    total = torch.zeros(())
-    for m, weight in zip(neighbor_maps, layer_weights, strict=True):
-        repeated = m.repeat_interleave(height // m.shape[1], 1)
-        total = total.to(m.device) + weight * repeated.repeat_interleave(width // m.shape[2], 2)
-    places = total.flatten(1, 2)
+    repeated = [
+        weight
+        * m.repeat_interleave(height // m.shape[1], 1).repeat_interleave(width // m.shape[2], 2)
+        for m, weight in zip(neighbor_maps, layer_weights, strict=True)
+    ]
+    places = torch.stack(repeated).sum(dim=0).flatten(1, 2)
     nearest, where = places[..., 0].max(dim=1)
     at_peak = places[torch.arange(len(places), device=places.device), where]
     return (1 - at_peak.softmax(dim=1).amax(dim=1)) * nearest

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 LAYERS = [
     {"", "errors"},
     {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"},
+    {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration"),

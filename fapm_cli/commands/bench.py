@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +23,14 @@ from fapm_cli.errors import OptionError
 if TYPE_CHECKING:
     import torch
 
+    from fapm_cli.config import BankConfig
     from fapm_cli.engine import Detector
     from fapm_cli.plan import Plan
 
 Record = dict[str, Any]
 
 PICTURE_PX = 1024
+PAPER_FPS = {"A": 23.4, "E": 44.1}  # Table 2, on a Titan RTX; the others are not at hand
 
 
 def bench(
@@ -42,7 +45,8 @@ def bench(
         int | None, typer.Option(min=1, help="Pictures behind the synthetic bank (209).")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Of the synthetic bank (default: the paper's).")
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Of the synthetic bank (default: the paper's)."),
     ] = None,
     batch_sizes: Annotated[
         str, typer.Option("--batch-size", metavar="1,8", help="Batch sizes to measure.")
@@ -53,14 +57,20 @@ def bench(
     precision: Annotated[
         str, typer.Option(metavar="fp32,bf16", help="Precisions to measure side by side.")
     ] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Measure each precision compiled, too.")
+    ] = False,
+    against_paper: Annotated[
+        bool, typer.Option(help="Variants A to E beside the FPS that the paper states.")
+    ] = False,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
 ) -> None:
     """Measure latency and frames per second, stage by stage, beside the backbone alone.
 
     Without BANK it measures the paper's network (Wide-ResNet-50, random weights) on a synthetic
-    bank of random keys, as many as --images pictures give when every patch is widened. Variants
-    and the backbone alone take turns, round by round.
+    bank of random keys, as many as --images pictures give when every patch is widened. Variants,
+    precisions and the backbone alone take turns, round by round.
 
     Example:  fapm bench --variants A,E --images 20 --runs 3
     """
@@ -69,26 +79,32 @@ def bench(
     from fapm_cli.device import resolve_device
     from fapm_cli.plan import make_plan
 
-    if bank is not None and (variants is not None or images is not None or backbone is not None):
-        raise OptionError("--variants, --images and --backbone are for the synthetic bank")
+    if bank is not None and (variants or images or backbone or against_paper):
+        raise OptionError(
+            "--variants, --images, --backbone and --against-paper are for the synthetic bank"
+        )
     if bank is None and weights is not None:
         raise OptionError("--weights is for a BANK; the synthetic one has random weights")
     images = 209 if images is None else images
     where = resolve_device(device)
     sizes = _parse_sizes(batch_sizes)
+    variants = variants or ("A,B,C,D,E" if against_paper else "E")
     detectors = {}
-    for name in precision.split(","):
-        plan = make_plan(where, name)
+    for name, compiling in itertools.product(precision.split(","), (False, True)[: 1 + compiled]):
         if bank is not None:
-            detectors[plan.precision] = open_detector(bank, device, name, weights)
+            detector = open_detector(bank, device, name, weights, compiled=compiling)
+            detectors[detector.plan.precision] = detector
         else:
-            detectors |= _synthetic(variants or "E", backbone, images, plan)
+            plan = make_plan(where, name, compiled=compiling)
+            detectors |= _synthetic(variants, backbone, images, plan)
     records = []
     for size in sizes:
         with torch.inference_mode():
             records += _measure(detectors, size, runs, warm_up, where)
     for record in records:
         record["bank"] = str(bank) if bank is not None else f"synthetic, {images} pictures"
+        record["speedup"] = records[0]["median_ms"] / record["median_ms"]
+        record["paper_fps"] = PAPER_FPS.get(record["variant"]) if against_paper else None
     if as_json:
         typer.echo(json.dumps(records, indent=1))
     else:
@@ -102,7 +118,11 @@ def _parse_sizes(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _synthetic(variants: str, backbone: str | None, images: int, plan: Plan) -> dict[str, Detector]:
+def _synthetic(
+    variants: str, backbones: str | None, images: int, plan: Plan
+) -> dict[str, Detector]:
+    import torch
+
     from fapm_cli.backbones import PAPER_BACKBONE
     from fapm_cli.engine import (
         Detector,
@@ -114,15 +134,24 @@ def _synthetic(variants: str, backbone: str | None, images: int, plan: Plan) -> 
     from fapm_cli.extraction import RANDOM
 
     detectors = {}
-    for variant in variants.upper().split(","):
-        if backbone in (None, PAPER_BACKBONE):
-            config = paper_config(variant=variant)
-        else:
-            config = default_config(backbone, variant=variant)
+    names = (backbones or PAPER_BACKBONE).split(",")
+    for backbone, variant in itertools.product(names, variants.upper().split(",")):
+        make_config = paper_config if backbone == PAPER_BACKBONE else default_config
+        config = make_config(backbone, variant=variant)
         extractor = load_extractor(config, RANDOM)
+        if plan.backbone == "int8":
+            extractor.observe([_noise(config, 1, torch.Generator().manual_seed(1))])
         bank = synthetic_bank(config, extractor, images)
-        detectors[f"{variant} {plan.precision}"] = Detector(bank, extractor, plan=plan)
+        detectors[f"{backbone} {variant} {plan.precision}"] = Detector(bank, extractor, plan=plan)
     return detectors
+
+
+def _noise(config: BankConfig, num_pictures: int, generator: torch.Generator) -> torch.Tensor:
+    """Random pictures of the input's size: (B, H, W, 3) uint8."""
+    import torch
+
+    shape = (num_pictures, *config.preprocessing.crop_px, 3)
+    return torch.randint(0, 256, shape, generator=generator).byte()
 
 
 def _measure(
@@ -135,9 +164,7 @@ def _measure(
 
     works: dict[str, Callable[[], object]] = {}
     for name, detector in detectors.items():
-        height, width = detector.bank.config.preprocessing.crop_px
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (size, height, width, 3), generator=generator).byte()
+        pixels = _noise(detector.bank.config, size, torch.Generator().manual_seed(0))
         works |= {f"{name}/{stage}": work for stage, work in _stages(detector, pixels).items()}
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
@@ -250,6 +277,22 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+_COLUMNS: dict[str, Callable[[Record], str]] = {
+    "variant": lambda r: r["variant"] or "-",
+    "backbone": lambda r: r["backbone"],
+    "precision": lambda r: r["precision"],
+    "batch": lambda r: str(r["batch_size"]),
+    "median": lambda r: f"{r['median_ms']:.2f}",
+    "p95": lambda r: f"{r['p95_ms']:.2f}",
+    "p99": lambda r: f"{r['p99_ms']:.2f}",
+    "FPS": lambda r: f"{r['fps']:.1f}",
+    "paper": lambda r: str(r["paper_fps"] or "-"),
+    "speedup": lambda r: f"{r['speedup']:.2f}",
+    "floor": lambda r: f"{r['backbone_ms']:.2f}",
+    "ratio": lambda r: f"{r['ratio_to_backbone']:.2f}",
+}
+
+
 def _print(records: list[Record]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -258,34 +301,18 @@ def _print(records: list[Record]) -> None:
     versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
     note(f"{first['device']}, {first['threads']} threads; {versions}")
     note(f"bank: {first['bank']}; ms per batch; preprocess runs beside the engine")
-    table = Table(box=None, pad_edge=False)
-    for title in (
-        "variant",
-        "backbone",
-        "precision",
-        "batch",
-        "median",
-        "p95",
-        "p99",
-        "FPS",
-        "floor",
-        "ratio",
-    ):
-        table.add_column(title, justify="left" if title == "backbone" else "right")
+    columns = dict(_COLUMNS)
+    if any(r["paper_fps"] for r in records):
+        note("paper: FPS of Table 2, on a Titan RTX")
+    else:
+        del columns["paper"]
     for stage in first["stages_ms"]:
-        table.add_column(stage, justify="right")
-    table.add_column("MB", justify="right")
+        columns[stage] = lambda r, stage=stage: f"{r['stages_ms'][stage]:.2f}"  # type: ignore[misc]
+    columns["MB"] = lambda r: f"{r['peak_memory_mb']:.0f}"
+    table = Table(box=None, pad_edge=False)
+    for title in columns:
+        left = title in ("backbone", "precision")
+        table.add_column(title, justify="left" if left else "right")
     for r in records:
-        table.add_row(
-            r["variant"] or "-",
-            r["backbone"],
-            r["precision"],
-            str(r["batch_size"]),
-            *(f"{r[key]:.2f}" for key in ("median_ms", "p95_ms", "p99_ms")),
-            f"{r['fps']:.1f}",
-            f"{r['backbone_ms']:.2f}",
-            f"{r['ratio_to_backbone']:.2f}",
-            *(f"{ms:.2f}" for ms in r["stages_ms"].values()),
-            f"{r['peak_memory_mb']:.0f}",
-        )
-    Console(width=160, highlight=False).print(table)
+        table.add_row(*(show(r) for show in columns.values()))
+    Console(width=180, highlight=False).print(table)

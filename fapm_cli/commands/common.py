@@ -73,7 +73,10 @@ CalibrationOption = Annotated[
 
 PrecisionOption = Annotated[
     str,
-    typer.Option(metavar="auto|fp32|bf16|fp16", help="auto is the fastest proven equal here."),
+    typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="auto is the fastest proven equal here."),
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile first: some seconds once, then faster.")
 ]
 
 
@@ -245,6 +248,7 @@ def open_detector(
     precision: str,
     weights: str | None = None,
     changes: dict[str, Any] | None = None,
+    compiled: bool = False,
 ) -> Detector:
     """Load a bank and its backbone onto a device, and note what it does not look at.
 
@@ -254,19 +258,27 @@ def open_detector(
         precision: as the option says.
         weights: a file in place of the bank's own backbone.
         changes: of the bank's query.
+        compiled: as the option says.
     """
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import Detector, bank_extractor, load_bank
     from fapm_cli.plan import make_plan
 
-    plan = make_plan(resolve_device(device), precision)
-    loaded = load_bank(bank, plan.device)
+    where = resolve_device(device)
+    loaded = load_bank(bank, where)
+    plan = make_plan(where, precision, built_in=loaded.precision, compiled=compiled)
     query = with_query(loaded.config, changes or {}).query
+    detector = Detector(loaded, bank_extractor(loaded, weights), plan=plan, query=query)
     preprocessing = loaded.config.preprocessing
     if preprocessing.crops:
         (h, w), (ch, cw) = preprocessing.resize_px, preprocessing.crop_px
         note(f"note: this bank crops: {1 - ch * cw / (h * w):.0%} of each picture is not inspected")
-    return Detector(loaded, bank_extractor(loaded, weights), plan=plan, query=query)
+    if not plan.agrees_with(loaded.precision):
+        note(
+            f"note: the bank was built in {loaded.precision} and is used in {plan.backbone}: "
+            "single scores may differ by some percent"
+        )
+    return detector
 
 
 def check_threshold(threshold: float | None) -> None:

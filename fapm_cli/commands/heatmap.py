@@ -12,6 +12,7 @@ from fapm_cli.commands.common import (
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
+    CompileOption,
     DeviceOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -58,6 +59,7 @@ def heatmap(
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
     """Draw where pictures are unlike the good ones, over the pictures at their own size.
@@ -77,7 +79,7 @@ def heatmap(
     from fapm_cli.engine import Unreadable, judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, precision, weights, changes)
+    detector = open_detector(bank, device, precision, weights, changes, compiled)
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")

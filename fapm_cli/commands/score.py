@@ -16,6 +16,7 @@ from fapm_cli.commands.common import (
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
+    CompileOption,
     DeviceOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -61,6 +62,7 @@ def score(
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
     """Judge pictures: score, place of the worst spot, nearest good picture.
@@ -74,7 +76,7 @@ def score(
     if kind not in _WRITERS:
         raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, precision, weights, changes)
+    detector = open_detector(bank, device, precision, weights, changes, compiled)
     verdicts: set[str] = set()
 
     def watched() -> Iterator[Record]:

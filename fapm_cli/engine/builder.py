@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.plan import Plan, make_plan
 
 MIN_KEYS = 4
+OBSERVED = 32  # pictures that int8 takes its ranges from
 _AT_A_TIME = 16
 
 OnStage = Callable[[str, int, int], None]
@@ -48,6 +51,7 @@ def build_from_files(
     extractor: FeatureExtractor,
     batch_size: int,
     *,
+    plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     on_bad: Callable[[Unreadable], None] | None = None,
@@ -60,6 +64,7 @@ def build_from_files(
         config: as for :func:`build_bank`, and so on.
         extractor: the backbone.
         batch_size: pictures at a time.
+        plan: where and in which precision; None for float32 on the CPU.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
@@ -74,6 +79,7 @@ def build_from_files(
         len(files),
         config,
         extractor,
+        plan=plan,
         weights=weights,
         embed_backbone=embed_backbone,
         on_stage=on_stage,
@@ -110,17 +116,19 @@ def build_bank(
     config: BankConfig,
     extractor: FeatureExtractor,
     *,
+    plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
-    """Build a bank from nominal pictures, on the extractor's device.
+    """Build a bank from nominal pictures.
 
     Args:
         batches: the pictures, in order.
         capacity: most pictures that may come, N; memory for them is taken at once.
         config: what to build.
-        extractor: the backbone, on the device to work on.
+        extractor: the backbone, in float32; it then follows the plan.
+        plan: where and in which precision; None for float32 on the CPU.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
         on_stage: told (stage, done, total) as the work goes on.
@@ -131,6 +139,11 @@ def build_bank(
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
+    backbone = dict(extractor.stages.state_dict()) if embed_backbone else None
+    plan = plan or make_plan(torch.device("cpu"), "fp32")
+    if plan.backbone == "int8":
+        batches = _observe(extractor, batches)
+    extractor.follow(plan)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories = []
     for j, vectors in enumerate(features):
@@ -146,11 +159,27 @@ def build_bank(
         map_sizes,
         calibration,
         tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
+        plan.backbone,
+        extractor.ranges,
         extractor.weights_hash,
         weights,
-        dict(extractor.stages.state_dict()) if embed_backbone else None,
+        backbone,
         _versions(),
     )
+
+
+def _observe(
+    extractor: FeatureExtractor, batches: Iterable[NominalBatch]
+) -> Iterable[NominalBatch]:
+    """Show the extractor the first pictures, whatever the batch size; gives all batches back."""
+    source, first, pixels = iter(batches), [], []
+    for batch in source:
+        first.append(batch)
+        pixels += list(torch.split(batch.pixels, 1))
+        if len(pixels) >= OBSERVED:
+            break
+    extractor.observe(pixels[:OBSERVED])
+    return itertools.chain(first, source)
 
 
 @torch.inference_mode()
@@ -316,9 +345,20 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
         )
     sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
-    digest = extractor.weights_hash
     none = Calibration(torch.ones(max(sizes)), 0.0)
-    return Bank(config, tuple(memories), sizes, none, pictures, digest, "random", None, _versions())
+    return Bank(
+        config=config,
+        memories=tuple(memories),
+        map_sizes=sizes,
+        calibration=none,
+        pictures=pictures,
+        precision="fp32",
+        ranges=extractor.ranges,
+        weights_hash=extractor.weights_hash,
+        weights="random",
+        backbone=None,
+        versions=_versions(),
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from fapm_cli.geometry import inspected_span, picture_matrix, to_picture_px
 from fapm_cli.grid import to_patches
 from fapm_cli.knn import patch_memory
 from fapm_cli.plan import Plan, make_plan
+from fapm_cli.running import runner
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
             f"the bank holds no backbone; it was built with weights {bank.weights!r}: "
             "give that file with --weights"
         )
-    return load_extractor(bank.config, weights if weights is not None else bank.backbone)
+    extractor = load_extractor(bank.config, weights if weights is not None else bank.backbone)
+    extractor.ranges = bank.ranges
+    return extractor
 
 
 class Detector:
@@ -115,6 +118,12 @@ class Detector:
         self.scorer = Scorer(
             bank.config, query or bank.config.query, memories, bank.map_sizes, bank.calibration
         )
+        # The finest memory says where a key is from: its keys tell the place best.
+        self._finest = max(range(len(memories)), key=lambda j: bank.map_sizes[j])
+        finest = bank.memories[self._finest]
+        self._key_pictures = finest.key_pictures.to(self.device).long()
+        self._key_cells = finest.key_cells.to(self.device).long()
+        self._run = runner(self._work, self.plan)
 
     @property
     def calm_score(self) -> float:
@@ -130,13 +139,17 @@ class Detector:
         """
         if self.plan.one_by_one and len(pixels) > 1:
             return _join([self.detect(one) for one in torch.split(pixels, 1)])
-        maps = self.extractor(pixels.to(self.device))
+        return Detection(*self._run(pixels))
+
+    def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """From pixels to the parts of a :class:`Detection`, never waiting for the device."""
+        maps = self.extractor(pixels)
         scored = self.scorer([to_patches(m, self.bank.config.grid) for m in maps])
         width = scored.anomaly_maps.shape[2]
         place = scored.anomaly_maps.flatten(1).argmax(dim=1)
         peaks = torch.stack([place // width, place % width], dim=1)
         pictures, cells = self._explain(scored, peaks)
-        return Detection(
+        return (
             scored.image_scores,
             scored.layer_scores,
             scored.anomaly_maps,
@@ -146,21 +159,16 @@ class Detector:
         )
 
     def _explain(self, scored: Scored, peaks: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the nominal picture and place nearest to what was seen at each peak.
-
-        The finest memory answers: its keys tell the place best.
-        """
+        """Find the nominal picture and place nearest to what was seen at each peak."""
         height, width = scored.anomaly_maps.shape[1:]
-        j = max(range(len(self.bank.memories)), key=lambda i: self.bank.map_sizes[i])
-        h, w = self.bank.map_sizes[j]
+        nearest = scored.nearest[self._finest]
+        h, w = nearest.shape[1:]
         batch = torch.arange(len(peaks), device=peaks.device)
-        key = scored.nearest[j][batch, peaks[:, 0] * h // height, peaks[:, 1] * w // width]
-        memory = self.bank.memories[j]
-        cell = memory.key_cells.to(key.device)[key].long()
+        key = nearest[batch, peaks[:, 0] * h // height, peaks[:, 1] * w // width]
+        cell = self._key_cells[key]
         rows, columns = cell // w * height // h, cell % w * width // w
-        half = torch.tensor([height // h // 2, width // w // 2], device=key.device)
-        pictures = memory.key_pictures.to(key.device)[key].long()
-        return pictures, torch.stack([rows, columns], dim=1) + half
+        centers = torch.stack([rows + height // h // 2, columns + width // w // 2], dim=1)
+        return self._key_pictures[key], centers
 
     def locate(self, found: Detection, size_px: tuple[int, int]) -> dict[str, Any]:
         """Say what was found in a picture, in its own pixels, as plain values.

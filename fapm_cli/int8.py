@@ -1,0 +1,143 @@
+"""Int8: a backbone's convolutions on a CPU's integer units, statically quantised.
+
+Activations are uint8 with one scale per tensor, weights int8 with one per output channel, sums
+int32. The kernels are oneDNN's, the same that PyTorch's x86 quantiser lowers to; calling them
+directly needs no tracing, no compiler and no further package (docs/speed.md compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fapm_cli.backbones import SameConv2d
+from fapm_cli.plan import Ranges
+
+_LEVELS = 255
+
+
+def quantizable(network: nn.Module) -> dict[str, nn.Conv2d]:
+    """Name the convolutions that may run in int8.
+
+    All but the one that sees the picture: it has few channels, so little to gain, and its error
+    goes through everything behind it.
+    """
+    convs = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    return {name: conv for name, conv in convs.items() if conv.in_channels > 3}
+
+
+def observe(network: nn.Module, run: Callable[[], object]) -> Ranges:
+    """Find the range of values that each convolution is fed while ``run`` runs."""
+    ranges: Ranges = {}
+
+    def note(name: str, fed: Tensor) -> None:
+        low, high = (float(value) for value in fed.aminmax())
+        before = ranges.get(name, (0.0, 0.0))  # padding is zeros: 0 always belongs to it
+        ranges[name] = (min(low, before[0]), max(high, before[1]))
+
+    with _fed(network, note):
+        run()
+    return ranges
+
+
+def quantize(
+    network: nn.Module, ranges: Ranges, chains: list[tuple[str, str]], run: Callable[[], object]
+) -> None:
+    """Replace the convolutions of a network by int8 ones, in place.
+
+    Args:
+        network: holds float32 convolutions, batch norm folded.
+        ranges: as :func:`observe` found them.
+        chains: convolutions, by name, whose output another alone is fed, a ReLU between them: it
+            goes from one to the other in uint8.
+        run: runs the network once on one picture: kernels lay weights out for the size they meet.
+    """
+    sizes: dict[str, list[int]] = {}
+    with _fed(network, lambda name, fed: sizes.__setitem__(name, list(fed.shape))):
+        run()
+    for name, conv in quantizable(network).items():
+        network.set_submodule(name, Int8Conv2d(conv, ranges[name], sizes[name]))
+    for name, after in chains:
+        first, second = network.get_submodule(name), network.get_submodule(after)
+        if isinstance(first, Int8Conv2d) and isinstance(second, Int8Conv2d):
+            first.out_scale, first.out_dtype = second.scale, torch.uint8
+            _drop_activation(network, name)
+
+
+def _drop_activation(network: nn.Module, name: str) -> None:
+    """Leave out the ReLU6 behind a convolution: of uint8 it would leave 6 levels."""
+    stage = network.get_submodule(name.rpartition(".")[0])
+    if hasattr(stage, "act"):
+        stage.act = nn.Identity()
+
+
+@contextmanager
+def _fed(network: nn.Module, look: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Look at what every convolution is fed."""
+    handles = [
+        conv.register_forward_pre_hook(lambda _, fed, name=name: look(name, fed[0]))
+        for name, conv in quantizable(network).items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Int8Conv2d(nn.Module):
+    """A convolution of uint8 by int8 vectors, summed in int32.
+
+    It takes float32, or uint8 quantised for it; it gives float32, or, in a chain, uint8 quantised
+    for the next. What that is fed begins at 0, so the ReLU between them is there for free.
+    """
+
+    def __init__(self, conv: nn.Conv2d, fed: tuple[float, float], size: list[int]):
+        """Quantise the weights of ``conv``, which is fed (B, C, H, W) ``size`` within ``fed``."""
+        super().__init__()
+        low, high = fed
+        self.scale = max(high - low, 1e-12) / _LEVELS
+        self.zero_point = round(-low / self.scale)
+        self.out_scale, self.out_dtype = 1.0, torch.float32
+        self.bias = conv.bias
+        self.margins = conv.margins(size) if isinstance(conv, SameConv2d) else None
+        weight = conv.weight.detach().float()
+        self.weight_scales = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / 127
+        rounded = (weight / self.weight_scales.view(-1, 1, 1, 1)).round().to(torch.int8)
+        self.weight_zeros = torch.zeros(len(weight), dtype=torch.int64)
+        padding = list(conv.padding) if self.margins is None else [0, 0]
+        self.geometry = [list(conv.stride), padding, list(conv.dilation), conv.groups]
+        if self.margins is not None:
+            left, right, top, bottom = self.margins
+            size = [*size[:2], size[2] + top + bottom, size[3] + left + right]
+        self.weight = torch.ops.onednn.qconv_prepack(
+            rounded, self.weight_scales, self.scale, self.zero_point, *self.geometry, size
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, C, H, W)."""
+        if x.dtype != torch.uint8:
+            x = (x / self.scale).add_(self.zero_point + 0.5).clamp_(0, _LEVELS).to(torch.uint8)
+        if self.margins is not None:
+            x = F.pad(x, self.margins, value=self.zero_point)
+        y: Tensor = torch.ops.onednn.qconv2d_pointwise(
+            x,
+            self.scale,
+            self.zero_point,
+            self.weight,
+            self.weight_scales,
+            self.weight_zeros,
+            self.bias,
+            *self.geometry,
+            self.out_scale,
+            0,
+            self.out_dtype,
+            "none",
+            [],
+            "",
+        )
+        return y

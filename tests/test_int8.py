@@ -1,0 +1,163 @@
+"""Int8: each convolution against plain arithmetic, and what it does to scores."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fapm_cli.backbones import SameConv2d
+from fapm_cli.int8 import Int8Conv2d, observe, quantize
+from fapm_cli.plan import Plan, cpu_has_int8, make_plan
+
+CPU = torch.device("cpu")
+TEST = sorted((SAMPLES / "test").rglob("*.jpg"))[::4]
+needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
+
+
+def rounded_conv(conv: nn.Conv2d, x: Tensor, low: float, high: float) -> Tensor:
+    """The convolution of what int8 makes of inputs and weights, in float64."""
+    scale = (high - low) / 255
+    zero = round(-low / scale)
+    seen = ((x.double() / scale + zero).round().clamp(0, 255) - zero) * scale
+    weight = conv.weight.double()
+    step = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+    weight = (weight / step).round() * step
+    exact = copy.deepcopy(conv).double()
+    exact.weight = nn.Parameter(weight)
+    found: Tensor = exact(seen)
+    return found
+
+
+@needs_int8
+@pytest.mark.parametrize("kind", [nn.Conv2d, SameConv2d])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "groups", "padding"),
+    [((16, 24), 1, 1, 1, 0), ((16, 8), 3, 1, 1, 1), ((16, 8), 3, 2, 1, 0), ((12, 12), 5, 2, 12, 0)],
+)
+@torch.inference_mode()
+def test_a_convolution_is_that_of_rounded_values(
+    kind: type[nn.Conv2d],
+    channels: tuple[int, int],
+    kernel: int,
+    stride: int,
+    groups: int,
+    padding: int,
+) -> None:
+    torch.manual_seed(0)
+    conv = kind(*channels, kernel, stride, padding, 1, groups)
+    x = torch.randn(1, channels[0], 13, 10).to(memory_format=torch.channels_last)
+    low, high = float(x.min()), float(x.max())
+    found = Int8Conv2d(conv, (low, high), list(x.shape))(x)
+    torch.testing.assert_close(
+        found.double(), rounded_conv(conv, x, low, high), rtol=1e-4, atol=1e-4
+    )
+
+
+@needs_int8
+@torch.inference_mode()
+def test_a_chain_hands_on_uint8_with_the_relu_in_it() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(8, 16, 3, padding=1), nn.Conv2d(16, 8, 1)
+    network = nn.Sequential(first, nn.ReLU(), second)
+    x = torch.randn(1, 8, 12, 12).to(memory_format=torch.channels_last)
+    ranges = observe(network, lambda: network(x))
+    between = F.relu(rounded_conv(first, x, *ranges["0"]))
+    wanted = rounded_conv(second, between, *ranges["2"])
+    quantize(network, ranges, [("0", "2")], lambda: network(x))
+    assert network[0](x).dtype == torch.uint8
+    step = ranges["2"][1] / 255  # a value near the middle of two steps may be rounded either way
+    torch.testing.assert_close(network(x).double(), wanted, rtol=0, atol=step)
+
+
+@torch.inference_mode()
+def test_ranges_span_all_that_was_fed_and_zero() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 1))
+    fed = [torch.full((1, 4, 2, 2), value) for value in (0.5, 2.0)]
+    assert observe(network, lambda: [network(one) for one in fed]) == {"0": (0.0, 2.0)}
+
+
+# --- Banks -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def int8_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not cpu_has_int8():
+        pytest.skip("this CPU has no VNNI")
+    folder = tmp_path_factory.mktemp("int8")
+    return build(folder / "int8.st", GOOD[:12], "--precision", "int8")
+
+
+def test_a_bank_built_in_int8_is_scored_in_it_and_scores_as_float32_does(
+    int8_bank: Path, bank: Path
+) -> None:
+    exact = fapm("score", bank, *TEST, "--json", "--exit-zero").scores
+    result = fapm("score", int8_bank, *TEST, "--json", "--exit-zero")
+    assert result.err == ""
+    assert result.scores != exact
+    for path, score in result.scores.items():
+        assert score == pytest.approx(exact[path], rel=0.1)
+
+
+def test_int8_scores_do_not_depend_on_batch_mates(int8_bank: Path) -> None:
+    runs = [
+        fapm("score", int8_bank, *paths, "--json", "--exit-zero", "--batch-size", size).scores
+        for paths, size in ((TEST, 1), (TEST[::-1], 7))
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_int8_builds_are_equal_byte_for_byte_whatever_the_batch_size(
+    int8_bank: Path, tmp_path: Path
+) -> None:
+    options = ("--precision", "int8", "--batch-size", 5)
+    again = build(tmp_path / "again.st", GOOD[:12], *options)
+    assert again.read_bytes() == int8_bank.read_bytes()
+
+
+def test_an_int8_bank_is_scored_in_float32_elsewhere_and_says_so(
+    int8_bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_int8", lambda: False)
+    result = fapm("score", int8_bank, ONE_GOOD, "--exit-zero")
+    assert result.code == 0
+    assert "built in int8 and is used in fp32" in result.err
+
+
+def test_a_float32_bank_has_no_ranges_for_int8(bank: Path) -> None:
+    if cpu_has_int8():
+        assert_fails(fapm("score", bank, ONE_BAD, "--precision", "int8"), "build --precision int8")
+
+
+def test_int8_is_refused_where_it_would_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_int8", lambda: False)
+    with pytest.raises(Exception, match="no VNNI"):
+        make_plan(CPU, "int8")
+    assert make_plan(CPU, built_in="int8").backbone == "fp32"
+
+
+def test_auto_follows_the_bank_where_this_cpu_can() -> None:
+    if cpu_has_int8():
+        assert make_plan(CPU, built_in="int8") == Plan(
+            CPU, "int8", make_plan(CPU).choosing, compiled=False
+        )
+
+
+@pytest.mark.parametrize("broken", [[1.0, 2.0], [-1.0, None], [-1.0], "low", [0.0, 1e400]])
+def test_a_bank_with_broken_ranges_is_refused(
+    int8_bank: Path, tmp_path: Path, broken: object
+) -> None:
+    with safe_open(int8_bank, "pt") as file:
+        header = json.loads(file.metadata()["fapm-bank"])
+    header["ranges"][next(iter(header["ranges"]))] = broken
+    damaged = tmp_path / "damaged.st"
+    save_file(load_file(int8_bank), damaged, {"fapm-bank": json.dumps(header)})
+    assert_fails(fapm("score", damaged, ONE_GOOD), "damaged")
