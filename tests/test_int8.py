@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fapm_cli.backbones import SameConv2d
-from fapm_cli.int8 import Int8Conv2d, observe, quantize
+from fapm_cli.int8 import Int8Conv2d, observe, quantizable, quantize
 from fapm_cli.plan import Plan, cpu_has_int8, make_plan
 
 CPU = torch.device("cpu")
@@ -76,6 +76,11 @@ def test_a_chain_hands_on_uint8_with_the_relu_in_it() -> None:
     assert network[0](x).dtype == torch.uint8
     step = ranges["2"][1] / 255  # a value near the middle of two steps may be rounded either way
     torch.testing.assert_close(network(x).double(), wanted, rtol=0, atol=step)
+
+
+def test_the_first_convolution_and_depthwise_ones_stay_as_they_are() -> None:
+    convs = [nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2)]
+    assert list(quantizable(nn.Sequential(*convs))) == ["2"]
 
 
 @torch.inference_mode()
