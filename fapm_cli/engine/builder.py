@@ -18,6 +18,7 @@ from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.geometry import covered
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
 
@@ -50,6 +51,7 @@ def build_from_files(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    roi: Tensor | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -62,6 +64,7 @@ def build_from_files(
         batch_size: pictures at a time.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
+        roi: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_stage: told (stage, done, total) as the work goes on.
 
@@ -76,6 +79,7 @@ def build_from_files(
         extractor,
         weights=weights,
         embed_backbone=embed_backbone,
+        roi=roi,
         on_stage=on_stage,
     )
 
@@ -112,6 +116,7 @@ def build_bank(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    roi: Tensor | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, on the extractor's device.
@@ -123,6 +128,8 @@ def build_bank(
         extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
+        roi: (H, W) bool over the input, what to inspect; None for all. Keys are those of the
+            whole picture all the same; calibration and nominal scores are of what is inspected.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -137,7 +144,7 @@ def build_bank(
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
     calibration, scores, peaks = _nominal_response(
-        features, memories, len(names), config, map_sizes, on_stage
+        features, memories, len(names), config, map_sizes, roi, on_stage
     )
     nominal = zip(names, scores, peaks, strict=True)
     return Bank(
@@ -150,6 +157,7 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         _versions(),
+        roi,
     )
 
 
@@ -233,6 +241,7 @@ def _nominal_response(
     num_pictures: int,
     config: BankConfig,
     map_sizes: Sequence[tuple[int, int]],
+    roi: Tensor | None,
     on_stage: OnStage,
 ) -> tuple[Calibration, list[float], list[float]]:
     """Score each nominal picture with its own keys left out.
@@ -241,7 +250,7 @@ def _nominal_response(
         The calibration, image scores, and maxima of the anomaly maps.
     """
     laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
-    scorer = Scorer(config, config.query, laid_out, map_sizes)
+    scorer = Scorer(config, config.query, laid_out, map_sizes, roi=roi)
     found: list[list[tuple[Tensor, Tensor]]] = []
     for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
         queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
@@ -258,8 +267,9 @@ def _nominal_response(
         on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
     found = _fill(found)
     responses = torch.cat([scorer.combine(part).responses for part in found])
-    calibration = local_calibration(responses)
-    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
+    inspected = None if roi is None else covered(roi.to(responses.device), max(map_sizes))
+    calibration = local_calibration(responses, inspected)
+    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration, roi)
     scores: list[float] = []
     peaks: list[float] = []
     for part in found:
