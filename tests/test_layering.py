@@ -16,7 +16,7 @@ LAYERS = [
     {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
-        *("metrics", "images", "timing", "feeding", "drawing", "calibration"),
+        *("metrics", "images", "timing", "feeding", "drawing", "calibration", "regions"),
     },
     # Plots draw what metrics found; the engine and they know nothing of one another.
     {"engine", "plots"},
