@@ -22,7 +22,7 @@ from fapm_cli.engine import (
     load_extractor,
     read_batches,
 )
-from fapm_cli.engine.datasets import read_category, read_mask
+from fapm_cli.engine.datasets import read_category, read_truth
 from fapm_cli.metrics import PixelCurves, image_curve
 from fapm_cli.plan import Plan, make_plan
 
@@ -37,7 +37,7 @@ def score(detector: Detector, root: Path) -> tuple[np.ndarray, float | None]:
         for one in batch:
             assert not isinstance(one, Unreadable)
             found = detector.detect(one.pixels.unsqueeze(0))
-            mask = read_mask(category.test[len(scores)], preprocessing)
+            mask = read_truth(category.test[len(scores)], preprocessing)
             pixels.add(found.anomaly_maps[0].cpu().numpy(), mask)
             scores.append(float(found.image_scores[0]))
     return np.array(scores), pixels.auroc()

@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 OWN_WEIGHTS = "own"
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
+_ROI = "roi"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Bank:
             ``random``, or a file's name.
         backbone: the cut, folded weights themselves, float32; None where they were left out.
         versions: of the programs that built it.
+        roi: (H, W) bool over the input's px, what is inspected; None for all.
     """
 
     config: BankConfig
@@ -108,11 +110,18 @@ class Bank:
     weights: str
     backbone: dict[str, Tensor] | None
     versions: dict[str, str]
+    roi: Tensor | None = None
 
     @property
     def nominal_scores(self) -> Tensor:
         """(N,) float64 out-of-sample scores of the nominal pictures."""
         return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+
+    @property
+    def inspected_share(self) -> float:
+        """Share of each picture that is inspected: what crop and region of interest leave."""
+        share = 1.0 if self.roi is None else float(self.roi.float().mean())
+        return share * self.config.preprocessing.cropped_share
 
 
 def save_bank(bank: Bank, path: Path) -> int:
@@ -151,6 +160,8 @@ def bank_bytes(bank: Bank) -> bytes:
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
+    if bank.roi is not None:
+        tensors[_ROI] = bank.roi.to("cpu").contiguous()
     # One metadata entry: safetensors keeps no order among several.
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
 
@@ -213,6 +224,9 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         for name in sorted(tensors)
         if name.startswith(_BACKBONE)
     }
+    roi = tensors.pop(_ROI, None)
+    if roi is not None:
+        _check_roi(roi, config.preprocessing.crop_px)
     if not all(math.isfinite(p.score) and math.isfinite(p.peak) for p in pictures):
         raise ValueError("a picture's score is not finite")
     if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
@@ -233,6 +247,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         str(header["weights"]),
         backbone or None,
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
+        roi,
     )
 
 
@@ -243,6 +258,13 @@ def _check_precision(precision: str, ranges: dict[str, Any]) -> tuple[str, Range
     if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
         raise ValueError("a range is out of range")
     return precision, checked
+
+
+def _check_roi(roi: Tensor, size: tuple[int, int]) -> None:
+    if roi.dtype != torch.bool or tuple(roi.shape) != size:
+        raise ValueError(f"roi is {roi.dtype} {tuple(roi.shape)}")
+    if not roi.any():
+        raise ValueError("roi is empty")
 
 
 def _check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fapm_cli.geometry import gaussian_matrix
+from fapm_cli.geometry import Spreader, gaussian_matrix
 
 UPPER_SHARE = 0.02
 _BLUR = 1.0
@@ -33,7 +33,7 @@ class Calibration:
     place_share: float
 
 
-def local_calibration(responses: Tensor) -> Calibration:
+def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Calibration:
     """Calibrate each place as far as the place, and not the picture, decides the response.
 
     With U the upper response of a place (mean of its largest 2 % over the pictures), Ū its mean
@@ -44,6 +44,7 @@ def local_calibration(responses: Tensor) -> Calibration:
 
     Args:
         responses: (N, h, w) nominal response, each picture's from a bank without its keys.
+        inspected: (h, w) bool, places that count; responses are 0 elsewhere. None for all.
 
     Returns:
         The calibration of each place; all ones for a single picture.
@@ -55,14 +56,18 @@ def local_calibration(responses: Tensor) -> Calibration:
     rows, columns = (
         gaussian_matrix(side, _BLUR).float().to(responses.device) for side in responses.shape[1:]
     )
-    upper = (rows @ highest.mean(dim=0) @ columns.mT).clamp(min=1e-6)
-    share = place_share(responses)
-    mean = upper.mean()
+    blur = Spreader(rows, columns)
+    if inspected is not None:
+        blur = blur.restrict(inspected, inspected)
+    upper = blur(highest.mean(dim=0)).clamp(min=1e-6)
+    counting = ... if inspected is None else inspected
+    share = place_share(responses[:, counting])
+    mean = upper[counting].mean()
     return Calibration(2 * mean / (share * upper + (2 - share) * mean), share)
 
 
 def place_share(responses: Tensor) -> float:
-    """Intraclass correlation ρ of (N, h, w) log responses: variance between places over all."""
+    """Intraclass correlation ρ of (N, ...) log responses: variance between places over all."""
     logs = responses.double().clamp(min=1e-6).log()
     between = logs.mean(dim=0).var()
     within = logs.var(dim=0).mean()

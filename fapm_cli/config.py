@@ -61,6 +61,11 @@ class Preprocessing:
         """Whether some of the picture is never looked at."""
         return self.resize_px != self.crop_px
 
+    @property
+    def cropped_share(self) -> float:
+        """Share of the picture that lies inside the crop."""
+        return math.prod(self.crop_px) / math.prod(self.resize_px)
+
 
 @dataclass(frozen=True)
 class Query:

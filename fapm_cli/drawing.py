@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,12 @@ _STRONGEST = 0.6  # share of colour where the scale ends
 
 
 def draw_heatmap(
-    picture: Pixels, scores: FloatMap, calm: float, peak: tuple[int, int], image_score: float
+    picture: Pixels,
+    scores: FloatMap,
+    calm: float,
+    peak: tuple[int, int],
+    image_score: float,
+    boxes: Iterable[tuple[int, int, int, int]] = (),
 ) -> Pixels:
     """Draw an anomaly map over a picture.
 
@@ -26,6 +33,7 @@ def draw_heatmap(
         calm: the largest score that good parts reach.
         peak: x, y in px of the map's maximum.
         image_score: printed beside the scale.
+        boxes: x, y, width, height in px of what to frame.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
@@ -40,6 +48,8 @@ def draw_heatmap(
         drawn[unseen] = drawn[unseen] // 2
         drawn[stripes] = drawn[stripes] // 2 + 64
     height, width = unseen.shape
+    for box in boxes:
+        _frame(drawn, box)
     if min(height, width) >= 96:
         _mark(drawn, peak, strong=bool(level.max() > 0))
         _draw_scale(drawn, calm, peak, image_score)
@@ -59,6 +69,15 @@ def _mark(drawn: Pixels, peak: tuple[int, int], strong: bool) -> None:
     cv2.circle(drawn, peak, size, (0, 0, 0), thickness + 2, cv2.LINE_AA)
     colour = (255, 255, 255) if strong else (170, 170, 170)
     cv2.circle(drawn, peak, size, colour, thickness, cv2.LINE_AA)
+
+
+def _frame(drawn: Pixels, box: tuple[int, int, int, int]) -> None:
+    """Draw a white frame with a black rim just outside a box."""
+    x, y, width, height = box
+    thickness = max(1, min(drawn.shape[:2]) // 240)
+    for colour, rim in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+        corners = (x - 1, y - 1), (x + width, y + height)
+        cv2.rectangle(drawn, *corners, colour, rim)
 
 
 def _draw_scale(drawn: Pixels, calm: float, peak: tuple[int, int], image_score: float) -> None:

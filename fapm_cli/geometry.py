@@ -6,10 +6,50 @@ one small matrix, made once, that works at any output size on any device.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Spreader:
+    """Spreads a map over another: upsampling and blur as two small matrices.
+
+    Attributes:
+        rows: (H, h) float32.
+        columns: (W, w) float32.
+        gain: (H, W) float32, a factor per place; None where it is 1 everywhere.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    gain: Tensor | None = None
+
+    def __call__(self, score_map: Tensor) -> Tensor:
+        """Spread (..., h, w) to (..., H, W): ``A_h · map · A_wᵀ``."""
+        spread = self.rows @ score_map @ self.columns.mT
+        return spread if self.gain is None else spread * self.gain
+
+    def restrict(self, known: Tensor, wanted: Tensor) -> Spreader:
+        """Spread what is known only: each place's weighted mean over the known places.
+
+        Nothing leaks in from places that are not known, and nothing fades beside them.
+
+        Args:
+            known: (h, w) bool; maps must be 0 elsewhere.
+            wanted: (H, W) bool, places that a known one reaches; the result is 0 elsewhere.
+        """
+        share = self(known.to(self.rows.dtype))
+        return dataclasses.replace(self, gain=torch.where(wanted, 1 / share, 0))
+
+
+def covered(roi: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which places of a coarser map have a px of the region: (H, W) bool to ``size`` bool."""
+    return F.adaptive_max_pool2d(roi[None].float(), size)[0] > 0
 
 
 def sampling_matrix(num_out: int, num_in: int, scale: float, offset: float) -> Tensor:
@@ -77,11 +117,40 @@ def inspected_span(num_px: int, resize_px: int, crop_px: int) -> tuple[int, int]
         resize_px: the side it is resized to.
         crop_px: the side cut from the centre of that.
     """
+    return to_picture_span(0, crop_px, num_px, resize_px, crop_px)
+
+
+def to_picture_span(
+    first: int, end: int, num_px: int, resize_px: int, crop_px: int
+) -> tuple[int, int]:
+    """Turn a span of the map's side into the picture's own px, those with their centre in it.
+
+    Args:
+        first: first place of the span.
+        end: one past its last.
+        num_px: the picture's own side.
+        resize_px: the side it was resized to.
+        crop_px: the side cut from the centre of that, the map's own side.
+
+    Returns:
+        First and one-past-last px; equal where no centre lies in the span.
+    """
     margin = (resize_px - crop_px) // 2
     scale = resize_px / num_px
-    first = math.ceil(margin / scale - 0.5)
-    last = math.floor((margin + crop_px) / scale - 0.5)
-    return max(first, 0), min(last + 1, num_px)
+    first_px = math.ceil((margin + first) / scale - 0.5)
+    last_px = math.floor((margin + end) / scale - 0.5)
+    return max(first_px, 0), min(last_px + 1, num_px)
+
+
+def to_places(num_px: int, resize_px: int, crop_px: int) -> Tensor:
+    """Turn each px of the picture's side into the place of the map's side that it lies in.
+
+    Returns:
+        (num_px,) int64; outside :func:`inspected_span` the first or last place.
+    """
+    margin = (resize_px - crop_px) // 2
+    at = (torch.arange(num_px, dtype=torch.float64) + 0.5) * resize_px / num_px - margin
+    return at.floor().long().clamp(0, crop_px - 1)
 
 
 def picture_matrix(num_px: int, resize_px: int, crop_px: int) -> Tensor:

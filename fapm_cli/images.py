@@ -149,8 +149,44 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     Returns:
         (H, W, 3) uint8 RGB, H×W the crop.
     """
+    return _fit(image, preprocessing, _FILTERS[preprocessing.resampling])
+
+
+def _fit(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling) -> Pixels:
     height, width = preprocessing.resize_px
-    resized = image.resize((width, height), _FILTERS[preprocessing.resampling])
+    resized = image.resize((width, height), resample)
     crop_height, crop_width = preprocessing.crop_px
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     return np.array(resized)[top : top + crop_height, left : left + crop_width].copy()
+
+
+def read_mask(path: Path, preprocessing: Preprocessing) -> NDArray[np.bool_]:
+    """Read what a picture marks: all that is neither black nor transparent.
+
+    Args:
+        path: the file, of any size.
+        preprocessing: the mask is resized (nearest pixel) and cropped as the pictures are.
+
+    Returns:
+        (H, W) bool, over the input's px.
+
+    Raises:
+        PictureError: it can't be read.
+    """
+    marked = Image.fromarray(_marked(path).astype(np.uint8) * 255)
+    return _fit(marked, preprocessing, Image.Resampling.NEAREST) > 0
+
+
+def _marked(path: Path) -> NDArray[np.bool_]:
+    """Where a mask is neither black nor transparent, at its own size."""
+    try:
+        with Image.open(path) as image:
+            bands = image.convert("RGBA") if image.mode in ("P", "PA") else image
+            values = np.asarray(bands)
+            alpha = bands.mode.endswith("A")
+    except Exception as error:
+        raise PictureError(f"mask {path} can't be read: {error}") from error
+    if values.ndim == 2:
+        return values > 0
+    seen = values[..., :-1].any(axis=2) & (values[..., -1] > 0) if alpha else values.any(axis=2)
+    return np.asarray(seen, dtype=bool)

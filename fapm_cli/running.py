@@ -20,13 +20,13 @@ MAX_GRAPHS = 8
 _WARM_UP = 3
 
 
-def runner(work: Work, plan: Plan) -> Work:
+def runner(work: Work, plan: Plan, *, static: bool = True) -> Work:
     """Make ``work`` run as the plan says.
 
     Args:
-        work: from one tensor on the plan's device to several; without waiting for the device, and
-            with shapes that depend on the input's shape alone.
+        work: from one tensor to several, on the plan's device.
         plan: whether to compile; on CUDA graphs are captured, one per input shape.
+        static: whether the work never waits for the device, as capturing demands.
 
     Raises:
         OptionError: it is to be compiled, and there is no compiler.
@@ -35,7 +35,7 @@ def runner(work: Work, plan: Plan) -> Work:
         _check_compiler(plan)
         # Freezing folds weights into the code: they are constants here.
         work = torch.compile(work, dynamic=False, options={"freezing": True})
-    return _Graphs(work, plan.device) if plan.device.type == "cuda" else work
+    return _Graphs(work, plan.device) if static and plan.device.type == "cuda" else work
 
 
 def _check_compiler(plan: Plan) -> None:

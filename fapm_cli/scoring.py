@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from fapm_cli.config import Placement
-from fapm_cli.geometry import gaussian_matrix, repeat_matrix, resize_matrix
+from fapm_cli.geometry import Spreader, gaussian_matrix, repeat_matrix, resize_matrix
 
 TOP_SHARE = 0.005
-
-
-@dataclass(frozen=True)
-class Spreader:
-    """Spreads a map over a finer one: upsampling and blur as two small matrices.
-
-    Attributes:
-        rows: (H, h) float32.
-        columns: (W, w) float32.
-    """
-
-    rows: Tensor
-    columns: Tensor
-
-    def __call__(self, score_map: Tensor) -> Tensor:
-        """Spread (B, h, w) to (B, H, W): ``A_h · map · A_wᵀ``."""
-        return self.rows @ score_map @ self.columns.mT
 
 
 def make_spreader(
@@ -60,18 +41,19 @@ def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
-def top_score(maps: Tensor) -> Tensor:
+def top_score(maps: Tensor, num_inspected: int | None = None) -> Tensor:
     """Mean of the largest 0.5 % of each map: about the area of the blur (a disc of 2σ).
 
     The maximum is one px's word, the noisiest there is; docs/accuracy.md compares.
 
     Args:
         maps: (..., H, W).
+        num_inspected: px that the share is of, where the others are 0; None for all.
 
     Returns:
         (...) same dtype.
     """
-    num_px = max(1, round(TOP_SHARE * maps.shape[-2] * maps.shape[-1]))
+    num_px = max(1, round(TOP_SHARE * (num_inspected or maps.shape[-2] * maps.shape[-1])))
     return maps.flatten(-2).topk(num_px, dim=-1).values.mean(dim=-1)
 
 

@@ -62,6 +62,7 @@ def test_a_bank_comes_back_from_its_file_as_it_was(tmp_path: Path, with_backbone
     loaded = load_bank(path)
     for name in ("config", "map_sizes", "pictures", "weights_hash", "weights", "versions"):
         assert getattr(loaded, name) == getattr(bank, name)
+    assert loaded.roi is None
     assert torch.equal(loaded.calibration.factors, bank.calibration.factors)
     assert loaded.calibration.place_share == bank.calibration.place_share
     assert len(loaded.memories) == len(bank.memories)
@@ -74,6 +75,40 @@ def test_a_bank_comes_back_from_its_file_as_it_was(tmp_path: Path, with_backbone
     for name, value in (bank.backbone or {}).items():
         assert torch.equal((loaded.backbone or {})[name], value)
     assert (loaded.backbone or {}).keys() == (bank.backbone or {}).keys()
+
+
+def with_roi(path: Path, roi: Tensor) -> None:
+    save_bank(replace(small_bank(), roi=roi), path)
+
+
+def half() -> Tensor:
+    return torch.arange(96).expand(64, 96) < 48
+
+
+def test_a_region_of_interest_comes_back_and_its_share_is_told(bank_path: Path) -> None:
+    assert load_bank(bank_path).inspected_share == 1
+    with_roi(bank_path, half())
+    loaded = load_bank(bank_path)
+    assert loaded.roi is not None
+    assert torch.equal(loaded.roi, half())
+    assert loaded.inspected_share == 0.5
+    assert bank_bytes(loaded) == bank_path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        half().T,
+        half()[:8, :12],
+        half().byte(),
+        half().float(),
+        torch.zeros(64, 96, dtype=torch.bool),
+    ],
+    ids=["turned", "small", "uint8", "float", "empty"],
+)
+def test_a_region_of_interest_that_makes_no_sense_is_refused(bank_path: Path, roi: Tensor) -> None:
+    with_roi(bank_path, roi)
+    assert "roi" in refusal(bank_path)
 
 
 def test_nominal_scores_are_the_pictures_scores_in_order(bank_path: Path) -> None:

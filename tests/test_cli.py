@@ -10,16 +10,28 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
+from numpy.typing import NDArray
+from PIL import Image
 
 from fapm_cli.cli import app
 
 PROGRAM = [sys.executable, "-m", "fapm_cli"]
 COMMANDS = ("build", "score", "heatmap", "bench", "info")
+
+
+def truth(path: Path) -> NDArray[np.uint8]:
+    """The mask of a sample's defect."""
+    name = f"{path.stem}_mask.png"
+    mask = cv2.imread(str(SAMPLES / "ground_truth" / path.parent.name / name), cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    return np.asarray(mask, np.uint8)
+
 
 # --- build -------------------------------------------------------------------------------------
 
@@ -253,23 +265,90 @@ def test_peak_lies_at_the_defect(bank: Path) -> None:
         path = Path(record["path"])
         if path.parent.name == "good":
             continue
-        truth = SAMPLES / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-        mask = cv2.imread(str(truth), cv2.IMREAD_GRAYSCALE)
-        assert mask is not None
-        near = cv2.dilate(mask, np.ones((33, 33), np.uint8))
+        near = cv2.dilate(truth(path), np.ones((33, 33), np.uint8))
         hits += bool(near[record["peak"]["y"], record["peak"]["x"]])
     assert hits >= 10
 
 
 def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None:
     (record,) = fapm("score", bank, ONE_BAD, "--json").json
-    assert set(record) == {"path", "score", "layer_scores", "peak", "nearest"}
+    assert set(record) == {"path", "score", "layer_scores", "peak", "nearest", "regions"}
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
     assert set(record["layer_scores"]) == {"block4_depthwise", "block5_expand"}
     assert all(isinstance(value, int) for value in record["peak"].values())
     assert set(record["peak"]) == {"x", "y"}
     assert record["nearest"]["name"] in {path.name for path in GOOD[:12]}
+
+
+def test_strongest_region_holds_most_of_the_defect_and_good_parts_have_none(bank: Path) -> None:
+    shares = []
+    for record in fapm("score", bank, SAMPLES / "test", "--json").json:
+        path, regions = Path(record["path"]), record["regions"]
+        if path.parent.name == "good":
+            assert regions == []
+            continue
+        first = regions[0]
+        rows = slice(first["y"], first["y"] + first["height"])
+        columns = slice(first["x"], first["x"] + first["width"])
+        defect = truth(path) > 0
+        shares.append(defect[rows, columns].sum() / defect.sum())
+        assert first["peak"] == record["peak"]
+        assert first["nearest"] == record["nearest"]
+        assert first["score"] >= record["score"]
+    assert len(shares) == 12
+    assert min(shares) > 0
+    assert np.mean(shares) > 0.7
+
+
+@pytest.mark.parametrize("size", [(320, 320), (61, 90), (1200, 700)])
+def test_regions_lie_in_the_picture_strongest_first_each_around_its_peak(
+    size: tuple[int, int], bank: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "own.png"
+    Image.open(ONE_BAD).resize(size).save(source)
+
+    def regions_above(threshold: float) -> list[dict[str, Any]]:
+        options = ("--json", "--sigma", 1, "--pixel-threshold", threshold)
+        return list(fapm("score", bank, source, *options).json[0]["regions"])
+
+    threshold = 0.5 * regions_above(0)[0]["score"]
+    regions = regions_above(threshold)
+    assert len(regions) > 1
+    scores = [region["score"] for region in regions]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) > threshold
+    assert sum(region["area_px"] for region in regions) < size[0] * size[1]
+    for region in regions:
+        for place, side, limit in (("x", "width", size[0]), ("y", "height", size[1])):
+            start, end = region[place], region[place] + region[side]
+            assert 0 <= start <= region["peak"][place] < end <= limit
+        assert 1 <= region["area_px"] <= region["width"] * region["height"]
+        assert region["nearest"]["name"] in {path.name for path in GOOD[:12]}
+
+
+def test_area_of_regions_is_that_of_the_map_above_the_threshold(bank: Path, tmp_path: Path) -> None:
+    options = ("--map", "npy", "-o", tmp_path)
+    assert fapm("heatmap", bank, ONE_BAD, *options).code == 0
+    above = (np.load(tmp_path / f"{ONE_BAD.stem}_map.npy") > 0.8).sum()
+    (record,) = fapm("score", bank, ONE_BAD, "--json", "--pixel-threshold", 0.8).json
+    assert sum(r["area_px"] for r in record["regions"]) == pytest.approx(above, rel=0.03)
+
+
+def test_pixel_threshold_bounds_the_regions_and_changes_nothing_else(bank: Path) -> None:
+    (usual,) = fapm("score", bank, ONE_BAD, "--json").json
+    strongest = usual["regions"][0]["score"]
+    (none,) = fapm("score", bank, ONE_BAD, "--json", "--pixel-threshold", repr(strongest)).json
+    assert none == {**usual, "regions": []}
+    (whole,) = fapm("score", bank, ONE_BAD, "--json", "--pixel-threshold", 0).json
+    (region,) = whole["regions"]
+    assert (region["x"], region["y"], region["width"], region["height"]) == (0, 0, 320, 320)
+    assert region["area_px"] == 320 * 320
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-0.1", "high"])
+def test_pixel_threshold_must_be_a_number_of_0_or_more(threshold: str, bank: Path) -> None:
+    assert_fails(fapm("score", bank, ONE_BAD, f"--pixel-threshold={threshold}"), "threshold")
 
 
 def test_all_formats_carry_the_same_scores(bank: Path) -> None:
@@ -291,6 +370,9 @@ def test_all_formats_carry_the_same_scores(bank: Path) -> None:
         assert f"at {record['peak']['x']},{record['peak']['y']}" in text
         assert f"nearest {record['nearest']['name']}" in text
         assert row["nearest"] == record["nearest"]["name"]
+        number = len(record["regions"])
+        assert int(row["regions"]) == number
+        assert text[-1] == ("1 region" if number == 1 else f"{number} regions")
         assert row["verdict"] == row["error"] == ""
 
 

@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fapm_cli.commands import eval as command
 from fapm_cli.engine import Detector, load_bank, read_batches
-from fapm_cli.engine.datasets import find_categories, read_category, read_mask
+from fapm_cli.engine.datasets import find_categories, read_category, read_truth
 
 TRAIN = GOOD[:6]
 RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
@@ -453,7 +453,7 @@ def test_mask_is_resized_with_hard_edges_and_cropped_as_the_picture_is(
     image = Image.new("L", (512, 512))
     image.paste(1, (64, 128, 448, 192))  # x 64 to 448, y 128 to 192; 1 counts as well as 255
     image.save(defective.mask)
-    mask = read_mask(defective, preprocessing)
+    mask = read_truth(defective, preprocessing)
     expected = np.zeros((224, 224), dtype=bool)
     expected[64 - 16 : 96 - 16, 32 - 16 : 224 - 16] = True
     assert (mask == expected).all()

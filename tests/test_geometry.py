@@ -15,6 +15,7 @@ from fapm_cli.geometry import (
     repeat_matrix,
     resize_matrix,
     to_picture_px,
+    to_picture_span,
 )
 
 SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 224), (2, 3)]
@@ -83,6 +84,22 @@ def test_inspected_span_is_the_px_whose_centres_lie_in_the_crop(
     assert set(range(first, last)) | on_the_rim == set(inside) | on_the_rim
     if crop_px == resize_px:
         assert (first, last) == (0, num_px)
+
+
+@given(st.integers(1, 900), st.integers(32, 400), st.data())
+def test_spans_of_the_map_are_the_px_whose_centres_lie_in_them(
+    num_px: int, resize_px: int, data: st.DataObject
+) -> None:
+    crop_px = data.draw(st.integers(max(32, resize_px - 60), resize_px))
+    first = data.draw(st.integers(0, crop_px - 1))
+    end = data.draw(st.integers(first + 1, crop_px))
+    margin = (resize_px - crop_px) // 2
+    low, high = 2 * num_px * (margin + first), 2 * num_px * (margin + end)
+    centres = [(2 * i + 1) * resize_px for i in range(num_px)]
+    start, stop = to_picture_span(first, end, num_px, resize_px, crop_px)
+    found = set(range(start, stop))
+    assert {i for i, centre in enumerate(centres) if low < centre < high} <= found
+    assert found <= {i for i, centre in enumerate(centres) if low <= centre <= high}
 
 
 def test_the_papers_crop_leaves_a_sixteenth_of_each_rim_uninspected() -> None:

@@ -197,6 +197,22 @@ def test_picture_given_to_the_drawing_is_not_changed() -> None:
     assert (picture == 128).all()
 
 
+def test_regions_are_framed_unless_that_is_not_wanted(bank: Path, tmp_path: Path) -> None:
+    (region,) = fapm("score", bank, ONE_BAD, "--json").json[0]["regions"]
+    framed = _read(_draw(bank, tmp_path / "1", ONE_BAD)[0])
+    plain = _read(_draw(bank, tmp_path / "2", ONE_BAD, "--no-boxes")[0])
+    differs = (framed != plain).any(axis=-1)
+    rows, columns = np.nonzero(differs)
+    x, y, width, height = (region[key] for key in ("x", "y", "width", "height"))
+    assert abs(rows.min() - y) <= 3
+    assert abs(columns.min() - x) <= 3
+    assert abs(rows.max() + 1 - y - height) <= 3
+    assert abs(columns.max() + 1 - x - width) <= 3
+    assert not differs[y + 2 : y + height - 2, x + 2 : x + width - 2].any()
+    none = _draw(bank, tmp_path / "3", ONE_BAD, "--pixel-threshold", 99)[0]
+    assert np.array_equal(_read(none), plain)
+
+
 @pytest.mark.parametrize("size", [(320, 320), (301, 211), (1000, 64)])
 def test_map_of_a_cropping_bank_is_nan_exactly_outside_the_inspected_centre(
     size: tuple[int, int], paper_bank: Path, tmp_path: Path

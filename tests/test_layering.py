@@ -17,7 +17,7 @@ LAYERS = [
     {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
-        *("metrics", "images", "timing", "feeding", "drawing", "calibration"),
+        *("metrics", "images", "timing", "feeding", "drawing", "calibration", "regions"),
     },
     # Plots draw what metrics found; the engine and they know nothing of one another.
     {"engine", "plots"},

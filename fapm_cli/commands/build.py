@@ -18,6 +18,7 @@ from fapm_cli.commands.common import (
     PathsArgument,
     PresetOption,
     RatioOption,
+    RoiOption,
     SeedOption,
     SizeOption,
     SpreadOption,
@@ -47,6 +48,7 @@ def build(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
+    roi: RoiOption = None,
     skip_bad: Annotated[bool, typer.Option(help="Leave unreadable pictures out.")] = False,
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
@@ -66,13 +68,14 @@ def build(
     check_writable(output)
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
-    from fapm_cli.engine import build_from_files, load_extractor, save_bank
+    from fapm_cli.engine import build_from_files, load_extractor, read_roi, save_bank
     from fapm_cli.plan import make_plan
 
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
     plan = make_plan(resolve_device(device), precision)
+    inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files, failures = find_named(paths)
     if failures:
         raise failures[0][1]
@@ -93,6 +96,7 @@ def build(
             plan=plan,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
+            roi=inspected,
             on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )
@@ -141,6 +145,7 @@ def _summarise(
         "precision": bank.precision,
         "variant": bank.config.variant,
         "layers": layers,
+        "inspected_share": bank.inspected_share,
         "bytes": num_bytes,
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
     }
@@ -153,6 +158,8 @@ def _as_text(summary: dict[str, Any]) -> str:
         f"bank      {summary['bank']}  ({summary['bytes'] / 1e6:.1f} MB)",
         f"pictures  {summary['pictures']}"
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
+        *[f"inspected {summary['inspected_share']:.0%} of each picture"]
+        * (summary["inspected_share"] < 1),
         f"backbone  {summary['backbone']}, {summary['precision']}",
         *(
             f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "

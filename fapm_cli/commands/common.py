@@ -80,6 +80,16 @@ CompileOption = Annotated[
 ]
 
 
+RoiOption = Annotated[
+    Path | None,
+    typer.Option(metavar="MASK", help="A picture: white is inspected, black ignored."),
+]
+PixelThresholdOption = Annotated[
+    float | None,
+    typer.Option(help="Map value above which a px belongs to a region (default: the bank's)."),
+]
+
+
 class Advance(Protocol):
     """Reports progress."""
 
@@ -248,6 +258,8 @@ def open_detector(
     precision: str,
     weights: str | None = None,
     changes: dict[str, Any] | None = None,
+    roi: Path | None = None,
+    pixel_threshold: float | None = None,
     compiled: bool = False,
 ) -> Detector:
     """Load a bank and its backbone onto a device, and note what it does not look at.
@@ -258,21 +270,34 @@ def open_detector(
         precision: as the option says.
         weights: a file in place of the bank's own backbone.
         changes: of the bank's query.
+        roi: a mask of what to inspect.
+        pixel_threshold: in place of the bank's own.
         compiled: as the option says.
     """
+    check_threshold(pixel_threshold)
+    if pixel_threshold is not None and pixel_threshold < 0:
+        raise OptionError(f"pixel threshold {pixel_threshold}: wanted 0 or more")
     from fapm_cli.device import resolve_device
-    from fapm_cli.engine import Detector, bank_extractor, load_bank
+    from fapm_cli.engine import Detector, bank_extractor, load_bank, read_roi
     from fapm_cli.plan import make_plan
 
     where = resolve_device(device)
     loaded = load_bank(bank, where)
     plan = make_plan(where, precision, built_in=loaded.precision, compiled=compiled)
     query = with_query(loaded.config, changes or {}).query
-    detector = Detector(loaded, bank_extractor(loaded, weights), plan=plan, query=query)
     preprocessing = loaded.config.preprocessing
-    if preprocessing.crops:
-        (h, w), (ch, cw) = preprocessing.resize_px, preprocessing.crop_px
-        note(f"note: this bank crops: {1 - ch * cw / (h * w):.0%} of each picture is not inspected")
+    detector = Detector(
+        loaded,
+        bank_extractor(loaded, weights),
+        plan=plan,
+        query=query,
+        roi=None if roi is None else read_roi(roi, preprocessing),
+        pixel_threshold=pixel_threshold,
+    )
+    reasons = ["crop"] * preprocessing.crops + ["ROI"] * (detector.roi is not None)
+    if reasons:
+        share, limit = 1 - detector.inspected_share, " and ".join(reasons)
+        note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
     if not plan.agrees_with(loaded.precision):
         note(
             f"note: the bank was built in {loaded.precision} and is used in {plan.backbone}: "

@@ -17,8 +17,10 @@ from fapm_cli.commands.common import (
     LayerWeightsOption,
     NeighborsOption,
     PathsArgument,
+    PixelThresholdOption,
     PrecisionOption,
     ReachOption,
+    RoiOption,
     SigmaOption,
     WeightsOption,
     check_threshold,
@@ -51,6 +53,9 @@ def heatmap(
         bool, typer.Option(help="Also write where the map exceeds --threshold.")
     ] = False,
     threshold: Annotated[float | None, typer.Option(help="For --mask.")] = None,
+    boxes: Annotated[bool, typer.Option(help="Frame each region above --pixel-threshold.")] = True,
+    pixel_threshold: PixelThresholdOption = None,
+    roi: RoiOption = None,
     weights: WeightsOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
@@ -79,7 +84,9 @@ def heatmap(
     from fapm_cli.engine import Unreadable, judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, precision, weights, changes, compiled)
+    detector = open_detector(
+        bank, device, precision, weights, changes, roi, pixel_threshold, compiled
+    )
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")
@@ -92,7 +99,7 @@ def heatmap(
                 note(f"fapm: {one.error}")
                 failed += 1
             else:
-                scores = _draw(detector, one, stem)
+                scores = _draw(detector, one, stem, boxes)
                 _write_extras(scores, stem, raw_map, threshold if mask else None)
                 typer.echo(f"{stem}_heatmap.png")
             advance("heatmap", done, len(named))
@@ -120,7 +127,7 @@ def _stems(named: list[tuple[Path, str]], output: Path) -> list[str]:
     return stems
 
 
-def _draw(detector: Detector, one: Judged, stem: str) -> NDArray[np.float32]:
+def _draw(detector: Detector, one: Judged, stem: str, boxes: bool) -> NDArray[np.float32]:
     """Write the heatmap; returns the anomaly map in the picture's own pixels."""
     import numpy as np
 
@@ -136,6 +143,7 @@ def _draw(detector: Detector, one: Judged, stem: str) -> NDArray[np.float32]:
         detector.calm_score,
         (located["peak"]["x"], located["peak"]["y"]),
         located["score"],
+        [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
     )
     _save(Path(f"{stem}_heatmap.png"), _png(drawn))
     return scores

@@ -41,6 +41,7 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "weights_hash": bank.weights_hash,
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
+        "inspected_share": bank.inspected_share,
         "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
         "memories": {
             name: {
@@ -72,6 +73,7 @@ def _show(bank: Bank) -> None:
         "backbone": f"{config.backbone} in {bank.precision}, layers {', '.join(config.layers)}",
         "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
         "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",
+        "inspected": f"{bank.inspected_share:.0%} of each picture",
         "variant": f"{config.variant or 'not the paper'}: grid {config.grid[0]}x{config.grid[1]}, "
         f"coreset {config.coreset_ratio:.0%}, spread threshold {config.spread_threshold}",
         "built by": ", ".join(f"{name} {value}" for name, value in bank.versions.items()),

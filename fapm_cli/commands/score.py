@@ -21,8 +21,10 @@ from fapm_cli.commands.common import (
     LayerWeightsOption,
     NeighborsOption,
     PathsArgument,
+    PixelThresholdOption,
     PrecisionOption,
     ReachOption,
+    RoiOption,
     SigmaOption,
     WeightsOption,
     check_threshold,
@@ -53,6 +55,8 @@ def score(
         str, typer.Option("--format", metavar="text|json|jsonl|csv", help="What stdout carries.")
     ] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    roi: RoiOption = None,
+    pixel_threshold: PixelThresholdOption = None,
     exit_zero: Annotated[bool, typer.Option(help="Exit 0 unless fapm itself fails.")] = False,
     weights: WeightsOption = None,
     neighbors: NeighborsOption = None,
@@ -65,7 +69,7 @@ def score(
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
-    """Judge pictures: score, place of the worst spot, nearest good picture.
+    """Judge pictures: score, place of the worst spot, nearest good picture, regions.
 
     Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins).
 
@@ -76,7 +80,9 @@ def score(
     if kind not in _WRITERS:
         raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    detector = open_detector(bank, device, precision, weights, changes, compiled)
+    detector = open_detector(
+        bank, device, precision, weights, changes, roi, pixel_threshold, compiled
+    )
     verdicts: set[str] = set()
 
     def watched() -> Iterator[Record]:
@@ -154,18 +160,21 @@ def _write_text(records: Iterator[Record]) -> None:
         parts.append(f"at {record['peak']['x']},{record['peak']['y']}")
         parts += [f"{name} {value:.4f}" for name, value in record["layer_scores"].items()]
         parts.append(f"nearest {record['nearest']['name']}")
+        number = len(record["regions"])
+        parts.append(f"{number} region{'s' * (number != 1)}")
         typer.echo("\t".join(parts))
 
 
 def _write_csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = ("path", "score", "threshold", "verdict", "x", "y", "nearest", "error")
+    columns = ("path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error")
     writer.writerow(columns)
     for record in records:
         flat = {
             **record,
             **record.get("peak", {}),
             "nearest": record.get("nearest", {}).get("name"),
+            "regions": None if "error" in record else len(record["regions"]),
         }
         writer.writerow([flat.get(column) for column in columns])
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, 
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
-from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
+from fapm_cli.engine.reading import Prepared, Unreadable, read_batches, read_roi
 from fapm_cli.extraction import load_extractor
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "load_extractor",
     "paper_config",
     "read_batches",
+    "read_roi",
     "save_bank",
     "synthetic_bank",
 ]

@@ -19,6 +19,7 @@ from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.geometry import covered
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
 from fapm_cli.plan import Plan, make_plan
@@ -54,6 +55,7 @@ def build_from_files(
     plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    roi: Tensor | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -67,6 +69,7 @@ def build_from_files(
         plan: where and in which precision; None for float32 on the CPU.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
+        roi: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_stage: told (stage, done, total) as the work goes on.
 
@@ -82,6 +85,7 @@ def build_from_files(
         plan=plan,
         weights=weights,
         embed_backbone=embed_backbone,
+        roi=roi,
         on_stage=on_stage,
     )
 
@@ -119,6 +123,7 @@ def build_bank(
     plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    roi: Tensor | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures.
@@ -131,6 +136,8 @@ def build_bank(
         plan: where and in which precision; None for float32 on the CPU.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
+        roi: (H, W) bool over the input, what to inspect; None for all. Keys are those of the
+            whole picture all the same; calibration and nominal scores are of what is inspected.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -150,7 +157,7 @@ def build_bank(
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
     calibration, scores, peaks = _nominal_response(
-        features, memories, len(names), config, map_sizes, on_stage
+        features, memories, len(names), config, map_sizes, roi, on_stage
     )
     nominal = zip(names, scores, peaks, strict=True)
     return Bank(
@@ -165,6 +172,7 @@ def build_bank(
         weights,
         backbone,
         _versions(),
+        roi,
     )
 
 
@@ -262,6 +270,7 @@ def _nominal_response(
     num_pictures: int,
     config: BankConfig,
     map_sizes: Sequence[tuple[int, int]],
+    roi: Tensor | None,
     on_stage: OnStage,
 ) -> tuple[Calibration, list[float], list[float]]:
     """Score each nominal picture with its own keys left out.
@@ -270,7 +279,7 @@ def _nominal_response(
         The calibration, image scores, and maxima of the anomaly maps.
     """
     laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
-    scorer = Scorer(config, config.query, laid_out, map_sizes)
+    scorer = Scorer(config, config.query, laid_out, map_sizes, roi=roi)
     found: list[list[tuple[Tensor, Tensor]]] = []
     for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
         queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
@@ -287,8 +296,9 @@ def _nominal_response(
         on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
     found = _fill(found)
     responses = torch.cat([scorer.combine(part).responses for part in found])
-    calibration = local_calibration(responses)
-    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
+    inspected = None if roi is None else covered(roi.to(responses.device), max(map_sizes))
+    calibration = local_calibration(responses, inspected)
+    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration, roi)
     scores: list[float] = []
     peaks: list[float] = []
     for part in found:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
-from fapm_cli.images import SUFFIXES, find_pictures
+from fapm_cli.images import SUFFIXES, find_pictures, read_mask
 
 GOOD = ("good", "ok")  # BTAD says ok
 
@@ -116,12 +115,12 @@ def _find_mask(folder: Path, picture: Path) -> Path | None:
     return masks.get(f"{picture.stem}_mask") or masks.get(picture.stem)
 
 
-def read_mask(one: TestPicture, preprocessing: Preprocessing) -> NDArray[np.bool_]:
+def read_truth(one: TestPicture, preprocessing: Preprocessing) -> NDArray[np.bool_]:
     """Read where a picture is defective, in the input's pixels.
 
     Args:
         one: a picture that is good, or has a mask.
-        preprocessing: the mask is resized (nearest pixel) and cropped as the picture is.
+        preprocessing: as for :func:`fapm_cli.images.read_mask`.
 
     Returns:
         (H, W) bool.
@@ -131,24 +130,4 @@ def read_mask(one: TestPicture, preprocessing: Preprocessing) -> NDArray[np.bool
     """
     if one.mask is None:
         return np.zeros(preprocessing.crop_px, dtype=bool)
-    height, width = preprocessing.resize_px
-    image = Image.fromarray(_marked(one.mask).astype(np.uint8) * 255)
-    marked = np.asarray(image.resize((width, height), Image.Resampling.NEAREST)) > 0
-    crop_height, crop_width = preprocessing.crop_px
-    top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    return marked[top : top + crop_height, left : left + crop_width]
-
-
-def _marked(path: Path) -> NDArray[np.bool_]:
-    """Where a mask is neither black nor transparent, at its own size."""
-    try:
-        with Image.open(path) as image:
-            bands = image.convert("RGBA") if image.mode in ("P", "PA") else image
-            values = np.asarray(bands)
-            alpha = bands.mode.endswith("A")
-    except Exception as error:
-        raise PictureError(f"mask {path} can't be read: {error}") from error
-    if values.ndim == 2:
-        return values > 0
-    seen = values[..., :-1].any(axis=2) & (values[..., -1] > 0) if alpha else values.any(axis=2)
-    return np.asarray(seen, dtype=bool)
+    return read_mask(one.mask, preprocessing)

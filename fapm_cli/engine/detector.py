@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,21 @@ from torch import Tensor
 
 from fapm_cli.bank import OWN_WEIGHTS, Bank
 from fapm_cli.config import Query
-from fapm_cli.engine.scorer import Scored, Scorer
-from fapm_cli.errors import BankError
+from fapm_cli.engine.scorer import Scorer
+from fapm_cli.errors import BankError, OptionError
 from fapm_cli.extraction import FeatureExtractor, load_extractor
-from fapm_cli.geometry import inspected_span, picture_matrix, to_picture_px
+from fapm_cli.geometry import (
+    Spreader,
+    inspected_span,
+    picture_matrix,
+    to_picture_px,
+    to_picture_span,
+    to_places,
+)
 from fapm_cli.grid import to_patches
 from fapm_cli.knn import patch_memory
 from fapm_cli.plan import Plan, make_plan
+from fapm_cli.regions import Region, find_regions
 from fapm_cli.running import runner
 
 
@@ -30,16 +39,14 @@ class Detection:
         layer_scores: (B, L) float32, the image score of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, blurred.
         peaks: (B, 2) int64, row and column of the map's maximum, in input px.
-        nearest_pictures: (B,) int64, nominal picture whose key is nearest at the peak.
-        nearest_cells: (B, 2) int64, row and column, in input px, of that key's centre.
+        nearest_keys: (B, h, w) int64, the nearest key of each place on the finest memory's map.
     """
 
     image_scores: Tensor
     layer_scores: Tensor
     anomaly_maps: Tensor
     peaks: Tensor
-    nearest_pictures: Tensor
-    nearest_cells: Tensor
+    nearest_keys: Tensor
 
     def pick(self, number: int) -> Detection:
         """One picture of the batch, as a batch of its own."""
@@ -69,6 +76,16 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
     return extractor
 
 
+def _common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What two regions of interest have in common; None is the whole input."""
+    if roi is None or other is None:
+        return other if roi is None else roi
+    both = roi & other.to(roi.device)
+    if not both.any():
+        raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
+    return both
+
+
 class Detector:
     """A bank and its backbone on a device, ready to judge pictures."""
 
@@ -79,6 +96,8 @@ class Detector:
         *,
         plan: Plan | None = None,
         query: Query | None = None,
+        roi: Tensor | None = None,
+        pixel_threshold: float | None = None,
     ):
         """Lay the bank out on a device.
 
@@ -87,8 +106,12 @@ class Detector:
             extractor: its backbone; None to take it from the bank.
             plan: where and in which precision to work; None for float32 on the CPU.
             query: how to score; None for the bank's own way.
+            roi: (H, W) bool over the input, what to inspect of what the bank does; None for all.
+            pixel_threshold: a map's value above which a px belongs to a region; None for the
+                bank's own.
 
         Raises:
+            OptionError: ``roi`` and the bank's have nothing in common.
             BankError: the backbone's weights are not those the bank was built with, or not to
                 be had.
         """
@@ -115,20 +138,37 @@ class Detector:
             )
             for m in bank.memories
         ]
+        self.roi = _common(bank.roi, roi)
+        self._outside = None if self.roi is None else ~self.roi.to(self.device)
+        self._given_threshold = pixel_threshold
+        self._finest = bank.map_sizes.index(max(bank.map_sizes))
+        self._key_cells = bank.memories[self._finest].key_cells.cpu()
+        self._key_pictures = bank.memories[self._finest].key_pictures.cpu()
         self.scorer = Scorer(
-            bank.config, query or bank.config.query, memories, bank.map_sizes, bank.calibration
+            bank.config,
+            query or bank.config.query,
+            memories,
+            bank.map_sizes,
+            bank.calibration,
+            self.roi,
         )
-        # The finest memory says where a key is from: its keys tell the place best.
-        self._finest = max(range(len(memories)), key=lambda j: bank.map_sizes[j])
-        finest = bank.memories[self._finest]
-        self._key_pictures = finest.key_pictures.to(self.device).long()
-        self._key_cells = finest.key_cells.to(self.device).long()
-        self._run = runner(self._work, self.plan)
+        # With a reach, the search asks the device which patches have neighbours.
+        self._run = runner(self._work, self.plan, static=self.scorer.query.reach == 0)
 
     @property
     def calm_score(self) -> float:
         """The largest value of a good picture's anomaly map, its own keys left out."""
         return max(*(picture.peak for picture in self.bank.pictures), 1e-6)
+
+    @property
+    def pixel_threshold(self) -> float:
+        """Value of the anomaly map above which a px belongs to a region."""
+        return self.calm_score if self._given_threshold is None else self._given_threshold
+
+    @property
+    def inspected_share(self) -> float:
+        """Share of each picture that is inspected: what crop and region of interest leave."""
+        return dataclasses.replace(self.bank, roi=self.roi).inspected_share
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Detection:
@@ -142,33 +182,22 @@ class Detector:
         return Detection(*self._run(pixels))
 
     def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """From pixels to the parts of a :class:`Detection`, never waiting for the device."""
-        maps = self.extractor(pixels)
-        scored = self.scorer([to_patches(m, self.bank.config.grid) for m in maps])
+        """From pixels to the parts of a :class:`Detection`."""
+        features = self.extractor(pixels.to(self.device))
+        scored = self.scorer([to_patches(m, self.bank.config.grid) for m in features])
         width = scored.anomaly_maps.shape[2]
-        place = scored.anomaly_maps.flatten(1).argmax(dim=1)
+        maps = scored.anomaly_maps
+        if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same
+            maps = maps.masked_fill(self._outside, -1)
+        place = maps.flatten(1).argmax(dim=1)
         peaks = torch.stack([place // width, place % width], dim=1)
-        pictures, cells = self._explain(scored, peaks)
         return (
             scored.image_scores,
             scored.layer_scores,
             scored.anomaly_maps,
             peaks,
-            pictures,
-            cells,
+            scored.nearest[self._finest],
         )
-
-    def _explain(self, scored: Scored, peaks: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the nominal picture and place nearest to what was seen at each peak."""
-        height, width = scored.anomaly_maps.shape[1:]
-        nearest = scored.nearest[self._finest]
-        h, w = nearest.shape[1:]
-        batch = torch.arange(len(peaks), device=peaks.device)
-        key = nearest[batch, peaks[:, 0] * h // height, peaks[:, 1] * w // width]
-        cell = self._key_cells[key]
-        rows, columns = cell // w * height // h, cell % w * width // w
-        centers = torch.stack([rows + height // h // 2, columns + width // w // 2], dim=1)
-        return self._key_pictures[key], centers
 
     def locate(self, found: Detection, size_px: tuple[int, int]) -> dict[str, Any]:
         """Say what was found in a picture, in its own pixels, as plain values.
@@ -178,23 +207,73 @@ class Detector:
             size_px: the picture's own height and width.
 
         Returns:
-            ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, and ``nearest``: the
-            nominal picture and place (its input px) most like what was seen there.
+            ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, ``nearest``: the
+            nominal picture and place (its input px) most like what was seen there, and
+            ``regions`` above the pixel threshold, strongest first. Each has its box (``x``,
+            ``y``, ``width``, ``height``), ``area_px``, and a ``peak``, a ``score`` (the map's
+            value there) and a ``nearest`` of its own.
         """
-        config = self.bank.config
-        sizes = (size_px, config.preprocessing.resize_px, config.preprocessing.crop_px)
-        y, x = (
-            to_picture_px(int(place), *side)
-            for place, side in zip(found.peaks[0], zip(*sizes, strict=True), strict=True)
-        )
-        nearest = self.bank.pictures[int(found.nearest_pictures[0])]
-        near_y, near_x = found.nearest_cells[0].tolist()
+        peak = tuple(found.peaks[0].tolist())
+        keys = found.nearest_keys[0].cpu()
         scores = found.layer_scores[0].tolist()
+        regions = []
+        if float(found.anomaly_maps[0][peak]) > self.pixel_threshold:
+            regions = find_regions(found.anomaly_maps[0].cpu().numpy(), self.pixel_threshold)
         return {
             "score": float(found.image_scores[0]),
-            "layer_scores": dict(zip(config.memory_names, scores, strict=True)),
-            "peak": {"x": x, "y": y},
-            "nearest": {"name": nearest.name, "input_x": near_x, "input_y": near_y},
+            "layer_scores": dict(zip(self.bank.config.memory_names, scores, strict=True)),
+            "peak": self._to_px(peak, size_px),
+            "nearest": self._explain(keys, peak),
+            "regions": [self._describe(region, keys, size_px) for region in regions],
+        }
+
+    def _describe(self, region: Region, keys: Tensor, size_px: tuple[int, int]) -> dict[str, Any]:
+        """Take a region to the picture's own pixels, and say what it is like."""
+        peak = self._to_px(region.peak, size_px)
+        rows, columns = self._sides(size_px)
+        top, bottom = to_picture_span(region.top, region.bottom, *rows)
+        left, right = to_picture_span(region.left, region.right, *columns)
+        # In a picture smaller than the input a region may miss every centre, not its peak's.
+        left, right = min(left, peak["x"]), max(right, peak["x"] + 1)
+        top, bottom = min(top, peak["y"]), max(bottom, peak["y"] + 1)
+        area = region.area_px * math.prod(own / resized for own, resized, _ in (rows, columns))
+        return {
+            "x": left,
+            "y": top,
+            "width": right - left,
+            "height": bottom - top,
+            "area_px": min(max(round(area), 1), (right - left) * (bottom - top)),
+            "peak": peak,
+            "score": region.score,
+            "nearest": self._explain(keys, region.peak),
+        }
+
+    def _sides(self, size_px: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+        """Per side what geometry asks: the picture's own px, resized, cropped."""
+        preprocessing = self.bank.config.preprocessing
+        return tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
+
+    def _to_px(self, place: tuple[int, int], size_px: tuple[int, int]) -> dict[str, int]:
+        sides = self._sides(size_px)
+        y, x = (to_picture_px(at, *side) for at, side in zip(place, sides, strict=True))
+        return {"x": x, "y": y}
+
+    def _explain(self, keys: Tensor, place: tuple[int, int]) -> dict[str, Any]:
+        """Find the nominal picture and place nearest to what was seen at a place.
+
+        The finest memory answers: its keys tell the place best.
+
+        Args:
+            keys: (h, w) int64 on the CPU, of a detection.
+            place: row and column in input px.
+        """
+        (h, w), (height, width) = keys.shape, self.bank.config.preprocessing.crop_px
+        key = int(keys[place[0] * h // height, place[1] * w // width])
+        row, column = divmod(int(self._key_cells[key]), w)
+        return {
+            "name": self.bank.pictures[int(self._key_pictures[key])].name,
+            "input_x": column * width // w + width // w // 2,
+            "input_y": row * height // h + height // h // 2,
         }
 
     def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> Tensor:
@@ -205,12 +284,19 @@ class Detector:
             size_px: the picture's own height and width.
 
         Returns:
-            (height, width) float32; NaN where the preset's crop left the picture uninspected.
+            (height, width) float32; NaN where the picture was not inspected, outside the crop or
+            the region of interest.
         """
-        preprocessing = self.bank.config.preprocessing
-        sides = tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
+        sides = self._sides(size_px)
         rows, columns = (picture_matrix(*side).float().to(anomaly_map.device) for side in sides)
-        whole = rows @ anomaly_map @ columns.mT
+        spread = Spreader(rows, columns)
+        if self.roi is None:
+            whole = spread(anomaly_map)
+        else:
+            roi = self.roi.to(anomaly_map.device)
+            own_rows, own_columns = (to_places(*side).to(roi.device) for side in sides)
+            own = roi[own_rows][:, own_columns]
+            whole = spread.restrict(roi, own)(anomaly_map).masked_fill(~own, torch.nan)
         for axis, side in enumerate(sides):
             first, last = inspected_span(*side)
             whole.narrow(axis, 0, first).fill_(torch.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fapm_cli.engine.builder import OnStage
-from fapm_cli.engine.datasets import Category, read_mask
+from fapm_cli.engine.datasets import Category, read_truth
 from fapm_cli.engine.detector import Detector
 from fapm_cli.engine.judging import judge
 from fapm_cli.engine.reading import Unreadable
@@ -84,7 +84,7 @@ def evaluate(
             raise one.error
         if pixels is not None:
             anomaly_map = one.found.anomaly_maps[0].cpu().numpy()
-            pixels.add(anomaly_map, read_mask(labelled, preprocessing))
+            pixels.add(anomaly_map, read_truth(labelled, preprocessing))
         scores.append(float(one.found.image_scores[0]))
         on_stage("score", done, len(category.test))
     values = np.array(scores)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fapm_cli.config import Preprocessing
-from fapm_cli.errors import PictureError
+from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.feeding import batched, in_order
-from fapm_cli.images import Picture, prepare, read_picture
+from fapm_cli.images import Picture, prepare, read_mask, read_picture
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,22 @@ def prepare_file(path: Path, preprocessing: Preprocessing) -> Prepared | Unreada
     except PictureError as error:
         return Unreadable(path, error)
     return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
+
+
+def read_roi(path: Path, preprocessing: Preprocessing) -> Tensor | None:
+    """Read a region of interest: a mask of the pictures, white where to inspect, else black.
+
+    Returns:
+        (H, W) bool over the input's px; None where all of it is white.
+
+    Raises:
+        PictureError: it can't be read.
+        OptionError: nothing in it is white.
+    """
+    mask = read_mask(path, preprocessing)
+    if not mask.any():
+        raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
+    return None if mask.all() else torch.from_numpy(mask)
 
 
 def read_batches(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig, Query
+from fapm_cli.geometry import covered
 from fapm_cli.grid import from_patches
 from fapm_cli.knn import LeaveOut, PatchMemory, search
 from fapm_cli.scoring import make_spreader, paper_image_score, share_weights, top_score
@@ -45,8 +46,22 @@ class Scorer:
         memories: Sequence[PatchMemory],
         map_sizes: Sequence[tuple[int, int]],
         calibration: Calibration | None = None,
+        roi: Tensor | None = None,
     ):
-        """Prepare to score pictures of ``config``'s input size; no calibration means none yet."""
+        """Prepare to score pictures of ``config``'s input size.
+
+        What lies outside the region of interest reaches no result: distances of places wholly
+        outside are 0 from the search on, upsampling and blur are means over the places that are
+        left, and maps are 0 there.
+
+        Args:
+            config: of the bank.
+            query: how to score.
+            memories: one per memory of ``config``.
+            map_sizes: (h, w) of each one's map.
+            calibration: None for none yet.
+            roi: (H, W) bool over the input, what to inspect; None for all.
+        """
         self.query = query
         self._grid = config.grid
         self._memories = memories
@@ -63,6 +78,20 @@ class Scorer:
         self._spread = make_spreader(
             finest, config.preprocessing.crop_px, query.sigma, query.placement, device
         )
+        self._outside: list[Tensor] | None = None
+        self._num_inspected: int | None = None
+        if roi is not None:
+            self._restrict(roi.to(device), finest)
+
+    def _restrict(self, roi: Tensor, finest: tuple[int, int]) -> None:
+        inside = [covered(roi, size) for size in self._map_sizes]
+        whole = covered(roi, finest)
+        self._place = [
+            place.restrict(part, whole) for place, part in zip(self._place, inside, strict=True)
+        ]
+        self._spread = self._spread.restrict(whole, roi)
+        self._outside = [~part.unsqueeze(2) for part in inside]
+        self._num_inspected = int(roi.sum())
 
     def __call__(self, patches: Sequence[Tensor]) -> Scored:
         """Score target vectors.
@@ -86,6 +115,8 @@ class Scorer:
                 None if leave_out is None else leave_out[j],
             )
             distances, keys = (from_patches(v, self._grid, *self._map_sizes[j]) for v in both)
+            if self._outside is not None:
+                distances = distances.masked_fill(self._outside[j], 0)
             found.append((distances, keys))
         return found
 
@@ -100,14 +131,14 @@ class Scorer:
         responses = torch.einsum("blhw,l->bhw", placed, self._weights)
         layer_maps = self._spread(placed * self._factors)
         anomaly_maps = torch.einsum("blhw,l->bhw", layer_maps, self._weights)
-        summary = top_score if self.query.image_score == "top" else _largest
         if paper:
             image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
         else:
-            image_scores = summary(anomaly_maps)
+            image_scores = self._summarise(anomaly_maps)
         nearest = [keys[..., 0] for _, keys in found]
-        return Scored(responses, nearest, summary(layer_maps), anomaly_maps, image_scores)
+        return Scored(responses, nearest, self._summarise(layer_maps), anomaly_maps, image_scores)
 
-
-def _largest(maps: Tensor) -> Tensor:
-    return maps.amax(dim=(-2, -1))
+    def _summarise(self, maps: Tensor) -> Tensor:
+        if self.query.image_score == "top":
+            return top_score(maps, self._num_inspected)
+        return maps.amax(dim=(-2, -1))
