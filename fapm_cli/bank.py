@@ -21,7 +21,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
-from fapm_cli.plan import PRECISIONS, Ranges
+from fapm_cli.plan import Ranges
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
@@ -89,8 +89,7 @@ class Bank:
         map_sizes: (h, w) of each memory's map.
         calibration: of each place of the finest map.
         pictures: the nominal pictures, in order.
-        precision: in which the backbone ran: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
-        ranges: what each of its convolutions is fed, for int8; else empty.
+        ranges: what each of the backbone's convolutions is fed, for int8.
         weights_hash: SHA-256 of the backbone's cut weights.
         weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
             ``random``, or a file's name.
@@ -104,7 +103,6 @@ class Bank:
     map_sizes: tuple[tuple[int, int], ...]
     calibration: Calibration
     pictures: tuple[NominalPicture, ...]
-    precision: str
     ranges: Ranges
     weights_hash: str
     weights: str
@@ -143,7 +141,6 @@ def bank_bytes(bank: Bank) -> bytes:
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
-        "precision": bank.precision,
         "ranges": bank.ranges,
         "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
@@ -242,7 +239,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         map_sizes,
         _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
         pictures,
-        *_check_precision(header["precision"], dict(header["ranges"])),
+        _check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
         str(header["weights"]),
         backbone or None,
@@ -251,13 +248,11 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     )
 
 
-def _check_precision(precision: str, ranges: dict[str, Any]) -> tuple[str, Ranges]:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r}")
+def _check_ranges(ranges: dict[str, Any]) -> Ranges:
     checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
     if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
         raise ValueError("a range is out of range")
-    return precision, checked
+    return checked
 
 
 def _check_roi(roi: Tensor, size: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ def resolve_device(name: str) -> torch.device:
         DeviceError: the name is unknown, or this machine or this torch has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -27,6 +27,8 @@ def resolve_device(name: str) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             count = torch.cuda.device_count()
             raise DeviceError(f"device {name!r}: this machine has {count} CUDA device(s), from 0")
+        # Convolutions would be TF32 by default: float32 is to agree with a CPU's.
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from torch.nn import functional as F
 
 from fapm_cli import backbones
 from fapm_cli.config import BankConfig
-from fapm_cli.errors import OptionError, WeightsError
-from fapm_cli.int8 import observe, quantizable, quantize
+from fapm_cli.errors import BankError, OptionError, WeightsError
+from fapm_cli.int8 import observing, quantizable, quantize
 from fapm_cli.plan import Plan, Ranges
 from fapm_cli.weights import (
     StateDict,
@@ -79,15 +80,13 @@ class FeatureExtractor(nn.Module):
         """Move to the plan's device, and the stages to its precision; returns itself.
 
         Raises:
-            OptionError: int8 is planned, and what the convolutions are fed was never observed.
+            BankError: int8 is planned, and what a convolution is fed was never observed.
         """
         self.to(plan.device)
         if plan.backbone == "int8":
             missing = [name for name in quantizable(self.stages) if name not in self.ranges]
             if missing:
-                raise OptionError(
-                    "precision int8 needs a bank built with it: fapm build --precision int8"
-                )
+                raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
             chains = backbones.chains(self.stages, self._needed)
             quantize(self.stages, self.ranges, chains, lambda: self.tap(self._blank()))
             return self
@@ -95,10 +94,9 @@ class FeatureExtractor(nn.Module):
         self.dtype = plan.backbone_dtype
         return self
 
-    @torch.inference_mode()
-    def observe(self, pictures: Iterable[Tensor]) -> None:
-        """Find the ``ranges`` that int8 needs, from (B, H, W, 3) uint8 nominal pictures."""
-        self.ranges = observe(self.stages, lambda: [self.tap(pixels) for pixels in pictures])
+    def observing(self) -> AbstractContextManager[None]:
+        """While it lasts, widen the ``ranges`` that int8 needs to what nominal pictures feed."""
+        return observing(self.stages, self.ranges)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Extract the locally aware maps of each memory.

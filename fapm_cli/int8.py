@@ -8,7 +8,7 @@ directly needs no tracing, no compiler and no further package (docs/speed.md com
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +31,15 @@ def quantizable(network: nn.Module) -> dict[str, nn.Conv2d]:
     return {n: m for n, m in convs.items() if m.in_channels > 3 and m.groups < m.in_channels}
 
 
-def observe(network: nn.Module, run: Callable[[], object]) -> Ranges:
-    """Find the range of values that each convolution is fed while ``run`` runs."""
-    ranges: Ranges = {}
+def observing(network: nn.Module, ranges: Ranges) -> AbstractContextManager[None]:
+    """While it lasts, widen ``ranges`` to all values that each convolution is fed."""
 
-    def note(name: str, fed: Tensor) -> None:
+    def widen(name: str, fed: Tensor) -> None:
         low, high = (float(value) for value in fed.aminmax())
         before = ranges.get(name, (0.0, 0.0))  # padding is zeros: 0 always belongs to it
         ranges[name] = (min(low, before[0]), max(high, before[1]))
 
-    with _fed(network, note):
-        run()
-    return ranges
+    return _fed(network, widen)
 
 
 def quantize(
@@ -52,7 +49,7 @@ def quantize(
 
     Args:
         network: holds float32 convolutions, batch norm folded.
-        ranges: as :func:`observe` found them.
+        ranges: as :func:`observing` found them.
         chains: convolutions, by name, whose output another alone is fed, a ReLU between them: it
             goes from one to the other in uint8.
         run: runs the network once on one picture: kernels lay weights out for the size they meet.

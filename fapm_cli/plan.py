@@ -53,9 +53,10 @@ class Plan:
         """Of the keys that choose."""
         return _DTYPES[self.choosing]
 
-    def agrees_with(self, built_in: str) -> bool:
-        """Whether scores are within 1 % of those in the precision that a bank was built in."""
-        return self.backbone == built_in or {self.backbone, built_in} == {"fp32", "fp16"}
+    @property
+    def is_exact(self) -> bool:
+        """Whether scores are within 1 % of float32's, in which banks are built."""
+        return self.backbone in ("fp32", "fp16")
 
     @property
     def one_by_one(self) -> bool:
@@ -63,19 +64,16 @@ class Plan:
         return self.device.type == "cpu"
 
 
-def make_plan(
-    device: torch.device, precision: str = "auto", *, built_in: str = "fp32", compiled: bool = False
-) -> Plan:
+def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool = False) -> Plan:
     """Choose the plan for a device.
 
     ``auto`` is the fastest plan that leaves scores as they are (docs/speed.md). On a CPU the
-    backbone runs in the bank's own precision, as another moves single scores by some percent; where
-    the CPU computes bfloat16 in hardware, keys are chosen in it. On CUDA all is fp16.
+    backbone runs in float32, as it does for a bank; keys are chosen in bfloat16 where the CPU
+    computes it in hardware. On CUDA all is fp16.
 
     Args:
         device: where.
         precision: ``auto`` or one by name.
-        built_in: precision in which the bank was built.
         compiled: whether to compile.
 
     Raises:
@@ -91,8 +89,7 @@ def make_plan(
     has_bf16 = cpu_has_bf16()
     choosing = "bf16" if has_bf16 else "fp32"
     if precision == "auto":
-        has = {"int8": cpu_has_int8(), "bf16": has_bf16}
-        return Plan(device, built_in if has.get(built_in) else "fp32", choosing, compiled)
+        return Plan(device, "fp32", choosing, compiled)
     if precision == "int8":
         if not cpu_has_int8():
             raise OptionError("precision int8 is slow on this CPU (no VNNI); use bf16 or fp32")

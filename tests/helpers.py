@@ -51,7 +51,6 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
         map_sizes=map_sizes,
         calibration=Calibration(0.5 + torch.rand(8, 12, generator=generator), 0.7),
         pictures=pictures,
-        precision="int8",
         ranges={"stem.conv1": (-1.0, 2.5)},
         weights_hash="ab" * 32,
         weights="weights.pth",

@@ -140,7 +140,8 @@ def _synthetic(
         config = make_config(backbone, variant=variant)
         extractor = load_extractor(config, RANDOM)
         if plan.backbone == "int8":
-            extractor.observe([_noise(config, 1, torch.Generator().manual_seed(1))])
+            with extractor.observing():
+                extractor.tap(_noise(config, 1, torch.Generator().manual_seed(1)))
         bank = synthetic_bank(config, extractor, images)
         detectors[f"{backbone} {variant} {plan.precision}"] = Detector(bank, extractor, plan=plan)
     return detectors

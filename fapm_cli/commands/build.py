@@ -54,10 +54,6 @@ def build(
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
     ] = True,
     device: DeviceOption = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(metavar="fp32|bf16|fp16|int8", help="Of the backbone, here and at score."),
-    ] = "fp32",
     batch_size: BatchSizeOption = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -69,17 +65,16 @@ def build(
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_from_files, load_extractor, read_roi, save_bank
-    from fapm_cli.plan import make_plan
 
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
-    plan = make_plan(resolve_device(device), precision)
+    where = resolve_device(device)
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files, failures = find_named(paths)
     if failures:
         raise failures[0][1]
-    extractor = load_extractor(config, weights, seed)
+    extractor = load_extractor(config, weights, seed).to(where)
     skipped: list[Unreadable] = []
     clock = _StageClock()
     with progress_bar() as advance:
@@ -93,7 +88,6 @@ def build(
             config,
             extractor,
             batch_size,
-            plan=plan,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
             roi=inspected,
@@ -142,7 +136,6 @@ def _summarise(
         "pictures": len(bank.pictures),
         "skipped": num_skipped,
         "backbone": bank.config.backbone,
-        "precision": bank.precision,
         "variant": bank.config.variant,
         "layers": layers,
         "inspected_share": bank.inspected_share,
@@ -160,7 +153,7 @@ def _as_text(summary: dict[str, Any]) -> str:
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
         *[f"inspected {summary['inspected_share']:.0%} of each picture"]
         * (summary["inspected_share"] < 1),
-        f"backbone  {summary['backbone']}, {summary['precision']}",
+        f"backbone  {summary['backbone']}",
         *(
             f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "
             f"{layer['widened']} widened"

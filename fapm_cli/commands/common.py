@@ -283,7 +283,7 @@ def open_detector(
 
     where = resolve_device(device)
     loaded = load_bank(bank, where)
-    plan = make_plan(where, precision, built_in=loaded.precision, compiled=compiled)
+    plan = make_plan(where, precision, compiled=compiled)
     query = with_query(loaded.config, changes or {}).query
     preprocessing = loaded.config.preprocessing
     detector = Detector(
@@ -298,11 +298,8 @@ def open_detector(
     if reasons:
         share, limit = 1 - detector.inspected_share, " and ".join(reasons)
         note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
-    if not plan.agrees_with(loaded.precision):
-        note(
-            f"note: the bank was built in {loaded.precision} and is used in {plan.backbone}: "
-            "single scores may differ by some percent"
-        )
+    if not plan.is_exact:
+        note(f"note: {plan.backbone} moves single scores by some percent; see docs/speed.md")
     return detector
 
 

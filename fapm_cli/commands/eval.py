@@ -194,10 +194,10 @@ def _build(
 ) -> tuple[Detector, float]:
     from fapm_cli.engine import Detector, build_from_files, load_extractor
 
-    extractor = load_extractor(config, weights, seed)
+    extractor = load_extractor(config, weights, seed).to(plan.device)
     started = time.perf_counter()
     files = [(path, path.name) for path in category.train]
-    built = build_from_files(files, config, extractor, batch_size, plan=plan, on_stage=advance)
+    built = build_from_files(files, config, extractor, batch_size, on_stage=advance)
     seconds = time.perf_counter() - started
     return Detector(built, extractor, plan=plan), seconds
 

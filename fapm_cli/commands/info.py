@@ -35,7 +35,6 @@ def info(
 def _everything(bank: Bank) -> dict[str, Any]:
     return {
         "config": bank.config.to_json(),
-        "precision": bank.precision,
         "variant": bank.config.variant,
         "weights": bank.weights,
         "weights_hash": bank.weights_hash,
@@ -70,7 +69,7 @@ def _show(bank: Bank) -> None:
     rows = {
         "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
         "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
-        "backbone": f"{config.backbone} in {bank.precision}, layers {', '.join(config.layers)}",
+        "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
         "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
         "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",
         "inspected": f"{bank.inspected_share:.0%} of each picture",

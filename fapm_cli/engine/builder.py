@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.geometry import covered
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
-from fapm_cli.plan import Plan, make_plan
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
@@ -52,7 +51,6 @@ def build_from_files(
     extractor: FeatureExtractor,
     batch_size: int,
     *,
-    plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     roi: Tensor | None = None,
@@ -66,7 +64,6 @@ def build_from_files(
         config: as for :func:`build_bank`, and so on.
         extractor: the backbone.
         batch_size: pictures at a time.
-        plan: where and in which precision; None for float32 on the CPU.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
         roi: as for :func:`build_bank`.
@@ -82,7 +79,6 @@ def build_from_files(
         len(files),
         config,
         extractor,
-        plan=plan,
         weights=weights,
         embed_backbone=embed_backbone,
         roi=roi,
@@ -120,20 +116,18 @@ def build_bank(
     config: BankConfig,
     extractor: FeatureExtractor,
     *,
-    plan: Plan | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     roi: Tensor | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
-    """Build a bank from nominal pictures.
+    """Build a bank from nominal pictures, in float32 on the extractor's device.
 
     Args:
         batches: the pictures, in order.
         capacity: most pictures that may come, N; memory for them is taken at once.
         config: what to build.
-        extractor: the backbone, in float32; it then follows the plan.
-        plan: where and in which precision; None for float32 on the CPU.
+        extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
         roi: (H, W) bool over the input, what to inspect; None for all. Keys are those of the
@@ -146,11 +140,6 @@ def build_bank(
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
-    backbone = dict(extractor.stages.state_dict()) if embed_backbone else None
-    plan = plan or make_plan(torch.device("cpu"), "fp32")
-    if plan.backbone == "int8":
-        batches = _observe(extractor, batches)
-    extractor.follow(plan)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories = []
     for j, vectors in enumerate(features):
@@ -166,28 +155,13 @@ def build_bank(
         map_sizes,
         calibration,
         tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
-        plan.backbone,
         extractor.ranges,
         extractor.weights_hash,
         weights,
-        backbone,
+        dict(extractor.stages.state_dict()) if embed_backbone else None,
         _versions(),
         roi,
     )
-
-
-def _observe(
-    extractor: FeatureExtractor, batches: Iterable[NominalBatch]
-) -> Iterable[NominalBatch]:
-    """Show the extractor the first pictures, whatever the batch size; gives all batches back."""
-    source, first, pixels = iter(batches), [], []
-    for batch in source:
-        first.append(batch)
-        pixels += list(torch.split(batch.pixels, 1))
-        if len(pixels) >= OBSERVED:
-            break
-    extractor.observe(pixels[:OBSERVED])
-    return itertools.chain(first, source)
 
 
 @torch.inference_mode()
@@ -213,7 +187,8 @@ def _extract(
         first = len(names)
         for pixels in torch.split(batch.pixels, at_a_time):
             last = first + len(pixels)
-            maps = extractor(pixels.to(device))
+            with extractor.observing() if first < OBSERVED else nullcontext():
+                maps = extractor(pixels.to(device))
             for whole, part, n in zip(features, maps, per_picture, strict=True):
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
             first = last
@@ -362,7 +337,6 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
         map_sizes=sizes,
         calibration=none,
         pictures=pictures,
-        precision="fp32",
         ranges=extractor.ranges,
         weights_hash=extractor.weights_hash,
         weights="random",
