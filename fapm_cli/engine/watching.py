@@ -47,7 +47,7 @@ class Watch:
         folder: Path,
         *,
         only_new: bool = False,
-        interval_s: float = 0.2,
+        interval_s: float = 0.1,
         patience_s: float = 10,
     ):
         """Look for the first time.
@@ -81,7 +81,7 @@ class Watch:
             spent = time.monotonic() - begun
             yield from finished
             yield None
-            time.sleep(max(self._interval_s, spent))  # looks take half the time at most
+            time.sleep(max(self._interval_s, 4 * spent))  # looking takes a fifth at most
 
     def wants(self, one: Judged | Unreadable) -> bool:
         """Take note of what came of a picture; whether that is worth telling.
