@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def in_order(
-    items: Iterable[T],
+    items: Iterable[T | None],
     work: Callable[[T], R],
     ahead: int = 32,
     begin: Callable[[], None] | None = None,
@@ -23,17 +23,20 @@ def in_order(
     Decoding and resizing release the interpreter, so threads are enough.
 
     Args:
-        items: read lazily, so an endless or slow source is fine.
+        items: read lazily, so an endless or slow source is fine. None says that nothing comes for
+            now: what is in hand is given out before the next item is asked for.
         work: called once per item; what it raises is raised here.
         ahead: most results held before they are asked for, which bounds the memory.
         begin: called once in each thread.
     """
-    executor = ThreadPoolExecutor(max_workers=_usable_cores(), initializer=begin)
+    executor = ThreadPoolExecutor(max_workers=usable_cores(), initializer=begin)
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
-            waiting.append(executor.submit(work, item))
-            while len(waiting) >= ahead or (waiting and waiting[0].done()):
+            if item is not None:
+                waiting.append(executor.submit(work, item))
+            most = 0 if item is None else ahead - 1
+            while len(waiting) > most or (waiting and waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -53,7 +56,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use: in a container fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +30,34 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.L
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A frame's place in its video or camera.
+
+    Attributes:
+        frame: its number, from 0.
+        time_s: seconds since the first frame.
+    """
+
+    frame: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it was read.
+
+    Attributes:
+        path: the video, or a camera's name.
+        moment: where in it.
+        bgr: (height, width, 3).
+    """
+
+    path: Path
+    moment: Moment
+    bgr: Pixels
+
+
+@dataclass(frozen=True)
 class Picture:
     """A decoded picture.
 
@@ -36,13 +66,15 @@ class Picture:
         image: 8-bit RGB, upright (EXIF orientation applied); smaller than the picture where only
             a draft was asked for.
         size_px: the picture's own height and width, upright.
-        sha256: of the file's bytes.
+        sha256: of the file's bytes; empty for a frame.
+        moment: of a frame, else None.
     """
 
     path: Path
     image: Image.Image
     size_px: tuple[int, int]
     sha256: str
+    moment: Moment | None = None
 
 
 def find_pictures(path: Path) -> list[Path]:
@@ -55,17 +87,34 @@ def find_pictures(path: Path) -> list[Path]:
     """
     if not os.path.isdir(path):
         return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    found = sorted(Path(entry.path) for entry in scan_pictures(path))
     if not found:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise PictureError(f"folder {path} holds no picture ({kinds}); check the path")
     return found
+
+
+def scan_pictures(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Go through the picture files of a folder and its folders, in no order.
+
+    What is hidden is left out, and so is what vanishes meanwhile or can't be entered.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from scan_pictures(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+                yield entry
+
+
+def frame_picture(frame: Frame) -> Picture:
+    """Make a picture of a frame."""
+    height, width = frame.bgr.shape[:2]
+    bgr = np.ascontiguousarray(frame.bgr)
+    image = Image.frombuffer("RGB", (width, height), bgr, "raw", "BGR", 0, 1)
+    return Picture(frame.path, image, (height, width), "", frame.moment)
 
 
 def read_picture(path: Path, draft_for: Preprocessing | None = None) -> Picture:

@@ -44,6 +44,23 @@ def test_an_error_is_raised_in_its_place() -> None:
         next(results)
 
 
+def test_none_gives_out_what_is_in_hand_before_more_is_asked_for() -> None:
+    asked: list[int | None] = []
+
+    def source() -> Iterator[int | None]:
+        for i in (1, 2, None, None, 3):
+            asked.append(i)
+            yield i
+
+    def work(i: int) -> int:
+        time.sleep(0.02)
+        return i
+
+    results = in_order(source(), work, ahead=8)
+    assert [next(results), next(results), asked] == [1, 2, [1, 2, None]]
+    assert list(results) == [3]
+
+
 def test_stopping_early_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     results = in_order(range(1000), lambda i: i, ahead=8)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -93,28 +95,68 @@ PixelThresholdOption = Annotated[
 class Advance(Protocol):
     """Reports progress."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` steps of ``stage`` are done."""
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Say that ``done`` of ``total`` steps of ``stage`` are done; None if that is not known."""
 
 
 @contextmanager
-def progress_bar() -> Iterator[Advance]:
-    """Show bars, one per stage, on stderr if that is a terminal, else nothing."""
+def progress_bar(*, beside_rows: bool = False) -> Iterator[Advance]:
+    """Show bars, one per stage, on stderr if that is a terminal, else nothing.
+
+    Args:
+        beside_rows: rows are written meanwhile; on the same terminal, they show the progress.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+    )
     from rich.progress import TimeRemainingColumn as Remaining
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    name, rate = TextColumn("{task.description:>9}"), TaskProgressColumn(show_speed=True)
+    columns = (name, BarColumn(), MofNCompleteColumn(), rate, Remaining())
+    shown = console.is_terminal and not (beside_rows and sys.stdout.isatty())
     tasks: dict[str, int] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not shown) as bar:
 
-        def advance(stage: str, done: int, total: int) -> None:
+        def advance(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 
         yield advance
+
+
+@contextmanager
+def gentle_stop() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a wish to stop, which the yielded function tells.
+
+    Only the first: a second one interrupts at once. What the caller's shell ignores stays so.
+    """
+    wished = False
+    before: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def wish(number: int, frame: object) -> None:
+        nonlocal wished
+        wished = True
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, wish)
+    try:
+        yield lambda: wished
+    finally:
+        restore()
 
 
 def note(text: str) -> None:

@@ -13,6 +13,7 @@ from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches, read_roi
+from fapm_cli.engine.sources import Source, camera_source, files_source, watch_source
 from fapm_cli.extraction import load_extractor
 
 __all__ = [
@@ -22,11 +23,14 @@ __all__ = [
     "Judged",
     "NominalBatch",
     "Prepared",
+    "Source",
     "Unreadable",
     "bank_extractor",
     "build_bank",
     "build_from_files",
+    "camera_source",
     "default_config",
+    "files_source",
     "judge",
     "load_bank",
     "load_extractor",
@@ -35,4 +39,5 @@ __all__ = [
     "read_roi",
     "save_bank",
     "synthetic_bank",
+    "watch_source",
 ]

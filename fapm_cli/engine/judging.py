@@ -1,17 +1,16 @@
-"""Judging: a stream of picture files through a detector, in order."""
+"""Judging: a stream of picture files and frames through a detector, in order."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from fapm_cli.engine.detector import Detection, Detector
-from fapm_cli.engine.reading import Prepared, Unreadable, prepare_file, read_batches
-from fapm_cli.feeding import in_order
+from fapm_cli.engine.reading import Item, Prepared, Unreadable, prepare_item, read_batches
+from fapm_cli.feeding import in_order, usable_cores
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Judged:
 
 
 def judge(
-    detector: Detector, paths: Iterable[Path], batch_size: int
+    detector: Detector, items: Iterable[Item | None], batch_size: int
 ) -> Iterator[Judged | Unreadable]:
     """Read, prepare and judge pictures; an unreadable one stands in its place.
 
@@ -37,19 +36,21 @@ def judge(
 
     Args:
         detector: the judge.
-        paths: read lazily.
-        batch_size: pictures at a time on CUDA; on a CPU how far it works ahead.
+        items: read lazily. None says that nothing comes for now: what is in hand is given out
+            first (on CUDA, all but an unfilled batch).
+        batch_size: pictures at a time on CUDA; on a CPU how far it works ahead, if that is more
+            than one picture per core.
     """
     if detector.plan.one_by_one:
-        work = functools.partial(_judge_file, detector)
+        work = functools.partial(_judge_item, detector)
         one_thread_each = functools.partial(torch.set_num_threads, 1)
         before = torch.get_num_threads()
         try:
-            yield from in_order(paths, work, max(batch_size, 4), one_thread_each)
+            yield from in_order(items, work, max(batch_size, usable_cores()), one_thread_each)
         finally:
             torch.set_num_threads(before)  # what one thread sets, all see
         return
-    for batch in read_batches(paths, detector.bank.config.preprocessing, batch_size):
+    for batch in read_batches(items, detector.bank.config.preprocessing, batch_size):
         good = [one for one in batch if isinstance(one, Prepared)]
         found = detector.detect(torch.stack([one.pixels for one in good])) if good else None
         numbers = iter(range(len(good)))
@@ -60,8 +61,8 @@ def judge(
                 yield one
 
 
-def _judge_file(detector: Detector, path: Path) -> Judged | Unreadable:
-    one = prepare_file(path, detector.bank.config.preprocessing)
+def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:
+    one = prepare_item(item, detector.bank.config.preprocessing)
     if isinstance(one, Unreadable):
         return one
     return Judged(one, detector.detect(one.pixels.unsqueeze(0)))

@@ -1,4 +1,4 @@
-"""Reading: pictures from disk, prepared ahead of the engine, in order."""
+"""Reading: pictures from disk, and frames, prepared ahead of the engine, in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.feeding import batched, in_order
-from fapm_cli.images import Picture, prepare, read_mask, read_picture
+from fapm_cli.images import Frame, Picture, frame_picture, prepare, read_mask, read_picture
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,21 @@ class Unreadable:
     error: PictureError
 
 
-def prepare_file(path: Path, preprocessing: Preprocessing) -> Prepared | Unreadable:
-    """Read and prepare one picture."""
-    try:
-        picture = read_picture(path, draft_for=preprocessing)
-    except PictureError as error:
-        return Unreadable(path, error)
+Item = Path | Frame | Unreadable
+"""What pictures are made of: a file, a frame, or what is known to be unreadable."""
+
+
+def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreadable:
+    """Read, if that is to be done, and prepare one picture."""
+    if isinstance(item, Unreadable):
+        return item
+    if isinstance(item, Frame):
+        picture = frame_picture(item)
+    else:
+        try:
+            picture = read_picture(item, draft_for=preprocessing)
+        except PictureError as error:
+            return Unreadable(item, error)
     return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
 
 
@@ -63,8 +72,8 @@ def read_roi(path: Path, preprocessing: Preprocessing) -> Tensor | None:
 
 
 def read_batches(
-    paths: Iterable[Path], preprocessing: Preprocessing, batch_size: int
+    items: Iterable[Item | None], preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[list[Prepared | Unreadable]]:
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
-    work = functools.partial(prepare_file, preprocessing=preprocessing)
-    return batched(in_order(paths, work, ahead=max(2 * batch_size, 8)), batch_size)
+    work = functools.partial(prepare_item, preprocessing=preprocessing)
+    return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)

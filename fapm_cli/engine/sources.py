@@ -1,0 +1,58 @@
+"""Sources: where the pictures to judge come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fapm_cli.engine.judging import Judged
+from fapm_cli.engine.reading import Item, Unreadable
+from fapm_cli.engine.video import is_video, open_camera, video_frames
+from fapm_cli.engine.watching import Watch
+
+
+def _all(one: Judged | Unreadable) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from.
+
+    Attributes:
+        items: for :func:`fapm_cli.engine.judge`.
+        total: how many there are; None if that can't be known.
+        live: whether they come when they will, and should be judged at once.
+        wants: whether what came of one is worth telling; asked once for each.
+    """
+
+    items: Iterable[Item | None]
+    total: int | None = None
+    live: bool = False
+    wants: Callable[[Judged | Unreadable], bool] = _all
+
+
+def files_source(files: list[Path], missing: Iterable[Unreadable] = (), every: int = 1) -> Source:
+    """Give pictures, and of videos each ``every``-th frame, after what is known to be missing."""
+
+    def items() -> Iterator[Item]:
+        yield from missing
+        for file in files:
+            if is_video(file):
+                yield from video_frames(file, every)
+            else:
+                yield file
+
+    return Source(items(), None if any(map(is_video, files)) else len(files))
+
+
+def watch_source(folder: Path, *, only_new: bool = False) -> Source:
+    """Give a folder's pictures as they are finished; see :class:`Watch`."""
+    watch = Watch(folder, only_new=only_new)
+    return Source(watch, live=True, wants=watch.wants)
+
+
+def camera_source(number: int) -> Source:
+    """Give a camera's newest frames; see :func:`fapm_cli.engine.video.open_camera`."""
+    return Source(open_camera(number), live=True)

@@ -1,0 +1,124 @@
+"""Watching: the pictures of a folder, as they are finished."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fapm_cli.engine.judging import Judged
+from fapm_cli.engine.reading import Unreadable
+from fapm_cli.errors import PictureError
+from fapm_cli.images import scan_pictures
+
+_Stamp = tuple[int, int, int]
+
+
+@dataclass
+class _Look:
+    """What is known of a file.
+
+    Attributes:
+        stamp: its size, time of change and number when it was last looked at.
+        since: when that stamp was first seen.
+        taken: whether it was given out with that stamp.
+        sha256: of the content last judged.
+    """
+
+    stamp: _Stamp
+    since: float
+    taken: bool
+    sha256: str = ""
+
+
+class Watch:
+    """Gives the pictures of a folder and its folders, each once for every content it has.
+
+    A picture is given out when two looks, ``interval_s`` apart, find it unchanged. Whoever reads
+    it says by :meth:`wants` what came of it: one that can't be read may be half written, and is
+    given out again at every look, until it has stood still for ``patience_s``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        only_new: bool = False,
+        interval_s: float = 0.1,
+        patience_s: float = 10,
+    ):
+        """Look for the first time.
+
+        Args:
+            folder: searched through as :func:`fapm_cli.images.find_pictures` does.
+            only_new: leave out what is there now, until it changes.
+            interval_s: between looks, at least.
+            patience_s: how long a picture that can't be read may stand still.
+
+        Raises:
+            PictureError: the folder is not there, or can't be read.
+        """
+        self._folder = folder
+        self._interval_s, self._patience_s = interval_s, patience_s
+        self._looks: dict[Path, _Look] = {}
+        self._look()
+        if only_new:
+            for look in self._looks.values():
+                look.taken = True
+
+    def __iter__(self) -> Iterator[Path | None]:
+        """Give pictures, in the order of their paths at each look, and None after each look.
+
+        Raises:
+            PictureError: the folder is gone.
+        """
+        while True:
+            begun = time.monotonic()
+            finished = self._look()
+            spent = time.monotonic() - begun
+            yield from finished
+            yield None
+            time.sleep(max(self._interval_s, 4 * spent))  # looking takes a fifth at most
+
+    def wants(self, one: Judged | Unreadable) -> bool:
+        """Take note of what came of a picture; whether that is worth telling.
+
+        It is not where the picture is gone, or may yet be finished, or has the content it had.
+        """
+        if isinstance(one, Unreadable):
+            look, sha256 = self._looks[one.path], ""
+            look.taken = time.monotonic() - look.since >= self._patience_s
+            if not look.taken or not os.path.exists(one.path):
+                return False
+        else:
+            look, sha256 = self._looks[one.prepared.picture.path], one.prepared.picture.sha256
+            if look.sha256 == sha256:
+                return False
+        look.sha256 = sha256
+        return True
+
+    def _look(self) -> list[Path]:
+        """Look at every picture; those that are finished and not yet given out."""
+        found = dict(self._stamps())
+        self._looks = {path: look for path, look in self._looks.items() if path in found}
+        finished = []
+        now = time.monotonic()
+        for path, stamp in found.items():
+            look = self._looks.setdefault(path, _Look(stamp, now, taken=False))
+            if look.stamp != stamp:
+                self._looks[path] = _Look(stamp, now, taken=False, sha256=look.sha256)
+            elif not look.taken and now - look.since >= self._interval_s:
+                look.taken = True
+                finished.append(path)
+        return sorted(finished)
+
+    def _stamps(self) -> Iterator[tuple[Path, _Stamp]]:
+        if not (os.path.isdir(self._folder) and os.access(self._folder, os.R_OK | os.X_OK)):
+            raise PictureError(f"folder {self._folder} is not there, or can't be read")
+        for entry in scan_pictures(self._folder):
+            with suppress(OSError):  # gone meanwhile
+                status = os.stat(entry.path)  # on Windows the entry's own may lag behind
+                yield Path(entry.path), (status.st_size, status.st_mtime_ns, status.st_ino)
