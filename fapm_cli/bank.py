@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -21,12 +23,14 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
+from fapm_cli.thumbnails import decode_thumbnail, pack_thumbnails, unpack_thumbnails
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
 OWN_WEIGHTS = "own"
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
+_THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Bank:
             ``random``, or a file's name.
         backbone: the cut, folded weights themselves, float32; None where they were left out.
         versions: of the programs that built it.
+        thumbnails: of each picture, as a JPEG of the backbone's input; None where left out.
     """
 
     config: BankConfig
@@ -103,11 +108,30 @@ class Bank:
     weights: str
     backbone: dict[str, Tensor] | None
     versions: dict[str, str]
+    thumbnails: tuple[bytes, ...] | None = None
 
     @property
     def nominal_scores(self) -> Tensor:
         """(N,) float64 out-of-sample scores of the nominal pictures."""
         return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+
+
+def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
+    """Show a nominal picture as the backbone saw it, but for JPEG's losses.
+
+    Args:
+        bank: any bank.
+        index: which of its pictures.
+
+    Returns:
+        (H, W, 3) uint8 RGB, H×W the preprocessing's crop; None if the bank has no thumbnails.
+
+    Raises:
+        BankError: the thumbnail is damaged.
+    """
+    if bank.thumbnails is None:
+        return None
+    return decode_thumbnail(bank.thumbnails[index], bank.config.preprocessing.crop_px)
 
 
 def save_bank(bank: Bank, path: Path) -> int:
@@ -144,6 +168,8 @@ def bank_bytes(bank: Bank) -> bytes:
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
+    if bank.thumbnails is not None:
+        tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     # One metadata entry: safetensors keeps no order among several.
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
 
@@ -206,15 +232,20 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         for name in sorted(tensors)
         if name.startswith(_BACKBONE)
     }
+    packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if not all(math.isfinite(p.score) and math.isfinite(p.peak) for p in pictures):
         raise ValueError("a picture's score is not finite")
-    if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
+    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories or not pictures:
         raise ValueError("its parts don't fit its configuration")
     memories = []
     for j, (h, w) in enumerate(map_sizes):
         memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
         _check_memory(memory, config.grid, h, w, len(pictures))
         memories.append(memory)
+    thumbnails = None
+    if packed:
+        size_px = config.preprocessing.crop_px
+        thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
     return Bank(
         config,
         tuple(memories),
@@ -225,6 +256,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         str(header["weights"]),
         backbone or None,
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
+        thumbnails,
     )
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 # From the bottom up. An import goes to a lower layer only.
 LAYERS = [
     {"", "errors"},
-    {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"},
+    {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights", "thumbnails"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration"),

@@ -51,6 +51,9 @@ def build(
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
     ] = True,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Store the pictures too, small, for add, merge and reports.")
+    ] = True,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -87,6 +90,7 @@ def build(
             batch_size,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
+            thumbnails=thumbnails,
             on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )

@@ -20,6 +20,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.thumbnails import encode_thumbnail
 
 MIN_KEYS = 4
 _AT_A_TIME = 16
@@ -50,6 +51,7 @@ def build_from_files(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    thumbnails: bool = True,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -62,6 +64,7 @@ def build_from_files(
         batch_size: pictures at a time.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
+        thumbnails: whether the bank holds the pictures, small.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_stage: told (stage, done, total) as the work goes on.
 
@@ -76,6 +79,7 @@ def build_from_files(
         extractor,
         weights=weights,
         embed_backbone=embed_backbone,
+        thumbnails=thumbnails,
         on_stage=on_stage,
     )
 
@@ -112,6 +116,7 @@ def build_bank(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    thumbnails: bool = True,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, on the extractor's device.
@@ -123,6 +128,7 @@ def build_bank(
         extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
+        thumbnails: whether it holds the pictures, as the backbone saw them.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -131,6 +137,8 @@ def build_bank(
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
+    encoded: list[bytes] | None = [] if thumbnails else None
+    batches = _encode_passing(batches, encoded)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories = []
     for j, vectors in enumerate(features):
@@ -150,7 +158,18 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         _versions(),
+        None if encoded is None else tuple(encoded),
     )
+
+
+def _encode_passing(
+    batches: Iterable[NominalBatch], encoded: list[bytes] | None
+) -> Iterator[NominalBatch]:
+    """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
+    for batch in batches:
+        if encoded is not None:
+            encoded += (encode_thumbnail(one) for one in batch.pixels.cpu().numpy())
+        yield batch
 
 
 @torch.inference_mode()
