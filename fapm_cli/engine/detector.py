@@ -171,7 +171,8 @@ class Detector:
 
         Returns:
             ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, and ``nearest``: the
-            nominal picture and place (its input px) most like what was seen there.
+            nominal picture (its name, which others may share, and its number in the bank) and
+            place (its input px) most like what was seen there.
         """
         config = self.bank.config
         sizes = (size_px, config.preprocessing.resize_px, config.preprocessing.crop_px)
@@ -179,14 +180,19 @@ class Detector:
             to_picture_px(int(place), *side)
             for place, side in zip(found.peaks[0], zip(*sizes, strict=True), strict=True)
         )
-        nearest = self.bank.pictures[int(found.nearest_pictures[0])]
+        number = int(found.nearest_pictures[0])
         near_y, near_x = found.nearest_cells[0].tolist()
         scores = found.layer_scores[0].tolist()
         return {
             "score": float(found.image_scores[0]),
             "layer_scores": dict(zip(config.memory_names, scores, strict=True)),
             "peak": {"x": x, "y": y},
-            "nearest": {"name": nearest.name, "input_x": near_x, "input_y": near_y},
+            "nearest": {
+                "name": self.bank.pictures[number].name,
+                "picture": number,
+                "input_x": near_x,
+                "input_y": near_y,
+            },
         }
 
     def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> Tensor:
