@@ -18,8 +18,9 @@ LAYERS = [
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration"),
     },
-    # Plots draw what metrics found; the engine and they know nothing of one another.
-    {"engine", "plots"},
+    # Plots draw what metrics found, reports show what was judged; the engine and they know
+    # nothing of one another.
+    {"engine", "plots", "report"},
     {"commands.common"},
     {"commands"},
     {"cli"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from fapm_cli.commands.common import (
     ReachOption,
     SigmaOption,
     WeightsOption,
+    check_score,
     check_threshold,
     find_named,
     note,
@@ -112,8 +112,10 @@ def score_records(
 
 
 def _record(path: Path, located: Record, threshold: float | None) -> Record:
-    if not math.isfinite(located["score"]):
-        return _error_record(path, PictureError(f"picture {path} has no finite score: a bad bank?"))
+    try:
+        check_score(path, located["score"])
+    except PictureError as error:
+        return _error_record(path, error)
     record = {"path": str(path), **located}
     if threshold is not None:
         anomalous = located["score"] > threshold
