@@ -283,7 +283,7 @@ def test_report_is_written_where_no_picture_can_be_read(bank: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], ["-o", "--html"]),
+        ([], ["--output", "--html"]),
         (["--html", "r.html", "--map", "npy"], ["-o"]),
         (["--html", "r.html", "--mask", "--threshold", 1], ["-o"]),
         (["--html", "."], ["is a folder"]),

@@ -127,7 +127,7 @@ def _check_options(
     threshold: float | None,
 ) -> None:
     if output is None and html is None:
-        raise OptionError("nowhere to draw to: give -o FOLDER, --html FILE, or both")
+        raise OptionError("nowhere to draw to: give --output FOLDER, --html FILE, or both")
     if raw_map not in (None, "tiff", "npy"):
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if output is None and (mask or raw_map):
