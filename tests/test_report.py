@@ -210,9 +210,12 @@ def test_colours_are_the_heatmaps(tmp_path: Path) -> None:
 def test_what_a_cropping_bank_does_not_look_at_is_hatched(paper_bank: Path, tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     assert fapm("heatmap", paper_bank, ONE_GOOD, "--html", path).code == 0
-    shown = np.asarray(Page(path.read_bytes()).image("picture-0", "picture")).astype(int)
+    page = Page(path.read_bytes())
+    shown = np.asarray(page.image("picture-0", "picture")).astype(int)
     differs = np.abs(shown - np.asarray(Image.open(ONE_GOOD)).astype(int)).mean(axis=-1)
     assert differs[:18].mean() > 10 > 2 > differs[24:-24, 24:-24].mean()
+    # A quarter of 256 px is more of the 224 px that the bank's own pictures are.
+    assert page.index["pictures"][0]["near"]["window"][2:] == pytest.approx([64 / 224] * 2)
 
 
 def test_large_pictures_are_held_small(tmp_path: Path) -> None:
