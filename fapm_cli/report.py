@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import fapm_cli
-from fapm_cli.bank import Bank
+from fapm_cli.bank import Bank, nominal_picture
 from fapm_cli.drawing import STRONGEST, hatch, heat_colour, heat_level, heat_share
 from fapm_cli.files import one_line, write_atomically
 
@@ -73,7 +73,7 @@ class Report:
         }
         self._pictures: list[Record] = []
         self._errors: list[Record] = []
-        self._shown_nominal: set[int] = set()
+        self._nominal: set[int] = set()
         # On disk, and nameless where the system can: an end by any means leaves nothing behind.
         self._blocks = tempfile.TemporaryFile(prefix="fapm-")  # noqa: SIM115 - lives as long as self
 
@@ -144,12 +144,19 @@ class Report:
         place = _centre(nearest["input_x"], nearest["input_y"], crop_w, crop_h)
         near: Record = {"name": one_line(nearest["name"]), "at": place}
         if self._bank.thumbnails is not None:
-            number = near["picture"] = nearest["picture"]
+            near["picture"] = nearest["picture"]
             near["window"] = _window(place, (share[0] * (w / crop_w), share[1] * (h / crop_h)))
-            if number not in self._shown_nominal:
-                self._shown_nominal.add(number)
-                self._add_block(f"nominal-{number}", picture=self._bank.thumbnails[number])
+            self._add_nominal(nearest["picture"])
         return near
+
+    def _add_nominal(self, number: int) -> None:
+        if number in self._nominal:
+            return
+        self._nominal.add(number)
+        pixels = nominal_picture(self._bank, number)
+        if pixels is not None:
+            picture = _encoded(Image.fromarray(pixels), "JPEG", quality=85)
+            self._add_block(f"nominal-{number}", picture=picture)
 
     def _add_block(self, name: str, **images: bytes) -> None:
         encoded = {key: base64.b64encode(data).decode() for key, data in images.items()}
