@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -22,6 +24,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
 from fapm_cli.plan import Ranges
+from fapm_cli.thumbnails import decode_thumbnail, pack_thumbnails, unpack_thumbnails
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
@@ -29,6 +32,7 @@ OWN_WEIGHTS = "own"
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _ROI = "roi"
+_THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class Bank:
         backbone: the cut, folded weights themselves, float32; None where they were left out.
         versions: of the programs that built it.
         roi: (H, W) bool over the input's px, what is inspected; None for all.
+        thumbnails: of each picture, as a JPEG of the backbone's input; None where left out.
     """
 
     config: BankConfig
@@ -109,6 +114,7 @@ class Bank:
     backbone: dict[str, Tensor] | None
     versions: dict[str, str]
     roi: Tensor | None = None
+    thumbnails: tuple[bytes, ...] | None = None
 
     @property
     def nominal_scores(self) -> Tensor:
@@ -120,6 +126,24 @@ class Bank:
         """Share of each picture that is inspected: what crop and region of interest leave."""
         share = 1.0 if self.roi is None else float(self.roi.float().mean())
         return share * self.config.preprocessing.cropped_share
+
+
+def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
+    """Show a nominal picture as the backbone saw it, but for JPEG's losses.
+
+    Args:
+        bank: any bank.
+        index: which of its pictures.
+
+    Returns:
+        (H, W, 3) uint8 RGB, H×W the preprocessing's crop; None if the bank has no thumbnails.
+
+    Raises:
+        BankError: the thumbnail is damaged.
+    """
+    if bank.thumbnails is None:
+        return None
+    return decode_thumbnail(bank.thumbnails[index], bank.config.preprocessing.crop_px)
 
 
 def save_bank(bank: Bank, path: Path) -> int:
@@ -159,6 +183,8 @@ def bank_bytes(bank: Bank) -> bytes:
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
     if bank.roi is not None:
         tensors[_ROI] = bank.roi.to("cpu").contiguous()
+    if bank.thumbnails is not None:
+        tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     # One metadata entry: safetensors keeps no order among several.
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
 
@@ -224,15 +250,20 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     roi = tensors.pop(_ROI, None)
     if roi is not None:
         _check_roi(roi, config.preprocessing.crop_px)
+    packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if not all(math.isfinite(p.score) and math.isfinite(p.peak) for p in pictures):
         raise ValueError("a picture's score is not finite")
-    if set(tensors) != wanted or len(map_sizes) != num_memories or not pictures:
+    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories or not pictures:
         raise ValueError("its parts don't fit its configuration")
     memories = []
     for j, (h, w) in enumerate(map_sizes):
         memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
         _check_memory(memory, config.grid, h, w, len(pictures))
         memories.append(memory)
+    thumbnails = None
+    if packed:
+        size_px = config.preprocessing.crop_px
+        thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
     return Bank(
         config,
         tuple(memories),
@@ -245,6 +276,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         backbone or None,
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
+        thumbnails,
     )
 
 

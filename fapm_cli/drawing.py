@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
-_STRONGEST = 0.6  # share of colour where the scale ends
+STRONGEST = 0.6  # share of colour where the scale ends
 
 
 def draw_heatmap(
@@ -38,16 +38,11 @@ def draw_heatmap(
     Returns:
         (H, W, 3) uint8 RGB, a new array.
     """
-    unseen = np.isnan(scores)
-    level = np.nan_to_num(scores / calm - 1, nan=0.0).clip(0, 1)
-    share = (_STRONGEST * np.sqrt(level))[..., None]
-    drawn = (picture * (1 - share) + _colour(level) * share).round().astype(np.uint8)
-    if unseen.any():
-        rows, columns = np.indices(unseen.shape)
-        stripes = unseen & ((rows + columns) // 6 % 2 == 0)
-        drawn[unseen] = drawn[unseen] // 2
-        drawn[stripes] = drawn[stripes] // 2 + 64
-    height, width = unseen.shape
+    level = heat_level(scores, calm)
+    share = (STRONGEST * heat_share(level))[..., None]
+    drawn = (picture * (1 - share) + heat_colour(level) * share).round().astype(np.uint8)
+    hatch(drawn, np.isnan(scores))
+    height, width = scores.shape
     for box in boxes:
         _frame(drawn, box)
     if min(height, width) >= 96:
@@ -56,11 +51,33 @@ def draw_heatmap(
     return np.asarray(drawn, dtype=np.uint8)
 
 
-def _colour(level: NDArray[np.floating]) -> Pixels:
+def heat_level(scores: FloatMap, calm: float) -> FloatMap:
+    """Place scores on the bank's scale: 0 where good parts end, 1 at twice that and above."""
+    level: FloatMap = np.nan_to_num(scores / calm - 1, nan=0.0).clip(0, 1)
+    return level
+
+
+def heat_share(level: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Say how much of the full strength of colour a level gets, 0 to 1."""
+    share: NDArray[np.floating] = np.sqrt(level)
+    return share
+
+
+def heat_colour(level: NDArray[np.floating]) -> Pixels:
     """Turn levels 0 to 1 into colours: yellow, red, purple, the stronger the darker."""
     channels = ((255, 235, 110), (220, 20, 0), (0, 20, 110))
     rgb = [np.interp(level, (0, 0.5, 1), channel) for channel in channels]
     return np.stack(rgb, axis=-1).round().astype(np.uint8)
+
+
+def hatch(drawn: Pixels, unseen: NDArray[np.bool_]) -> None:
+    """Hatch, in place, what was not inspected."""
+    if not unseen.any():
+        return
+    rows, columns = np.indices(unseen.shape)
+    stripes = unseen & ((rows + columns) // 6 % 2 == 0)
+    drawn[unseen] = drawn[unseen] // 2
+    drawn[stripes] = drawn[stripes] // 2 + 64
 
 
 def _mark(drawn: Pixels, peak: tuple[int, int], strong: bool) -> None:
@@ -93,7 +110,7 @@ def _draw_scale(drawn: Pixels, calm: float, peak: tuple[int, int], image_score: 
     ramp = np.linspace(0, 1, bar_width, dtype=np.float32)[None].repeat(bar_height, axis=0)
     bar_top = top + int(15 * unit)
     x = left + pad
-    drawn[bar_top : bar_top + bar_height, x : x + bar_width] = _colour(ramp)
+    drawn[bar_top : bar_top + bar_height, x : x + bar_width] = heat_colour(ramp)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.34 * unit
     for text, at in (
         (f"score {image_score:.3g}", (x, top + int(11 * unit))),

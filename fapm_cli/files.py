@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from fapm_cli.errors import OutputError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file whole or not at all; what is too large for memory comes in parts.
 
     Raises:
         OutputError: the folder is missing or read-only, the disk is full, or the like.
@@ -23,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise OutputError(f"can't write {path}: it is no regular file; nothing was changed")
         handle, temporary = tempfile.mkstemp(prefix=".fapm-", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

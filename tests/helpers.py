@@ -10,6 +10,7 @@ from fapm_cli.bank import Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.engine import default_config
+from fapm_cli.thumbnails import encode_thumbnail
 
 
 def small_config(**changes: object) -> BankConfig:
@@ -18,7 +19,7 @@ def small_config(**changes: object) -> BankConfig:
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
+def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bool = True) -> Bank:
     """Make a bank of random keys, ragged over its patches, as :func:`small_config` describes."""
     config = small_config()
     generator = torch.Generator().manual_seed(seed)
@@ -41,6 +42,8 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
         "stem.conv1.weight": torch.randn(4, 3, 3, 3, generator=generator),
         "stem.conv1.bias": torch.randn(4, generator=generator),
     }
+    shown = torch.randint(256, (3, *config.preprocessing.crop_px, 3), generator=generator)
+    thumbnails = tuple(encode_thumbnail(one) for one in shown.to(torch.uint8).numpy())
     pictures = tuple(
         NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3, 0.2 + i / 3)
         for i in range(3)
@@ -56,4 +59,5 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True) -> Bank:
         weights="weights.pth",
         backbone=backbone if with_backbone else None,
         versions={"fapm": "0.1.0", "torch": "2.6.0"},
+        thumbnails=thumbnails if with_thumbnails else None,
     )

@@ -55,14 +55,19 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("with_backbone", [True, False])
-def test_a_bank_comes_back_from_its_file_as_it_was(tmp_path: Path, with_backbone: bool) -> None:
-    bank, path = small_bank(with_backbone=with_backbone), tmp_path / "bank.st"
+@pytest.mark.parametrize("with_thumbnails", [True, False])
+def test_a_bank_comes_back_from_its_file_as_it_was(
+    tmp_path: Path, with_backbone: bool, with_thumbnails: bool
+) -> None:
+    bank = small_bank(with_backbone=with_backbone, with_thumbnails=with_thumbnails)
+    path = tmp_path / "bank.st"
     size = save_bank(bank, path)
     assert size == path.stat().st_size
     loaded = load_bank(path)
     for name in ("config", "map_sizes", "pictures", "weights_hash", "weights", "versions"):
         assert getattr(loaded, name) == getattr(bank, name)
     assert loaded.roi is None
+    assert loaded.thumbnails == bank.thumbnails
     assert torch.equal(loaded.calibration.factors, bank.calibration.factors)
     assert loaded.calibration.place_share == bank.calibration.place_share
     assert len(loaded.memories) == len(bank.memories)
@@ -332,6 +337,51 @@ def test_a_missing_tensor_is_refused(bank_path: Path) -> None:
         rest = {other: value for other, value in tensors.items() if other != name}
         bank_path.write_bytes(save(rest, {FORMAT: json.dumps(header)}))
         assert "parts" in refusal(bank_path)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        torch.tensor([5, 5]),
+        torch.tensor([5, 9, 12], dtype=torch.int32),
+        torch.tensor([[5, 9, 12]]),
+        torch.tensor([-5, 5, 2**62]),
+        torch.tensor([0, 0, 0]),
+    ],
+)
+def test_thumbnail_ends_of_another_kind_are_refused(bank_path: Path, ends: Tensor) -> None:
+    assert "thumbnail_ends" in change(bank_path, "thumbnail_ends", lambda _: ends)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("step", [-(2**40), -(10**5), 10**5, 2**40])
+def test_thumbnail_ends_that_do_not_add_up_are_refused(
+    bank_path: Path, place: int, step: int
+) -> None:
+    def move(ends: Tensor) -> Tensor:
+        ends[place] += step
+        return ends
+
+    assert "thumbnail_ends don't add up" in change(bank_path, "thumbnail_ends", move)
+
+
+def test_thumbnails_that_are_no_jpeg_are_refused(bank_path: Path) -> None:
+    _, tensors = read_parts(bank_path)
+    second = int(tensors["thumbnail_ends"][0])
+    data = bank_path.read_bytes()
+    for place in (0, 1, second):
+        assert "no JPEG" in change(bank_path, "thumbnails", put(place, 7))
+        bank_path.write_bytes(data)
+    assert "thumbnails are" in change(bank_path, "thumbnails", lambda t: t.float())
+
+
+def test_a_thumbnail_longer_than_any_of_its_size_is_refused(bank_path: Path) -> None:
+    header, tensors = read_parts(bank_path)
+    padding = torch.zeros(200_000, dtype=torch.uint8)
+    tensors["thumbnails"] = torch.cat([tensors["thumbnails"], padding])
+    tensors["thumbnail_ends"][2] += len(padding)
+    bank_path.write_bytes(save(tensors, {FORMAT: json.dumps(header)}))
+    assert "thumbnail_ends don't add up" in refusal(bank_path)
 
 
 def test_a_tensor_too_many_is_refused(bank_path: Path) -> None:

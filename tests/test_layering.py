@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 # From the bottom up. An import goes to a lower layer only.
 LAYERS = [
     {"", "errors"},
-    {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"},
+    {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights", "thumbnails"},
     {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration", "regions"),
     },
-    # Plots draw what metrics found; the engine and they know nothing of one another.
-    {"engine", "plots"},
+    # Plots draw what metrics found, reports show what was judged; the engine and they know
+    # nothing of one another.
+    {"engine", "plots", "report"},
     {"commands.common"},
     {"commands"},
     {"cli"},

@@ -53,6 +53,9 @@ def build(
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
     ] = True,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Store the pictures too, small, for add, merge and reports.")
+    ] = True,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -91,6 +94,7 @@ def build(
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
             roi=inspected,
+            thumbnails=thumbnails,
             on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )

@@ -345,6 +345,16 @@ def open_detector(
     return detector
 
 
+def check_score(path: Path, score: float) -> None:
+    """Check that a picture's score is a number.
+
+    Raises:
+        PictureError: it is not finite.
+    """
+    if not math.isfinite(score):
+        raise PictureError(f"picture {path} has no finite score: a bad bank?")
+
+
 def check_threshold(threshold: float | None) -> None:
     """Check that a threshold is a number that scores can be compared with.
 

@@ -197,7 +197,9 @@ def _build(
     extractor = load_extractor(config, weights, seed).to(plan.device)
     started = time.perf_counter()
     files = [(path, path.name) for path in category.train]
-    built = build_from_files(files, config, extractor, batch_size, on_stage=advance)
+    built = build_from_files(
+        files, config, extractor, batch_size, thumbnails=False, on_stage=advance
+    )
     seconds = time.perf_counter() - started
     return Detector(built, extractor, plan=plan), seconds
 

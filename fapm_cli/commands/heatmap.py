@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,20 +23,24 @@ from fapm_cli.commands.common import (
     RoiOption,
     SigmaOption,
     WeightsOption,
+    check_score,
     check_threshold,
+    check_writable,
     find_named,
     note,
     open_detector,
     progress_bar,
     query_changes,
 )
-from fapm_cli.errors import OptionError, OutputError
+from fapm_cli.errors import OptionError, OutputError, PictureError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
     from fapm_cli.engine import Detector, Judged
+    from fapm_cli.report import Report
 
 EXIT_ERROR = 2
 
@@ -44,7 +48,13 @@ EXIT_ERROR = 2
 def heatmap(
     bank: BankArgument,
     paths: PathsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write to.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a report: one page that needs nothing else."),
+    ] = None,
     raw_map: Annotated[
         str | None,
         typer.Option("--map", metavar="tiff|npy", help="Also write the raw float32 map."),
@@ -52,7 +62,9 @@ def heatmap(
     mask: Annotated[
         bool, typer.Option(help="Also write where the map exceeds --threshold.")
     ] = False,
-    threshold: Annotated[float | None, typer.Option(help="For --mask.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="For --mask; where the slider of --html starts.")
+    ] = None,
     boxes: Annotated[bool, typer.Option(help="Frame each region above --pixel-threshold.")] = True,
     pixel_threshold: PixelThresholdOption = None,
     roi: RoiOption = None,
@@ -70,17 +82,12 @@ def heatmap(
     """Draw where pictures are unlike the good ones, over the pictures at their own size.
 
     Colour starts where good parts end and means the same in every picture of a bank. Prints the
-    path of each heatmap.
+    path of each heatmap, and of the report.
 
-    Example:  fapm heatmap bank.st samples/test -o out/
+    Example:  fapm heatmap bank.st samples/test -o out/ --html report.html
     """
     check_threshold(threshold)
-    if raw_map not in (None, "tiff", "npy"):
-        raise OptionError(f"map {raw_map!r}: use tiff or npy")
-    if mask and threshold is None:
-        raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
-    if threshold is not None and not mask:
-        raise OptionError("--threshold is for --mask: add it, or leave both out")
+    _check_options(output, html, raw_map, mask, threshold)
     from fapm_cli.engine import Unreadable, judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
@@ -88,22 +95,76 @@ def heatmap(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
     named, failures = find_named(paths)
-    for _, error in failures:
+    stems = [None] * len(named) if output is None else _stems(named, output)
+    report = None
+    if html is not None:
+        _check_target(html, [bank, *(file for file, _ in named)])
+        report = _begin_report(detector, bank, threshold)
+    failed = 0
+
+    def fail(path: Path, error: PictureError) -> None:
+        nonlocal failed
+        failed += 1
         note(f"fapm: {error}")
-    stems = _stems(named, output)
-    failed = len(failures)
+        if report is not None:
+            report.add_error(path, str(error))
+
+    for path, error in failures:
+        fail(path, error)
     with progress_bar() as advance:
         judged = judge(detector, (file for file, _ in named), batch_size)
-        for done, (one, stem) in enumerate(zip(judged, stems, strict=True), start=1):
-            if isinstance(one, Unreadable):
-                note(f"fapm: {one.error}")
-                failed += 1
-            else:
-                scores = _draw(detector, one, stem, boxes)
-                _write_extras(scores, stem, raw_map, threshold if mask else None)
-                typer.echo(f"{stem}_heatmap.png")
+        every = zip(named, judged, stems, strict=True)
+        for done, ((path, _), one, stem) in enumerate(every, start=1):
+            try:
+                if isinstance(one, Unreadable):
+                    raise one.error
+                _show(detector, one, stem, report, raw_map, threshold if mask else None, boxes)
+            except PictureError as error:
+                fail(path, error)
             advance("heatmap", done, len(named))
+    if report is not None and html is not None:
+        report.write(html)
+        typer.echo(html)
     return EXIT_ERROR if failed else 0
+
+
+def _check_options(
+    output: Path | None,
+    html: Path | None,
+    raw_map: str | None,
+    mask: bool,
+    threshold: float | None,
+) -> None:
+    if output is None and html is None:
+        raise OptionError("nowhere to draw to: give --output FOLDER, --html FILE, or both")
+    if raw_map not in (None, "tiff", "npy"):
+        raise OptionError(f"map {raw_map!r}: use tiff or npy")
+    if output is None and (mask or raw_map):
+        raise OptionError("--mask and --map write files of their own: add -o FOLDER")
+    if mask and threshold is None:
+        raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
+    if threshold is not None and not mask and html is None:
+        raise OptionError("--threshold is for --mask and --html: add one, or leave it out")
+
+
+def _check_target(html: Path, inputs: list[Path]) -> None:
+    check_writable(html)
+    if html.resolve() in {path.resolve() for path in inputs}:
+        raise OutputError(f"report {html} is one of the inputs; name another file")
+
+
+def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Report:
+    from fapm_cli.report import Report
+
+    nominal = detector.bank.nominal_scores
+    return Report(
+        detector.bank,
+        bank.name,
+        detector.calm_score,
+        float(nominal.max()) if threshold is None else threshold,
+        comparable=detector.scorer.query == detector.bank.config.query
+        and detector.roi is detector.bank.roi,
+    )
 
 
 _KINDS = ("heatmap.png", "map.tiff", "map.npy", "mask.png")
@@ -127,18 +188,54 @@ def _stems(named: list[tuple[Path, str]], output: Path) -> list[str]:
     return stems
 
 
-def _draw(detector: Detector, one: Judged, stem: str, boxes: bool) -> NDArray[np.float32]:
-    """Write the heatmap; returns the anomaly map in the picture's own pixels."""
+def _show(
+    detector: Detector,
+    one: Judged,
+    stem: str | None,
+    report: Report | None,
+    raw_map: str | None,
+    threshold: float | None,
+    boxes: bool,
+) -> None:
+    """Draw one picture: into files, the report, or both."""
+    from fapm_cli.images import read_picture
+
+    picture = read_picture(one.prepared.picture.path)
+    located = detector.locate(one.found, picture.size_px)
+    check_score(picture.path, located["score"])
+    if stem is not None:
+        scores = _map(detector, one, picture.size_px)
+        _draw(detector, picture.image, scores, located, stem, boxes)
+        _write_extras(scores, stem, raw_map, threshold)
+        typer.echo(f"{stem}_heatmap.png")
+    if report is not None:
+        from fapm_cli.report import heat_size
+
+        scores = _map(detector, one, heat_size(picture.size_px))
+        report.add(picture.path, picture.image, located, scores)
+
+
+def _map(detector: Detector, one: Judged, size_px: tuple[int, int]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = (
+        detector.picture_map(one.found.anomaly_maps[0], size_px).cpu().numpy()
+    )
+    return scores
+
+
+def _draw(
+    detector: Detector,
+    image: Image.Image,
+    scores: NDArray[np.float32],
+    located: dict[str, Any],
+    stem: str,
+    boxes: bool,
+) -> None:
     import numpy as np
 
     from fapm_cli.drawing import draw_heatmap
-    from fapm_cli.images import read_picture
 
-    picture = one.prepared.picture
-    located = detector.locate(one.found, picture.size_px)
-    scores = detector.picture_map(one.found.anomaly_maps[0], picture.size_px).cpu().numpy()
     drawn = draw_heatmap(
-        np.asarray(read_picture(picture.path).image),
+        np.asarray(image),
         scores,
         detector.calm_score,
         (located["peak"]["x"], located["peak"]["y"]),
@@ -146,7 +243,6 @@ def _draw(detector: Detector, one: Judged, stem: str, boxes: bool) -> NDArray[np
         [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
     )
     _save(Path(f"{stem}_heatmap.png"), _png(drawn))
-    return scores
 
 
 def _write_extras(

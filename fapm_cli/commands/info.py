@@ -41,6 +41,7 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
         "inspected_share": bank.inspected_share,
+        "thumbnail_bytes": _thumbnail_bytes(bank),
         "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
         "memories": {
             name: {
@@ -57,6 +58,10 @@ def _everything(bank: Bank) -> dict[str, Any]:
     }
 
 
+def _thumbnail_bytes(bank: Bank) -> int:
+    return sum(len(one) for one in bank.thumbnails or ())
+
+
 def _show(bank: Bank) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -65,10 +70,12 @@ def _show(bank: Bank) -> None:
     (height, width), (crop_h, crop_w) = config.preprocessing.resize_px, config.preprocessing.crop_px
     cropped = f", crop {crop_h}x{crop_w}" if config.preprocessing.crops else ", whole picture"
     scores = bank.nominal_scores
+    num_bytes = _thumbnail_bytes(bank)
     embedded = "in the bank" if bank.backbone is not None else "not in the bank"
     rows = {
         "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
         "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
+        "thumbnails": f"{num_bytes / 1e6:.1f} MB" if num_bytes else "none",
         "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
         "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
         "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",

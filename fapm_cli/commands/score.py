@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from fapm_cli.commands.common import (
     RoiOption,
     SigmaOption,
     WeightsOption,
+    check_score,
     check_threshold,
     find_named,
     gentle_stop,
@@ -175,8 +175,10 @@ def score_records(
 
 def _record(picture: Picture, located: Record, threshold: float | None) -> Record:
     path = picture.path
-    if not math.isfinite(located["score"]):
-        return _error_record(path, PictureError(f"picture {path} has no finite score: a bad bank?"))
+    try:
+        check_score(path, located["score"])
+    except PictureError as error:
+        return _error_record(path, error)
     record = {"path": str(path), **located}
     if picture.moment is not None:
         record |= {"frame": picture.moment.frame, "time_s": picture.moment.time_s}

@@ -7,7 +7,7 @@
     detection = Detector(load_bank(Path("bank.st"))).detect(pixels)
 """
 
-from fapm_cli.bank import Bank, load_bank, save_bank
+from fapm_cli.bank import Bank, load_bank, nominal_picture, save_bank
 from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, synthetic_bank
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.judging import Judged, judge
@@ -34,6 +34,7 @@ __all__ = [
     "judge",
     "load_bank",
     "load_extractor",
+    "nominal_picture",
     "paper_config",
     "read_batches",
     "read_roi",

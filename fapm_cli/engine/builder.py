@@ -22,6 +22,7 @@ from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.geometry import covered
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.thumbnails import encode_thumbnail
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
@@ -54,6 +55,7 @@ def build_from_files(
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     roi: Tensor | None = None,
+    thumbnails: bool = True,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -67,6 +69,7 @@ def build_from_files(
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
         roi: as for :func:`build_bank`.
+        thumbnails: whether the bank holds the pictures, small.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_stage: told (stage, done, total) as the work goes on.
 
@@ -82,6 +85,7 @@ def build_from_files(
         weights=weights,
         embed_backbone=embed_backbone,
         roi=roi,
+        thumbnails=thumbnails,
         on_stage=on_stage,
     )
 
@@ -119,6 +123,7 @@ def build_bank(
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     roi: Tensor | None = None,
+    thumbnails: bool = True,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, in float32 on the extractor's device.
@@ -132,6 +137,7 @@ def build_bank(
         embed_backbone: whether the bank holds them, so that it needs nothing else.
         roi: (H, W) bool over the input, what to inspect; None for all. Keys are those of the
             whole picture all the same; calibration and nominal scores are of what is inspected.
+        thumbnails: whether it holds the pictures, as the backbone saw them.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -140,6 +146,8 @@ def build_bank(
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
+    encoded: list[bytes] | None = [] if thumbnails else None
+    batches = _encode_passing(batches, encoded)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories = []
     for j, vectors in enumerate(features):
@@ -161,7 +169,18 @@ def build_bank(
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         _versions(),
         roi,
+        None if encoded is None else tuple(encoded),
     )
+
+
+def _encode_passing(
+    batches: Iterable[NominalBatch], encoded: list[bytes] | None
+) -> Iterator[NominalBatch]:
+    """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
+    for batch in batches:
+        if encoded is not None:
+            encoded += (encode_thumbnail(one) for one in batch.pixels.cpu().numpy())
+        yield batch
 
 
 @torch.inference_mode()

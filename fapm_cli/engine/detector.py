@@ -208,10 +208,11 @@ class Detector:
 
         Returns:
             ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, ``nearest``: the
-            nominal picture and place (its input px) most like what was seen there, and
-            ``regions`` above the pixel threshold, strongest first. Each has its box (``x``,
-            ``y``, ``width``, ``height``), ``area_px``, and a ``peak``, a ``score`` (the map's
-            value there) and a ``nearest`` of its own.
+            nominal picture (its name, which others may share, and its number in the bank) and
+            place (its input px) most like what was seen there, and ``regions`` above the pixel
+            threshold, strongest first. Each has its box (``x``, ``y``, ``width``, ``height``),
+            ``area_px``, and a ``peak``, a ``score`` (the map's value there) and a ``nearest`` of
+            its own.
         """
         peak = tuple(found.peaks[0].tolist())
         keys = found.nearest_keys[0].cpu()
@@ -270,8 +271,10 @@ class Detector:
         (h, w), (height, width) = keys.shape, self.bank.config.preprocessing.crop_px
         key = int(keys[place[0] * h // height, place[1] * w // width])
         row, column = divmod(int(self._key_cells[key]), w)
+        number = int(self._key_pictures[key])
         return {
-            "name": self.bank.pictures[int(self._key_pictures[key])].name,
+            "name": self.bank.pictures[number].name,
+            "picture": number,
             "input_x": column * width // w + width // w // 2,
             "input_y": row * height // h + height // h // 2,
         }

@@ -1,0 +1,423 @@
+"""The report: one page that needs nothing else, holds what was judged, and works in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
+from helpers import small_bank
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fapm_cli.drawing import STRONGEST, draw_heatmap
+from fapm_cli.errors import OutputError
+from fapm_cli.files import one_line, write_atomically
+from fapm_cli.report import Report, heat_size
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+HOSTILE = [
+    "</script><script>document.title='broken out'</script>",
+    "<!-- <script> .png",
+    "<!-- index -->",
+    "quotes \" ' ` ${1} &amp; &lt;",
+    "line\nbreak\r\u2028.png",
+    "no UTF-8 \udcff.png",
+    "right to left \u202egnp.exe",
+]
+
+
+class Page(HTMLParser):
+    """A page's blocks of JSON by id, its scripts and its attributes."""
+
+    def __init__(self, html: bytes):
+        super().__init__()
+        self.html = html
+        self.texts: dict[str, str] = {}
+        self.num_scripts = 0
+        self.addresses: list[str | None] = []
+        self._id: str | None = None
+        self.feed(html.decode("utf-8"))
+        self.close()
+        self.blocks = {name: json.loads(text) for name, text in self.texts.items()}
+        self.index = self.blocks.pop("index")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.addresses += [given[key] for key in ("src", "href", "action") if key in given]
+        if tag == "script":
+            self._id = given.get("id")
+            self.num_scripts += self._id is None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._id = None
+
+    def handle_data(self, data: str) -> None:
+        if self._id is not None:
+            self.texts[self._id] = self.texts.get(self._id, "") + data
+
+    def image(self, block: str, key: str) -> Image.Image:
+        return Image.open(io.BytesIO(base64.b64decode(self.blocks[block][key], validate=True)))
+
+
+@pytest.fixture(scope="module")
+def page_path(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of all test samples."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    result = fapm("heatmap", bank, SAMPLES / "test", "--html", path)
+    assert (result.code, result.out, result.err) == (0, f"{path}\n", "")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(page_path: Path) -> Page:
+    return Page(page_path.read_bytes())
+
+
+def small_report(**changes: Any) -> Report:
+    options = {"name": "bank.st", "calm": 1.0, "threshold": 0.5, "comparable": True, **changes}
+    return Report(small_bank(), **options)
+
+
+def add(report: Report, name: str = "a.png", size: tuple[int, int] = (60, 40), **more: Any) -> None:
+    """Add a grey picture; sizes are width and height."""
+    scores = np.linspace(0.5, 3, size[0] * size[1], dtype=np.float32).reshape(size[::-1])
+    located = {
+        "score": 1.25,
+        "layer_scores": {"layer2": 1.0},
+        "peak": {"x": size[0] - 1, "y": size[1] - 1},
+        "nearest": {"name": name, "picture": 1, "input_x": 0, "input_y": 63},
+        **more,
+    }
+    report.add(Path(name), Image.new("RGB", size, (128, 128, 128)), located, scores)
+
+
+def written(report: Report, folder: Path) -> Page:
+    report.write(folder / "page.html")
+    return Page((folder / "page.html").read_bytes())
+
+
+# --- What is in it -----------------------------------------------------------------------------
+
+
+def test_page_names_no_address_outside_itself_and_forbids_the_network(page: Page) -> None:
+    assert page.addresses == ["data:,"]
+    assert not re.search(rb"https?:|//[a-z]+\.[a-z]|@import|url\((?!#)", page.html)
+    assert b"default-src 'none'; img-src data:;" in page.html
+    assert page.num_scripts == 1
+
+
+def test_page_holds_what_score_says_in_the_order_given(page: Page, bank: Path) -> None:
+    records = fapm("score", bank, SAMPLES / "test", "--json").json
+    held = page.index["pictures"]
+    assert [p["path"] for p in held] == [r["path"] for r in records]
+    assert [p["score"] for p in held] == [r["score"] for r in records]
+    assert [p["at"] for p in held] == [[r["peak"]["x"], r["peak"]["y"]] for r in records]
+    assert [p["near"]["name"] for p in held] == [r["nearest"]["name"] for r in records]
+    assert page.index["errors"] == []
+
+
+def test_slider_starts_at_the_largest_score_of_a_good_picture(page: Page) -> None:
+    assert len(page.index["nominal"]) == 12
+    assert page.index["threshold"] == max(page.index["nominal"])
+
+
+def test_threshold_option_says_where_the_slider_starts(bank: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    assert fapm("heatmap", bank, ONE_BAD, "--html", path, "--threshold", 1.25).code == 0
+    assert Page(path.read_bytes()).index["threshold"] == 1.25
+
+
+def test_good_scores_are_left_out_where_pictures_are_scored_in_another_way(
+    bank: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.html"
+    assert fapm("heatmap", bank, ONE_BAD, "--html", path, "--sigma", 2).code == 0
+    assert Page(path.read_bytes()).index["nominal"] == []
+
+
+def test_every_picture_and_every_nearest_one_has_its_images_once(page: Page) -> None:
+    held = page.index["pictures"]
+    nearest = {f"nominal-{p['near']['picture']}" for p in held}
+    assert set(page.blocks) == {f"picture-{i}" for i in range(len(held))} | nearest
+    assert page.html.count(b'type="application/json"') == len(page.blocks) + 1
+    assert page.image("picture-0", "picture").size == (320, 320)
+    assert page.image(min(nearest), "picture").size == (224, 224)
+
+
+def test_spot_is_cut_around_the_peak_at_the_pictures_own_size(page: Page) -> None:
+    for number, held in enumerate(page.index["pictures"]):
+        left, top, width, height = held["spot"]
+        assert left <= held["peak"][0] <= left + width
+        assert top <= held["peak"][1] <= top + height
+        found = np.asarray(page.image(f"picture-{number}", "spot")).astype(int)
+        x, y = round(left * 320), round(top * 320)
+        own = np.asarray(Image.open(held["path"]))[y : y + 80, x : x + 80].astype(int)
+        assert np.abs(found - own).mean() < 4
+
+
+@given(
+    size=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    place=st.tuples(*[st.floats(0, 1)] * 2),
+)
+@settings(max_examples=30, deadline=None)
+def test_windows_lie_inside_and_show_the_same_share_of_both_pictures(
+    size: tuple[int, int], place: tuple[float, float]
+) -> None:
+    report = small_report()
+    peak = {"x": int(place[0] * (size[0] - 1)), "y": int(place[1] * (size[1] - 1))}
+    near = {"name": "n", "picture": 0, "input_x": peak["x"] % 96, "input_y": peak["y"] % 64}
+    add(report, size=size, peak=peak, nearest=near)
+    (held,) = report._pictures
+    for window, at in ((held["spot"], held["peak"]), (held["near"]["window"], held["near"]["at"])):
+        for first, side, centre in zip(window[:2], window[2:], at, strict=True):
+            assert 0 <= first <= first + side <= 1 + 1e-9
+            assert first <= centre <= first + side
+    assert held["spot"][2:] == held["near"]["window"][2:]
+
+
+def test_bank_without_thumbnails_gives_the_nearest_pictures_name_alone(tmp_path: Path) -> None:
+    bank = build(tmp_path / "b.st", GOOD[:4], "--no-thumbnails")
+    assert fapm("heatmap", bank, ONE_BAD, "--html", tmp_path / "r.html").code == 0
+    page = Page((tmp_path / "r.html").read_bytes())
+    assert set(page.blocks) == {"picture-0"}
+    assert set(page.index["pictures"][0]["near"]) == {"name", "at"}
+
+
+def test_colours_are_the_heatmaps(tmp_path: Path) -> None:
+    report = small_report()
+    add(report)  # below 96 px, a heatmap has neither scale nor marker
+    page = written(report, tmp_path)
+    assert page.index["scale"]["opacity"] == STRONGEST
+    heat = np.asarray(page.image("picture-0", "heat").convert("RGBA")).astype(float)
+    share = heat[..., 3:] / 255 * STRONGEST
+    scores = np.linspace(0.5, 3, 2400, dtype=np.float32).reshape(40, 60)
+    wanted = draw_heatmap(np.full((40, 60, 3), 128, np.uint8), scores, 1.0, (0, 0), 1.0)
+    assert np.abs(128 * (1 - share) + heat[..., :3] * share - wanted).max() <= 4  # 256 levels
+    assert (share[scores < 1] == 0).all()
+
+
+def test_what_a_cropping_bank_does_not_look_at_is_hatched(paper_bank: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    assert fapm("heatmap", paper_bank, ONE_GOOD, "--html", path).code == 0
+    page = Page(path.read_bytes())
+    shown = np.asarray(page.image("picture-0", "picture")).astype(int)
+    differs = np.abs(shown - np.asarray(Image.open(ONE_GOOD)).astype(int)).mean(axis=-1)
+    assert differs[:18].mean() > 10 > 2 > differs[24:-24, 24:-24].mean()
+    # A quarter of 256 px is more of the 224 px that the bank's own pictures are.
+    assert page.index["pictures"][0]["near"]["window"][2:] == pytest.approx([64 / 224] * 2)
+
+
+def test_large_pictures_are_held_small(tmp_path: Path) -> None:
+    report = small_report()
+    add(report, size=(1500, 1000))
+    page = written(report, tmp_path)
+    assert page.image("picture-0", "picture").size == (512, 341)
+    assert page.image("picture-0", "spot").size == (192, 192)
+    assert heat_size((1000, 1500)) == (171, 256)
+    assert heat_size((3, 100_000)) == (1, 256)
+
+
+def test_regions_are_held_as_shares_of_the_picture(tmp_path: Path) -> None:
+    report = small_report()
+    add(report, regions=[{"x": 15, "y": 10, "width": 30, "height": 4, "score": 2.0}])
+    assert written(report, tmp_path).index["pictures"][0]["boxes"] == [[0.25, 0.25, 0.5, 0.1]]
+
+
+@given(st.text(st.characters(exclude_characters="\0/")).filter(lambda text: text.strip(".")))
+@settings(max_examples=60, deadline=None)
+def test_no_name_breaks_out_of_its_place(name: str) -> None:
+    report = small_report(name=name)
+    add(report, name)
+    report.add_error(Path(name), name)
+    page = Page(b"".join(report._page()))
+    shown = one_line(name)
+    assert page.index["bank"] == shown
+    assert [p["path"] for p in page.index["pictures"]] == [shown]
+    assert page.index["pictures"][0]["near"]["name"] == shown
+    assert page.index["errors"] == [{"path": shown, "error": shown}]
+    assert set(page.blocks) == {"picture-0", "nominal-1"}
+    assert page.num_scripts == 1
+    assert not any("<" in text for text in page.texts.values())
+
+
+# --- The command -------------------------------------------------------------------------------
+
+
+def test_files_and_report_come_from_one_run(bank: Path, tmp_path: Path) -> None:
+    result = fapm("heatmap", bank, ONE_BAD, "-o", tmp_path, "--html", tmp_path / "r.html")
+    assert result.out.splitlines() == [str(tmp_path / "000_heatmap.png"), str(tmp_path / "r.html")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["000_heatmap.png", "r.html"]
+
+
+def test_second_report_has_the_same_bytes(bank: Path, tmp_path: Path, page_path: Path) -> None:
+    fapm("heatmap", bank, SAMPLES / "test", "--html", tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_bytes() == page_path.read_bytes()
+
+
+def test_unreadable_pictures_are_listed_and_the_rest_is_shown(bank: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    path = tmp_path / "r.html"
+    result = fapm("heatmap", bank, ONE_BAD, tmp_path / "bad.png", ONE_BAD, "--html", path)
+    assert_fails(result, "bad.png")
+    index = Page(path.read_bytes()).index
+    assert [p["path"] for p in index["pictures"]] == [str(ONE_BAD)] * 2
+    assert [e["path"] for e in index["errors"]] == [str(tmp_path / "bad.png")]
+    assert "not a picture" in index["errors"][0]["error"]
+
+
+def test_report_is_written_where_no_picture_can_be_read(bank: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    assert_fails(fapm("heatmap", bank, tmp_path / "none.png", "--html", path), "does not exist")
+    index = Page(path.read_bytes()).index
+    assert (index["pictures"], len(index["errors"])) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ["--output", "--html"]),
+        (["--html", "r.html", "--map", "npy"], ["-o"]),
+        (["--html", "r.html", "--mask", "--threshold", 1], ["-o"]),
+        (["--html", "."], ["is a folder"]),
+        (["--html", "no/r.html"], ["does not exist"]),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_work(
+    options: list[object], words: list[str], bank: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_fails(fapm("heatmap", bank, ONE_BAD, *options), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_never_overwrites_an_input(bank: Path, tmp_path: Path) -> None:
+    for source in (bank, ONE_BAD):
+        copy = shutil.copy(source, tmp_path / source.name)
+        given = [copy, ONE_GOOD] if source == bank else [bank, copy]
+        assert_fails(fapm("heatmap", *given, "--html", copy), "one of the inputs")
+        assert Path(copy).read_bytes() == source.read_bytes()
+
+
+def test_write_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    path.write_bytes(b"before")
+
+    def parts() -> Any:
+        yield b"half"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        write_atomically(path, parts())
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- In a browser ------------------------------------------------------------------------------
+
+
+def browse(path: Path, fragment: str = "") -> str:
+    """Open a page from disk, let its script run, and give the document it made."""
+    assert CHROMIUM is not None
+    options = (
+        *("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,800"),
+        *("--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom"),
+    )
+    done = subprocess.run(
+        [CHROMIUM, *options, f"{path.as_uri()}{fragment}"],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert b"CONSOLE" not in done.stderr, done.stderr
+    return done.stdout.decode("utf-8")
+
+
+def groups(document: str) -> dict[str, list[float]]:
+    """The scores that a document shows, by verdict, in order; cards agree with their group."""
+    found = {}
+    for name in ("anomalous", "nominal"):
+        section = re.search(rf'<section id="{name}".*?</section>', document, re.DOTALL)
+        assert section is not None
+        cards = re.findall(
+            r'class="badge (\w+)">(\w+)<.*?class="score">([\d.]+)<', section[0], re.DOTALL
+        )
+        assert all((style, text) == (name, name) for style, text, _ in cards)
+        found[name] = [float(score) for _, _, score in cards]
+    return found
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+
+
+@needs_browser
+@pytest.mark.parametrize("threshold", [None, 1.3, -1.0, 99.0])
+def test_browser_judges_by_the_threshold_and_sorts_by_score(
+    threshold: float | None, page_path: Path, page: Page
+) -> None:
+    document = browse(page_path, "" if threshold is None else f"#threshold={threshold}")
+    cut = page.index["threshold"] if threshold is None else threshold
+    scores = sorted((p["score"] for p in page.index["pictures"]), reverse=True)
+    wanted = {
+        "anomalous": [s for s in scores if s > cut],
+        "nominal": [s for s in scores if s <= cut],
+    }
+    shown = groups(document)
+    assert shown.keys() == wanted.keys()
+    for name, group in wanted.items():
+        assert shown[name] == pytest.approx(group, rel=1e-3)
+    assert f"{len(wanted['anomalous'])} of 20 pictures anomalous" in document
+    over = sum(score > cut for score in page.index["nominal"])
+    assert f"{over} of 12 good pictures of the bank lie above" in document
+
+
+@needs_browser
+def test_browser_filters_orders_and_enlarges_as_the_address_says(page_path: Path) -> None:
+    document = browse(page_path, "#show=nominal&find=GOOD&sort=path&picture=3")
+    shown = groups(document)
+    assert shown["anomalous"] == []
+    names = re.findall(r'class="name">([^<]+)<', document)
+    assert names == sorted(str(p) for p in (SAMPLES / "test" / "good").iterdir())
+    assert re.search(r"<dialog[^>]* open", document)
+    assert re.search(r'id="large-name">[^<]*good/000.jpg<', document)
+
+
+@needs_browser
+def test_browser_shows_hostile_names_as_text(tmp_path: Path) -> None:
+    report = small_report(name=HOSTILE[0])
+    for name in HOSTILE:
+        add(report, name)
+        report.add_error(Path(name), name)
+    written(report, tmp_path)
+    document = browse(tmp_path / "page.html")
+    assert "<title>fapm report: " in document
+    assert "broken out</title>" not in document
+    for name in HOSTILE:
+        shown = one_line(name).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        assert f'class="name">{shown}</div>' in document
+        assert f"<li>{shown}</li>" in document
+
+
+@needs_browser
+@pytest.mark.parametrize("count", [0, 1])
+def test_browser_opens_a_report_of_hardly_anything(count: int, tmp_path: Path) -> None:
+    report = small_report(comparable=False)
+    for _ in range(count):
+        add(report)
+    report.add_error(Path("b.png"), "picture b.png is damaged")
+    written(report, tmp_path)
+    document = browse(tmp_path / "page.html")
+    assert f"{count} of {count} pictures anomalous" in document
+    assert document.count('class="card"') == count
+    assert document.count('class="heat"') == count
+    assert "picture b.png is damaged" in document
