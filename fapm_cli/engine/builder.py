@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -71,7 +71,7 @@ def build_from_files(
     Raises:
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
-    batches = _nominal_batches(files, config, batch_size, on_bad)
+    batches = nominal_batches(files, config, batch_size, on_bad)
     return build_bank(
         batches,
         len(files),
@@ -84,12 +84,13 @@ def build_from_files(
     )
 
 
-def _nominal_batches(
+def nominal_batches(
     files: Sequence[tuple[Path, str]],
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,
 ) -> Iterator[NominalBatch]:
+    """Read pictures as :func:`build_from_files` says."""
     names = dict(files)
     for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
         good = []
@@ -138,31 +139,30 @@ def build_bank(
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     encoded: list[bytes] | None = [] if thumbnails else None
-    batches = _encode_passing(batches, encoded)
-    features, names = _extract(batches, capacity, config, extractor, on_stage)
+    batches = encode_passing(batches, encoded)
+    features, names = extract(batches, capacity, config, extractor, on_stage)
+    if not names:
+        raise PictureError("no nominal picture could be read; give a folder of good pictures")
     memories = []
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    calibration, scores, peaks = _nominal_response(
-        features, memories, len(names), config, map_sizes, on_stage
-    )
-    nominal = zip(names, scores, peaks, strict=True)
-    return Bank(
+    bank = Bank(
         config,
         tuple(memories),
         map_sizes,
-        calibration,
-        tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
+        Calibration(torch.ones(max(map_sizes)), 0.0),
+        tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
         extractor.weights_hash,
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
-        _versions(),
+        program_versions(),
         None if encoded is None else tuple(encoded),
     )
+    return calibrate(bank, features, on_stage=on_stage)
 
 
-def _encode_passing(
+def encode_passing(
     batches: Iterable[NominalBatch], encoded: list[bytes] | None
 ) -> Iterator[NominalBatch]:
     """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
@@ -173,14 +173,18 @@ def _encode_passing(
 
 
 @torch.inference_mode()
-def _extract(
+def extract(
     batches: Iterable[NominalBatch],
     capacity: int,
     config: BankConfig,
     extractor: FeatureExtractor,
     on_stage: OnStage,
 ) -> tuple[list[Tensor], list[tuple[str, str]]]:
-    """Extract all patch memories whole: per memory (N_p, N·N_v, C), and the pictures' names."""
+    """Extract all patch memories whole.
+
+    Returns:
+        Per memory (N_p, N·N_v, C) vectors; and name and SHA-256 of each picture.
+    """
     device = extractor.mean.device
     num_patches = config.grid[0] * config.grid[1]
     per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
@@ -201,8 +205,6 @@ def _extract(
             first = last
         names.extend(zip(batch.names, batch.sha256, strict=True))
         on_stage("extract", len(names), capacity)
-    if not names:
-        raise PictureError("no nominal picture could be read; give a folder of good pictures")
     return [f[:, : len(names) * n] for f, n in zip(features, per_picture, strict=True)], names
 
 
@@ -246,46 +248,55 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
 
 
 @torch.inference_mode()
-def _nominal_response(
+def calibrate(
+    bank: Bank,
     features: Sequence[Tensor],
-    memories: Sequence[LayerMemory],
-    num_pictures: int,
-    config: BankConfig,
-    map_sizes: Sequence[tuple[int, int]],
-    on_stage: OnStage,
-) -> tuple[Calibration, list[float], list[float]]:
-    """Score each nominal picture with its own keys left out.
+    first: int = 0,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Score nominal pictures with their own keys left out, and calibrate each place by that.
 
-    Returns:
-        The calibration, image scores, and maxima of the anomaly maps.
+    Args:
+        bank: its memories are used; calibration and scores are made anew.
+        features: per memory (N_p, n·N_v, C), the vectors of the last n of the bank's pictures.
+        first: number of the first of those. If that is not 0, the calibration stays as it is, and
+            so do the scores of the pictures before.
+        on_stage: told of progress.
     """
-    laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
-    scorer = Scorer(config, config.query, laid_out, map_sizes)
+    config, total = bank.config, len(bank.pictures)
+    laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in bank.memories]
+    scorer = Scorer(config, config.query, laid_out, bank.map_sizes)
     found: list[list[tuple[Tensor, Tensor]]] = []
-    for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
-        queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
+    for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
+        queries = [_of_pictures(vectors, pictures - first, total - first) for vectors in features]
         leave_out = None
-        if num_pictures > 1:
+        if total > 1:
             leave_out = [
                 LeaveOut(
                     pictures.repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
                     m.key_pictures.long().to(q.device),
                 )
-                for q, m in zip(queries, memories, strict=True)
+                for q, m in zip(queries, bank.memories, strict=True)
             ]
         found.append(scorer.search(queries, leave_out))
-        on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
+        on_stage("calibrate", int(pictures[-1]) + 1 - first, total - first)
     found = _fill(found)
-    responses = torch.cat([scorer.combine(part).responses for part in found])
-    calibration = local_calibration(responses)
-    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
+    calibration = bank.calibration
+    if first == 0:
+        responses = torch.cat([scorer.combine(part).responses for part in found])
+        calibration = local_calibration(responses)
+    scorer = Scorer(config, config.query, laid_out, bank.map_sizes, calibration)
     scores: list[float] = []
     peaks: list[float] = []
     for part in found:
         scored = scorer.combine(part)
         scores += scored.image_scores.tolist()
         peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
-    return calibration, scores, peaks
+    judged = tuple(
+        replace(picture, score=score, peak=peak)
+        for picture, score, peak in zip(bank.pictures[first:], scores, peaks, strict=True)
+    )
+    return replace(bank, calibration=calibration, pictures=bank.pictures[:first] + judged)
 
 
 def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
@@ -337,8 +348,11 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
     pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
     digest = extractor.weights_hash
     none = Calibration(torch.ones(max(sizes)), 0.0)
-    return Bank(config, tuple(memories), sizes, none, pictures, digest, "random", None, _versions())
+    return Bank(
+        config, tuple(memories), sizes, none, pictures, digest, "random", None, program_versions()
+    )
 
 
-def _versions() -> dict[str, str]:
+def program_versions() -> dict[str, str]:
+    """Say what builds banks here."""
     return {"fapm": fapm_cli.__version__, "torch": torch.__version__}

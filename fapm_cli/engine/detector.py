@@ -66,6 +66,20 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
     return load_extractor(bank.config, weights if weights is not None else bank.backbone)
 
 
+def check_weights(bank: Bank, extractor: FeatureExtractor) -> None:
+    """Check that a backbone is the one that a bank was built with.
+
+    Raises:
+        BankError: its weights are others.
+    """
+    if extractor.weights_hash != bank.weights_hash:
+        raise BankError(
+            f"the bank was built with {bank.config.backbone} weights "
+            f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
+            "give the same file with --weights, or build the bank again"
+        )
+
+
 class Detector:
     """A bank and its backbone on a device, ready to judge pictures."""
 
@@ -93,12 +107,7 @@ class Detector:
         self.plan = plan or make_plan(torch.device("cpu"), "fp32")
         self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)
-        if extractor.weights_hash != bank.weights_hash:
-            raise BankError(
-                f"the bank was built with {bank.config.backbone} weights "
-                f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
-                "give the same file with --weights, or build the bank again"
-            )
+        check_weights(bank, extractor)
         shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
