@@ -18,6 +18,7 @@ from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.feeding import in_order
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
 from fapm_cli.thumbnails import encode_thumbnail
@@ -168,7 +169,7 @@ def encode_passing(
     """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
     for batch in batches:
         if encoded is not None:
-            encoded += (encode_thumbnail(one) for one in batch.pixels.cpu().numpy())
+            encoded += in_order(batch.pixels.cpu().numpy(), encode_thumbnail)
         yield batch
 
 
