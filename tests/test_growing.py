@@ -23,8 +23,9 @@ from fapm_cli.engine import (
     load_extractor,
     merge_banks,
 )
-from fapm_cli.engine.builder import calibrate, extract, nominal_batches
+from fapm_cli.engine.builder import extract, nominal_batches
 from fapm_cli.engine.growing import difference, recalibrate
+from fapm_cli.engine.nominal import calibrate
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import from_patches

@@ -14,8 +14,6 @@ from fapm_cli.bank import Bank, NominalPicture, nominal_picture
 from fapm_cli.calibration import Calibration
 from fapm_cli.engine.builder import (
     NominalBatch,
-    OnStage,
-    calibrate,
     encode_passing,
     extract,
     nominal_batches,
@@ -23,6 +21,7 @@ from fapm_cli.engine.builder import (
 )
 from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
 from fapm_cli.engine.detector import check_weights
+from fapm_cli.engine.nominal import OnStage, calibrate
 from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
