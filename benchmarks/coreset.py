@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/coreset.py
 
-49 patches of 3344 vectors of 512 values, and of 836 of 1024: clusters and noise, drawn with a fixed
-seed. Beside it, a loop that measures from each pick to all vectors, on every seventh patch. Its picks
-are the same up to the first tie, if there is one: two vectors equally far in float32. How near the two
-are is measured in float64.
+49 patches of 3344 vectors of 512 values, and of 836 of 1024: clusters and noise, drawn with a
+fixed seed. Beside it, a loop that measures from each pick to all vectors, on every seventh patch.
+Its picks are the same up to the first tie, if there is one: two vectors equally far in float32. How
+near the two are is measured in float64.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def loop_coreset(vectors: Tensor, num_picks: int) -> list[int]:
 
 
 def tie(vectors: Tensor, first: list[int], second: list[int]) -> float:
-    """Where two lists of picks part, how far apart the two candidates' distances are, relatively."""
+    """Say by which share two candidates' distances differ where two lists of picks part."""
     at = next(
         (i for i, pair in enumerate(zip(first, second, strict=True)) if len(set(pair)) > 1), 0
     )
@@ -75,8 +75,8 @@ def main() -> None:
     print(
         f"{torch.get_num_threads()} threads, torch {torch.__version__}: coreset of all patches "
         f"{statistics.median(ours):.2f} s ({min(ours):.2f} to {max(ours):.2f}); step by step "
-        f"{loop:.0f} s, from every {EVERY}th patch; picks equal in {apart.count(0.0)} of {len(apart)} "
-        f"patches, elsewhere up to a tie within {max(apart):.0e}"
+        f"{loop:.0f} s, from every {EVERY}th patch; picks equal in {apart.count(0.0)} of "
+        f"{len(apart)} patches, elsewhere up to a tie within {max(apart):.0e}"
     )
 
 

@@ -100,7 +100,7 @@ class Bank:
         backbone: the cut, folded weights themselves, float32; None where they were left out.
         versions: of the programs that built it.
         roi: (H, W) bool over the input's px, what is inspected; None for all.
-        thumbnails: of each picture, as a JPEG of the backbone's input; None where left out.
+        thumbnails: of each picture, the backbone's input as a lossless WebP; None where left out.
     """
 
     config: BankConfig
@@ -129,7 +129,7 @@ class Bank:
 
 
 def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
-    """Show a nominal picture as the backbone saw it, but for JPEG's losses.
+    """Show a nominal picture as the backbone saw it.
 
     Args:
         bank: any bank.

@@ -17,8 +17,8 @@ class Coreset:
     Attributes:
         indices: (K,) int64, picked vectors in the order of picking.
         radius_sq: covering radius r², in squared feature units: the outermost vector's squared
-            distance to its key.
-        widened: whether the patch's spread exceeded the threshold, so that K was doubled.
+            distance to its key, or an upper bound of that.
+        widened: whether the patch's spread exceeded the threshold, so that there are more than K.
     """
 
     indices: Tensor
@@ -64,19 +64,52 @@ def adaptive_coreset(
     coresets: list[Coreset] = []
     for start in range(0, num_patches, side_by_side):
         search = GreedyKCenter(vectors[start : start + side_by_side], memory_bytes)
-        indices = search.extend(k)
-        radii_sq = search.radius_sq()
-        widened = torch.zeros(len(indices), dtype=torch.bool)
-        if spread_threshold is not None:
-            widened = (spread_score(radii_sq) > spread_threshold).cpu()
-        if widened.any():
-            more = search.extend(min(2 * k, n))
-            wide_radii_sq = search.radius_sq()
-        for i in range(len(indices)):
-            picks, radius_sq = (
-                (more[i], wide_radii_sq[i]) if widened[i] else (indices[i], radii_sq[i])
-            )
-            coresets.append(Coreset(picks.cpu(), float(radius_sq), bool(widened[i])))
+        coresets += _pick(search, k, spread_threshold)
+    return coresets
+
+
+def grown_coreset(
+    candidates: Tensor,
+    slack: Tensor,
+    num_kept: int,
+    k: int,
+    spread_threshold: float | None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Coreset:
+    """Select the keys of one patch memory among keys of before and vectors that are new.
+
+    A key of before stands for vectors that are no longer there: all that is known of them is how
+    far from it they may be, its slack. By the triangle inequality none is farther from the new
+    keys than its own key is, plus the slack. The coreset's radius is the largest such sum: an
+    upper bound of the covering radius, and Eq. 1 is asked of that.
+
+    Args:
+        candidates: (n, C) float32.
+        slack: (n,) float32, the covering radius r that each candidate brings; 0 for a vector.
+        num_kept: how many candidates, the first ones, are keys in any case.
+        k: keys wanted, K, unless the spread is wide: then twice as many.
+        spread_threshold: D_th; None turns widening off.
+        memory_bytes: most bytes that distances between vectors may take at a time.
+    """
+    search = GreedyKCenter(candidates.unsqueeze(0), memory_bytes, slack.unsqueeze(0), num_kept)
+    return _pick(search, k, spread_threshold)[0]
+
+
+def _pick(search: GreedyKCenter, k: int, spread_threshold: float | None) -> list[Coreset]:
+    """Pick K keys in each set, and 2K where its spread exceeds the threshold."""
+    indices = search.extend(k)
+    radii_sq = search.radius_sq()
+    wide = torch.zeros(len(indices), dtype=torch.bool)
+    if spread_threshold is not None:
+        wide = (spread_score(radii_sq) > spread_threshold).cpu()
+    if wide.any():
+        more = search.extend(2 * k)
+        wide_radii_sq = search.radius_sq()
+    coresets = []
+    for i in range(len(indices)):
+        picks, radius_sq = (more[i], wide_radii_sq[i]) if wide[i] else (indices[i], radii_sq[i])
+        widened = bool(wide[i]) or len(picks) > k
+        coresets.append(Coreset(picks.cpu(), float(radius_sq), widened))
     return coresets
 
 
@@ -93,8 +126,21 @@ class GreedyKCenter:
     the picks are the same.
     """
 
-    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES):
-        """Take (S, n, C) float32 vectors, S sets; S must be 1 if 4·n² bytes exceed the memory."""
+    def __init__(
+        self,
+        vectors: Tensor,
+        memory_bytes: int = MEMORY_BYTES,
+        slack: Tensor | None = None,
+        num_picked: int = 0,
+    ):
+        """Lay the vectors out.
+
+        Args:
+            vectors: (S, n, C) float32, S sets; S must be 1 if 4·n² bytes exceed the memory.
+            memory_bytes: most bytes that distances may take.
+            slack: (S, n) how far what a vector stands for may be from it; None for nothing.
+            num_picked: how many vectors, the first ones, are picks already.
+        """
         num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
         self._vectors = vectors - vectors.mean(dim=1, keepdim=True)
@@ -104,14 +150,28 @@ class GreedyKCenter:
         self._most = max(1, min(self._n, memory_bytes // (4 * self._n * num_sets)))
         self._candidates: Candidates | None = None
         self._picks: list[Tensor] = []
+        self._slack = slack
+        for first in range(0, num_picked, self._most):
+            last = min(first + self._most, num_picked)
+            self._take(torch.arange(first, last, device=vectors.device))
+
+    def _take(self, picks: Tensor) -> None:
+        """Take vectors as picked, the same ones in every set."""
+        nearest_sq = self._measure(picks).distances_sq.amin(dim=1)
+        torch.minimum(self._nearest_sq, nearest_sq, out=self._nearest_sq)
+        self._nearest_sq[:, picks] = -1
+        self._picks += picks.expand(len(self._sets), -1).unbind(dim=1)
 
     def radius_sq(self) -> Tensor:
-        """(S,) squared distance of each set's outermost vector to its nearest pick."""
-        return self._nearest_sq.amax(dim=1).clamp(min=0)
+        """(S,) squared distance, slack added, of each set's outermost vector to its pick."""
+        nearest_sq = self._nearest_sq.clamp(min=0)
+        if self._slack is not None:
+            nearest_sq = (nearest_sq.sqrt() + self._slack).square()
+        return nearest_sq.amax(dim=1)
 
     def extend(self, num_picks: int) -> Tensor:
-        """Go on until there are ``num_picks``, at most n, and return them: (S, num_picks) int64."""
-        while len(self._picks) < num_picks:
+        """Go on until there are ``num_picks``, or all are picked, and return them: (S, K) int64."""
+        while len(self._picks) < min(num_picks, self._n):
             pick = self._nearest_sq.argmax(dim=1)
             distances_sq = self._distances_sq(pick)
             torch.minimum(self._nearest_sq, distances_sq, out=self._nearest_sq)

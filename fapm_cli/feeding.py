@@ -41,7 +41,8 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        # Not waited for: a dropped generator may be collected in one of these very threads.
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

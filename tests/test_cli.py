@@ -22,7 +22,7 @@ from PIL import Image
 from fapm_cli.cli import app
 
 PROGRAM = [sys.executable, "-m", "fapm_cli"]
-COMMANDS = ("build", "score", "heatmap", "bench", "info")
+COMMANDS = ("build", "add", "merge", "score", "heatmap", "bench", "info")
 
 
 def truth(path: Path) -> NDArray[np.uint8]:
@@ -621,20 +621,20 @@ def test_example_in_the_help_runs(
             arguments[arguments.index(option) + 1] = value
         arguments += ["--backbone", "resnet18", "--warm-up", "0"]
     monkeypatch.chdir(tmp_path)
-    for folder in ("good", "test/stain"):
+    for folder in ("good", "test/good", "test/stain"):
         shutil.copytree(SAMPLES / folder, tmp_path / "samples" / folder)
     if command == "build":
         for picture in sorted(Path("samples/good").iterdir())[4:]:
             picture.unlink()
-    else:
-        shutil.copy(bank, "bank.st")
+    for name in re.findall(r"(?<!-o )\b\w+\.st\b", examples[0]):
+        shutil.copy(bank, name)
     result = fapm(*arguments)
     assert result.code == (1 if command == "score" else 0)
     assert result.out
-    if command == "build":
-        assert Path("bank.st").is_file()
+    for name in re.findall(r"-o (\w+\.st)", examples[0]):
+        assert Path(name).is_file()
     if command == "heatmap":
-        assert len(list(Path("out").rglob("*_heatmap.png"))) == 3
+        assert len(list(Path("out").rglob("*_heatmap.png"))) == 11
 
 
 def test_threshold_of_the_score_example_separates_the_samples(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.coreset import Coreset, adaptive_coreset, num_keys, spread_score
+from fapm_cli.coreset import (
+    Coreset,
+    adaptive_coreset,
+    grown_coreset,
+    num_keys,
+    spread_score,
+)
 
 
 def greedy_k_center(vectors: Tensor, k: int) -> tuple[list[int], float]:
@@ -234,3 +240,70 @@ def test_num_keys_at_its_edges() -> None:
     assert num_keys(3, 0.1, at_least=4) == 3
     assert num_keys(7, 1.0) == 7
     assert num_keys(7, 0.1, at_least=0) == 1
+
+
+# --- Growing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [2**29, 4 * 60 * 7, 1])
+@pytest.mark.parametrize("num_kept", [0, 1, 17])
+def test_keys_that_are_kept_come_first_and_the_farthest_vectors_follow(
+    budget: int, num_kept: int
+) -> None:
+    (vectors,) = random_vectors(patches=1)
+    exact, nearest = vectors.double(), [math.inf] * 60
+    picks: list[int] = []
+    while len(picks) < 25:
+        free = [i for i in range(60) if i not in picks]
+        farthest = max(free, key=lambda i: (nearest[i], -i))
+        picks.append(len(picks) if len(picks) < num_kept else farthest)
+        to_pick = (exact - exact[picks[-1]]).square().sum(dim=1).tolist()
+        nearest = [min(a, b) for a, b in zip(nearest, to_pick, strict=True)]
+    found = grown_coreset(vectors, torch.zeros(60), num_kept, 25, None, memory_bytes=budget)
+    assert found.indices.tolist() == picks
+    assert found.radius_sq == pytest.approx(max(nearest), rel=1e-4)
+    assert not found.widened
+
+
+def test_more_keys_kept_than_wanted_all_stay_and_count_as_widened() -> None:
+    (vectors,) = random_vectors(patches=1)
+    found = grown_coreset(vectors, torch.zeros(60), 12, 8, None)
+    assert found.indices.tolist() == list(range(12))
+    assert found.widened
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(0, 8), st.integers(1, 30))
+def test_the_bound_covers_every_vector_that_the_candidates_stand_for(
+    seed: int, num_groups: int, num_kept: int, k: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.randn(num_groups, 40, 5, generator=generator)
+    groups += 3 * torch.randn(num_groups, 1, 5, generator=generator)
+    coresets = adaptive_coreset(groups, 0.1, 0.5)
+    candidates = torch.cat([g[c.indices] for g, c in zip(groups, coresets, strict=True)])
+    slack = torch.cat([torch.full((len(c.indices),), c.radius_sq**0.5) for c in coresets])
+    grown = grown_coreset(candidates, slack, min(num_kept, len(slack)), k, 0.5)
+    assert len(set(grown.indices.tolist())) == len(grown.indices)
+    everything = torch.cat([groups.flatten(0, 1), candidates[grown.indices]])
+    keys = torch.arange(num_groups * 40, len(everything))
+    assert covering_radius_sq(everything, keys) <= grown.radius_sq * (1 + 1e-4) + 1e-4
+
+
+def test_without_slack_the_bound_is_the_covering_radius_itself() -> None:
+    (vectors,) = random_vectors(patches=1)
+    (plain,) = adaptive_coreset(vectors[None], 0.2, 0.5)
+    grown = grown_coreset(vectors, torch.zeros(60), 0, 12, 0.5)
+    assert torch.equal(grown.indices, plain.indices)
+    assert grown.widened == plain.widened
+    assert grown.radius_sq == pytest.approx(plain.radius_sq, rel=1e-5)
+
+
+@pytest.mark.parametrize(("slack", "num_keys"), [(0.0, 10), (1.1, 20)])
+def test_keys_are_dropped_only_where_the_bound_stays_below_the_threshold(
+    slack: float, num_keys: int
+) -> None:
+    vectors = torch.randn(30, 4, generator=torch.Generator().manual_seed(1)) * 0.1
+    found = grown_coreset(vectors, torch.full((30,), slack), 0, 10, 0.5)
+    assert len(found.indices) == num_keys
+    assert found.widened == (num_keys > 10)

@@ -23,6 +23,7 @@ LAYERS = [
     # nothing of one another.
     {"engine", "plots", "report"},
     {"commands.common"},
+    {"commands.making"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -42,10 +43,11 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def unit(module: str) -> str:
-    """What a module counts as: the engine is one unit, commands.common its own."""
+    """What a module counts as: the engine is one unit, what commands share is not theirs."""
     if module.startswith("engine"):
         return "engine"
-    if module.startswith("commands.") and module != "commands.common":
+    shared = ("commands.common", "commands.making")
+    if module.startswith("commands.") and module not in shared:
         return "commands"
     return module
 

@@ -1,48 +1,65 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import GOOD, build, fapm
 from helpers import small_bank
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.engine import load_bank, nominal_picture, read_batches
 from fapm_cli.engine.reading import Prepared
 from fapm_cli.errors import BankError
-from fapm_cli.thumbnails import decode_thumbnail, encode_thumbnail
+from fapm_cli.thumbnails import decode_thumbnail, encode_thumbnail, unpack_thumbnails
 
 GRADIENT = np.add.outer(np.arange(64), np.arange(96))[..., None] + np.array([0, 40, 80])
 
 
-def encoded(kind: str, pixels: np.ndarray = GRADIENT, mode: str = "RGB") -> bytes:
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+GOOD_ONE = encode_thumbnail(NOISE)
+
+
+def encoded(
+    kind: str, pixels: np.ndarray = GRADIENT, mode: str = "RGB", **options: object
+) -> bytes:
+    image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(100)
     file = BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(file, format=kind)
+    image.save(file, format=kind, **options)
     return file.getvalue()
 
 
-def test_a_thumbnail_is_next_to_the_picture_also_where_only_colour_changes() -> None:
-    stripes = np.zeros((64, 96, 3), dtype=np.uint8)
-    stripes[:, ::2], stripes[:, 1::2] = (200, 60, 60), (60, 60, 200)
-    for pixels in (stripes, GRADIENT.astype(np.uint8)):
-        back = decode_thumbnail(encode_thumbnail(pixels), (64, 96))
+def test_a_thumbnail_is_the_very_picture() -> None:
+    for pixels in (NOISE, GRADIENT.astype(np.uint8), np.zeros((64, 96, 3), np.uint8)):
+        data = encode_thumbnail(pixels)
+        back = decode_thumbnail(data, (64, 96))
         assert back.dtype == np.uint8
-        assert back.shape == (64, 96, 3)
-        assert np.abs(back.astype(int) - pixels).max() <= 12
+        assert np.array_equal(back, pixels)
+        ends = torch.tensor([len(data)])
+        raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        assert unpack_thumbnails(raw, ends, 1, (64, 96)) == (data,)
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (encode_thumbnail(GRADIENT.astype(np.uint8))[:200], "damaged"),
-        (b"\xff\xd8" + bytes(50), "damaged"),
-        (encoded("PNG"), "damaged"),
-        (encoded("JPEG", mode="L"), "96×64 px, L"),
-        (encoded("JPEG", mode="CMYK"), "CMYK"),
-        (encoded("JPEG", GRADIENT[:32]), "96×32 px, RGB"),
+        (GOOD_ONE[: len(GOOD_ONE) // 2], "damaged"),
+        (GOOD_ONE[:25] + bytes(50), "damaged"),
+        (GOOD_ONE[:25], "damaged"),
+        (GOOD_ONE[:24], "no lossless WebP"),
+        (b"", "no lossless WebP"),
+        (encoded("PNG"), "no lossless WebP"),
+        (encoded("WEBP", quality=90), "no lossless WebP"),
+        (encoded("WEBP", mode="RGBA", lossless=True), "(64, 96, 4)"),
+        (encoded("WEBP", GRADIENT[:32], lossless=True), "96×32 px"),
     ],
 )
 def test_what_is_no_thumbnail_of_the_size_is_a_bank_error(data: bytes, said: str) -> None:
@@ -50,13 +67,24 @@ def test_what_is_no_thumbnail_of_the_size_is_a_bank_error(data: bytes, said: str
         decode_thumbnail(data, (64, 96))
 
 
-def test_a_picture_far_larger_than_it_says_is_refused_before_it_is_decoded(
+def test_a_picture_of_another_size_is_refused_before_a_decoder_sees_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    large = encoded("JPEG", np.zeros((4000, 4000, 3)))
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    large = encoded("WEBP", np.zeros((4000, 4000, 3)), lossless=True)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a decoder was opened"))
     with pytest.raises(BankError, match="4000×4000"):
         decode_thumbnail(large, (64, 96))
+
+
+@settings(max_examples=200)
+@given(st.integers(0, len(GOOD_ONE) - 1), st.integers(1, 255))
+def test_a_damaged_byte_is_a_bank_error_or_another_picture_of_the_size(
+    place: int, change: int
+) -> None:
+    wrong = bytearray(GOOD_ONE)
+    wrong[place] ^= change
+    with suppress(BankError):
+        assert decode_thumbnail(bytes(wrong), (64, 96)).shape == (64, 96, 3)
 
 
 def test_a_bank_without_thumbnails_shows_no_picture() -> None:
@@ -66,7 +94,7 @@ def test_a_bank_without_thumbnails_shows_no_picture() -> None:
 def test_a_damaged_thumbnail_is_told_when_it_is_shown() -> None:
     bank = small_bank()
     assert bank.thumbnails is not None
-    broken = replace(bank, thumbnails=(b"\xff\xd8", *bank.thumbnails[1:]))
+    broken = replace(bank, thumbnails=(bank.thumbnails[0][:99], *bank.thumbnails[1:]))
     assert nominal_picture(broken, 1) is not None
     with pytest.raises(BankError, match="build it again"):
         nominal_picture(broken, 0)
@@ -83,7 +111,7 @@ def test_a_built_bank_shows_each_picture_as_the_backbone_saw_it(
         assert isinstance(one, Prepared)
         shown = nominal_picture(bank, i)
         assert shown is not None
-        assert np.abs(shown.astype(int) - one.pixels.numpy()).mean() < 2
+        assert np.array_equal(shown, one.pixels.numpy())
 
 
 def test_no_thumbnails_leaves_nothing_but_them_out(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@
 from fapm_cli.bank import Bank, load_bank, nominal_picture, save_bank
 from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, synthetic_bank
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
+from fapm_cli.engine.growing import add_pictures, merge_banks
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches, read_roi
@@ -25,6 +26,7 @@ __all__ = [
     "Prepared",
     "Source",
     "Unreadable",
+    "add_pictures",
     "bank_extractor",
     "build_bank",
     "build_from_files",
@@ -34,6 +36,7 @@ __all__ = [
     "judge",
     "load_bank",
     "load_extractor",
+    "merge_banks",
     "nominal_picture",
     "paper_config",
     "read_batches",

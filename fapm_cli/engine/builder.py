@@ -12,23 +12,19 @@ from torch import Tensor
 
 import fapm_cli
 from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
-from fapm_cli.calibration import Calibration, local_calibration
+from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.engine.nominal import OnStage, calibrate
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
-from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
-from fapm_cli.geometry import covered
+from fapm_cli.feeding import in_order
 from fapm_cli.grid import check_divisible, map_cells, to_patches
-from fapm_cli.knn import LeaveOut, patch_memory
 from fapm_cli.thumbnails import encode_thumbnail
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
-_AT_A_TIME = 16
-
-OnStage = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def build_from_files(
     Raises:
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
-    batches = _nominal_batches(files, config, batch_size, on_bad)
+    batches = nominal_batches(files, config, batch_size, on_bad)
     return build_bank(
         batches,
         len(files),
@@ -90,12 +86,13 @@ def build_from_files(
     )
 
 
-def _nominal_batches(
+def nominal_batches(
     files: Sequence[tuple[Path, str]],
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,
 ) -> Iterator[NominalBatch]:
+    """Read pictures as :func:`build_from_files` says."""
     names = dict(files)
     for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
         good = []
@@ -147,51 +144,54 @@ def build_bank(
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     encoded: list[bytes] | None = [] if thumbnails else None
-    batches = _encode_passing(batches, encoded)
-    features, names = _extract(batches, capacity, config, extractor, on_stage)
+    batches = encode_passing(batches, encoded)
+    features, names = extract(batches, capacity, config, extractor, on_stage)
+    if not names:
+        raise PictureError("no nominal picture could be read; give a folder of good pictures")
     memories = []
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, config, map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    calibration, scores, peaks = _nominal_response(
-        features, memories, len(names), config, map_sizes, roi, on_stage
-    )
-    nominal = zip(names, scores, peaks, strict=True)
-    return Bank(
+    bank = Bank(
         config,
         tuple(memories),
         map_sizes,
-        calibration,
-        tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
+        Calibration(torch.ones(max(map_sizes)), 0.0),
+        tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
         extractor.ranges,
         extractor.weights_hash,
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
-        _versions(),
+        program_versions(),
         roi,
         None if encoded is None else tuple(encoded),
     )
+    return calibrate(bank, features, on_stage=on_stage)
 
 
-def _encode_passing(
+def encode_passing(
     batches: Iterable[NominalBatch], encoded: list[bytes] | None
 ) -> Iterator[NominalBatch]:
     """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
     for batch in batches:
         if encoded is not None:
-            encoded += (encode_thumbnail(one) for one in batch.pixels.cpu().numpy())
+            encoded += in_order(batch.pixels.cpu().numpy(), encode_thumbnail)
         yield batch
 
 
 @torch.inference_mode()
-def _extract(
+def extract(
     batches: Iterable[NominalBatch],
     capacity: int,
     config: BankConfig,
     extractor: FeatureExtractor,
     on_stage: OnStage,
 ) -> tuple[list[Tensor], list[tuple[str, str]]]:
-    """Extract all patch memories whole: per memory (N_p, N·N_v, C), and the pictures' names."""
+    """Extract all patch memories whole.
+
+    Returns:
+        Per memory (N_p, N·N_v, C) vectors; and name and SHA-256 of each picture.
+    """
     device = extractor.mean.device
     num_patches = config.grid[0] * config.grid[1]
     per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
@@ -213,8 +213,6 @@ def _extract(
             first = last
         names.extend(zip(batch.names, batch.sha256, strict=True))
         on_stage("extract", len(names), capacity)
-    if not names:
-        raise PictureError("no nominal picture could be read; give a folder of good pictures")
     return [f[:, : len(names) * n] for f, n in zip(features, per_picture, strict=True)], names
 
 
@@ -257,70 +255,6 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
     )
 
 
-@torch.inference_mode()
-def _nominal_response(
-    features: Sequence[Tensor],
-    memories: Sequence[LayerMemory],
-    num_pictures: int,
-    config: BankConfig,
-    map_sizes: Sequence[tuple[int, int]],
-    roi: Tensor | None,
-    on_stage: OnStage,
-) -> tuple[Calibration, list[float], list[float]]:
-    """Score each nominal picture with its own keys left out.
-
-    Returns:
-        The calibration, image scores, and maxima of the anomaly maps.
-    """
-    laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
-    scorer = Scorer(config, config.query, laid_out, map_sizes, roi=roi)
-    found: list[list[tuple[Tensor, Tensor]]] = []
-    for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
-        queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
-        leave_out = None
-        if num_pictures > 1:
-            leave_out = [
-                LeaveOut(
-                    pictures.repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
-                    m.key_pictures.long().to(q.device),
-                )
-                for q, m in zip(queries, memories, strict=True)
-            ]
-        found.append(scorer.search(queries, leave_out))
-        on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
-    found = _fill(found)
-    responses = torch.cat([scorer.combine(part).responses for part in found])
-    inspected = None if roi is None else covered(roi.to(responses.device), max(map_sizes))
-    calibration = local_calibration(responses, inspected)
-    scorer = Scorer(config, config.query, laid_out, map_sizes, calibration, roi)
-    scores: list[float] = []
-    peaks: list[float] = []
-    for part in found:
-        scored = scorer.combine(part)
-        scores += scored.image_scores.tolist()
-        peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
-    return calibration, scores, peaks
-
-
-def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
-    """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
-    largest = [
-        max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
-        for j in range(len(found[0]))
-    ]
-    return [
-        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
-        for part in found
-    ]
-
-
-def _of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
-    """The (N_p, n·N_v, C) vectors of some of the pictures."""
-    num_patches, _, channels = vectors.shape
-    by_picture = vectors.view(num_patches, num_pictures, -1, channels)
-    return by_picture[:, pictures.to(vectors.device)].flatten(1, 2)
-
-
 def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> Bank:
     """Make a bank of random keys, for speed measurements: the size of a real one, no knowledge.
 
@@ -360,9 +294,10 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
         weights_hash=extractor.weights_hash,
         weights="random",
         backbone=None,
-        versions=_versions(),
+        versions=program_versions(),
     )
 
 
-def _versions() -> dict[str, str]:
+def program_versions() -> dict[str, str]:
+    """Say what builds banks here."""
     return {"fapm": fapm_cli.__version__, "torch": torch.__version__}

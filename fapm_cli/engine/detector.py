@@ -72,7 +72,7 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
             "give that file with --weights"
         )
     extractor = load_extractor(bank.config, weights if weights is not None else bank.backbone)
-    extractor.ranges = bank.ranges
+    extractor.ranges = dict(bank.ranges)
     return extractor
 
 
@@ -84,6 +84,20 @@ def _common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
     if not both.any():
         raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
     return both
+
+
+def check_weights(bank: Bank, extractor: FeatureExtractor) -> None:
+    """Check that a backbone is the one that a bank was built with.
+
+    Raises:
+        BankError: its weights are others.
+    """
+    if extractor.weights_hash != bank.weights_hash:
+        raise BankError(
+            f"the bank was built with {bank.config.backbone} weights "
+            f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
+            "give the same file with --weights, or build the bank again"
+        )
 
 
 class Detector:
@@ -119,12 +133,7 @@ class Detector:
         self.plan = plan or make_plan(torch.device("cpu"), "fp32")
         self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)
-        if extractor.weights_hash != bank.weights_hash:
-            raise BankError(
-                f"the bank was built with {bank.config.backbone} weights "
-                f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
-                "give the same file with --weights, or build the bank again"
-            )
+        check_weights(bank, extractor)
         shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")

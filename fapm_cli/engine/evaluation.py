@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.engine.builder import OnStage
 from fapm_cli.engine.datasets import Category, read_truth
 from fapm_cli.engine.detector import Detector
 from fapm_cli.engine.judging import judge
+from fapm_cli.engine.nominal import OnStage
 from fapm_cli.engine.reading import Unreadable
 from fapm_cli.metrics import Curve, PixelCurves, image_curve
 

@@ -1,0 +1,69 @@
+"""Compare banks that grew, by add and by merge, with the bank of all pictures at once.
+
+Usage: python benchmarks/growing.py CATEGORY... [--backbone resnet18 --weights FILE]
+
+Prints, per category, a row for each way: keys, image and pixel AUROC, and the median of the
+scores of nominal pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fapm_cli.commands.common import configure
+from fapm_cli.engine import (
+    Detector,
+    add_pictures,
+    build_from_files,
+    load_extractor,
+    merge_banks,
+)
+from fapm_cli.engine.datasets import read_category
+from fapm_cli.engine.evaluation import evaluate
+
+STEPS = 4
+
+
+def main() -> None:
+    """Grow a bank per category in every way, and judge it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("categories", nargs="+", type=Path)
+    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--weights", default=None)
+    options = parser.parse_args()
+    config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
+    extractor = load_extractor(config, options.weights)
+    for root in options.categories:
+        category = read_category(root)
+        files = [(path, path.name) for path in category.train]
+        quarters = [
+            files[i * len(files) // STEPS : (i + 1) * len(files) // STEPS] for i in range(STEPS)
+        ]
+        parts = [build_from_files(quarter, config, extractor, 16) for quarter in quarters]
+        added = parts[0]
+        for quarter in quarters[1:]:
+            added = add_pictures(added, quarter, extractor, 16)
+        banks = {
+            "at once": build_from_files(files, config, extractor, 16),
+            "a quarter": parts[0],
+            "add": added,
+            "merge": merge_banks(parts, extractor),
+        }
+        for way, bank in banks.items():
+            found = evaluate(
+                category, Detector(bank, extractor), 16, lambda stage, done, total: None
+            )
+            median = float(bank.nominal_scores.median())
+            print(
+                f"{root.name:<8} {config.backbone:<20} {way:<10} "
+                f"keys {sum(len(m.keys) for m in bank.memories):6} "
+                f"widened {sum(int(m.widened.sum()) for m in bank.memories):3} "
+                f"image AUROC {100 * (found.curve.area() or 0):6.2f} "
+                f"pixel AUROC {100 * (found.pixel_auroc or 0):6.2f} nominal median {median:.4f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""``fapm add`` and ``fapm merge``: banks that grow, without the pictures they were built from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fapm_cli.commands.common import (
+    BankArgument,
+    BatchSizeOption,
+    DeviceOption,
+    PathsArgument,
+    WeightsOption,
+    check_writable,
+    note,
+)
+from fapm_cli.commands.making import SkipBadOption, SummaryOption, find_all, making
+from fapm_cli.errors import BankError, OptionError
+
+if TYPE_CHECKING:
+    from fapm_cli.engine import Bank
+
+
+def add(
+    bank: BankArgument,
+    paths: PathsArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bank to write (default: BANK).")
+    ] = None,
+    weights: WeightsOption = None,
+    skip_bad: SkipBadOption = False,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 16,
+    as_json: SummaryOption = False,
+) -> None:
+    """Extend a bank by more pictures of good parts.
+
+    Its keys stay; places that look new get keys of their own. Scores of good parts and the
+    calibration are made anew from the pictures in the bank; the files it was built from are not
+    needed. A picture that is in the bank already is left out.
+
+    Example:  fapm add bank.st samples/test/good -o grown.st
+    """
+    target = output or bank
+    check_writable(target)
+    from fapm_cli.device import resolve_device
+    from fapm_cli.engine import add_pictures, bank_extractor, load_bank
+
+    where = resolve_device(device)
+    loaded = load_bank(bank)
+    files = find_all(paths)
+    extractor = bank_extractor(loaded, weights).to(where)
+    with making(target, skip_bad) as work:
+        grown = add_pictures(
+            loaded,
+            files,
+            extractor,
+            batch_size,
+            on_bad=work.on_bad,
+            on_known=lambda name: note(f"note: {name} is in the bank already: left out"),
+            on_stage=work.on_stage,
+        )
+    if grown.thumbnails is None:
+        note(
+            f"note: {bank} has no thumbnails: its pictures' scores, now upper bounds, "
+            "and its calibration stay"
+        )
+    work.finish(grown, as_json)
+
+
+def merge(
+    banks: Annotated[list[Path], typer.Argument(metavar="BANK...", help="Two banks or more.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")],
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    as_json: SummaryOption = False,
+) -> None:
+    """Join banks of one configuration into one that knows what all of them know.
+
+    A picture that is in several counts once. Scores of good parts and the calibration are made
+    anew from the pictures in the banks.
+
+    Example:  fapm merge monday.st tuesday.st -o week.st
+    """
+    if len(banks) < 2:
+        raise OptionError(f"merge needs two banks or more, got {len(banks)}")
+    check_writable(output)
+    from fapm_cli.device import resolve_device
+    from fapm_cli.engine import bank_extractor, load_bank, merge_banks
+
+    where = resolve_device(device)
+    loaded = [load_bank(path) for path in banks]
+    _check_alike(loaded, banks)
+    holder = next((one for one in loaded if one.backbone is not None), loaded[0])
+    extractor = bank_extractor(holder, weights).to(where)
+    with making(output) as work:
+        merged = merge_banks(loaded, extractor, work.on_stage)
+    shared = sum(len(one.pictures) for one in loaded) - len(merged.pictures)
+    if shared:
+        note(f"note: {shared} pictures are in several banks: counted once")
+    for path, one in zip(banks, loaded, strict=True):
+        if one.thumbnails is None:
+            note(f"note: {path} has no thumbnails: scores stay, calibrations are averaged")
+            break
+    work.finish(merged, as_json)
+
+
+def _check_alike(banks: list[Bank], paths: list[Path]) -> None:
+    """Check that banks can be merged.
+
+    Raises:
+        BankError: they differ; the message names which, and the first field in which.
+    """
+    from fapm_cli.engine.growing import difference
+
+    for bank, path in zip(banks[1:], paths[1:], strict=True):
+        differs = difference(banks[0], bank)
+        if differs is not None:
+            raise BankError(
+                f"banks {paths[0]} and {path} differ in {differs}; "
+                "only banks built alike can be merged"
+            )

@@ -1,0 +1,131 @@
+"""What the commands that make a bank share: progress, pictures left out, saving, the summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fapm_cli.commands.common import Advance, find_named, note, progress_bar
+from fapm_cli.errors import PictureError
+
+if TYPE_CHECKING:
+    from fapm_cli.engine import Bank, Unreadable
+
+
+SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out.")]
+SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+class Making:
+    """The making of a bank, from the first picture to the summary."""
+
+    def __init__(self, output: Path, skip_bad: bool, advance: Advance):
+        """Start the clock; ``advance`` shows the progress."""
+        self._output, self._skip_bad, self._advance = output, skip_bad, advance
+        self._skipped: list[Unreadable] = []
+        self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def on_bad(self, bad: Unreadable) -> None:
+        """Leave a picture out.
+
+        Raises:
+            PictureError: without ``--skip-bad``.
+        """
+        if not self._skip_bad:
+            raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
+        self._skipped.append(bad)
+
+    def on_stage(self, stage: str, done: int, total: int) -> None:
+        """Add the time since the last call to ``stage``, and show how far it is."""
+        self._mark(stage)
+        self._advance(stage, done, total)
+
+    def finish(self, bank: Bank, as_json: bool) -> None:
+        """Save the bank, and print its summary.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        from fapm_cli.engine import save_bank
+
+        for bad in self._skipped:
+            note(f"note: skipped: {bad.error}")
+        num_bytes = save_bank(bank, self._output)
+        self._mark("save")
+        summary = _summarise(bank, self._output, num_bytes, self._seconds, len(self._skipped))
+        typer.echo(json.dumps(summary) if as_json else _as_text(summary))
+
+    def _mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+@contextmanager
+def making(output: Path, skip_bad: bool = False) -> Iterator[Making]:
+    """Make a bank for ``output``, with progress on the terminal."""
+    with progress_bar() as advance:
+        yield Making(output, skip_bad, advance)
+
+
+def find_all(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Find the pictures under all paths, each with its name in a bank.
+
+    Raises:
+        PictureError: a folder holds no picture.
+    """
+    files, failures = find_named(paths)
+    if failures:
+        raise failures[0][1]
+    return files
+
+
+def _summarise(
+    bank: Bank, output: Path, num_bytes: int, seconds: dict[str, float], num_skipped: int
+) -> dict[str, Any]:
+    layers = {
+        name: {
+            "keys": len(memory.keys),
+            "patches": len(memory.key_counts),
+            "widened": int(memory.widened.sum()),
+        }
+        for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
+    }
+    return {
+        "bank": str(output),
+        "pictures": len(bank.pictures),
+        "skipped": num_skipped,
+        "backbone": bank.config.backbone,
+        "variant": bank.config.variant,
+        "layers": layers,
+        "inspected_share": bank.inspected_share,
+        "bytes": num_bytes,
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+    }
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    seconds = summary["seconds"]
+    spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
+    lines = [
+        f"bank      {summary['bank']}  ({summary['bytes'] / 1e6:.1f} MB)",
+        f"pictures  {summary['pictures']}"
+        + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
+        *[f"inspected {summary['inspected_share']:.0%} of each picture"]
+        * (summary["inspected_share"] < 1),
+        f"backbone  {summary['backbone']}",
+        *(
+            f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "
+            f"{layer['widened']} widened"
+            for name, layer in summary["layers"].items()
+        ),
+        f"seconds   {sum(seconds.values()):.1f}  ({spent})",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,248 @@
+"""Growing: banks that take in new pictures, or one another, without the old pictures' files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank import Bank, NominalPicture, nominal_picture
+from fapm_cli.calibration import Calibration
+from fapm_cli.engine.builder import (
+    NominalBatch,
+    encode_passing,
+    extract,
+    nominal_batches,
+    program_versions,
+)
+from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
+from fapm_cli.engine.detector import check_weights
+from fapm_cli.engine.nominal import OnStage, calibrate
+from fapm_cli.engine.reading import Unreadable
+from fapm_cli.errors import BankError, PictureError
+from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.plan import Ranges
+
+_AT_A_TIME = 16
+
+
+def add_pictures(
+    bank: Bank,
+    files: Sequence[tuple[Path, str]],
+    extractor: FeatureExtractor,
+    batch_size: int,
+    *,
+    on_bad: Callable[[Unreadable], None] | None = None,
+    on_known: Callable[[str], None] = lambda name: None,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Extend a bank by pictures: its keys stay, and those that new vectors lack come to them.
+
+    Args:
+        bank: any bank.
+        files: each new picture, and its name in the bank.
+        extractor: the bank's backbone, on the device to work on.
+        batch_size: pictures at a time.
+        on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_known: told the name of each picture that is in the bank already, and left out.
+        on_stage: told (stage, done, total) as the work goes on.
+
+    Returns:
+        The grown bank. With thumbnails it is calibrated anew; else only new pictures are scored.
+
+    Raises:
+        BankError: the backbone is another, or a thumbnail is damaged.
+        PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
+    """
+    check_weights(bank, extractor)
+    config, num_before = bank.config, len(bank.pictures)
+    encoded: list[bytes] | None = None if bank.thumbnails is None else []
+    batches = nominal_batches(files, config, batch_size, on_bad)
+    fresh = _unseen(batches, {p.sha256 for p in bank.pictures}, on_known)
+    features, names = extract(
+        encode_passing(fresh, encoded), len(files), config, extractor, on_stage
+    )
+    if not names:
+        raise PictureError("nothing to add: no picture is new to the bank; it stays as it is")
+    memories = []
+    for j, vectors in enumerate(features):
+        old = keys_of(bank.memories[j], vectors.device)
+        new = vectors_of(vectors, num_before, len(names), config, bank.map_sizes[j])
+        both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
+        kept = bank.memories[j].key_counts.tolist()
+        num_vectors = (num_before + len(names)) * (vectors.shape[1] // len(names))
+        memories.append(grow_memory(both, kept, num_vectors, config))
+        on_stage("select", j + 1, len(features))
+    grown = replace(
+        bank,
+        memories=tuple(memories),
+        pictures=bank.pictures + tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
+        thumbnails=None if encoded is None else (bank.thumbnails or ()) + tuple(encoded),
+        ranges=dict(extractor.ranges),
+        versions=program_versions(),
+    )
+    if grown.thumbnails is None:
+        return calibrate(grown, features, num_before, on_stage)
+    del features
+    return recalibrate(grown, extractor, on_stage)
+
+
+def merge_banks(
+    banks: Sequence[Bank],
+    extractor: FeatureExtractor,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Join banks of one configuration; a picture that is in several counts once.
+
+    Args:
+        banks: at least one, of equal configuration and backbone.
+        extractor: their backbone, on the device to work on.
+        on_stage: told (stage, done, total) as the work goes on.
+
+    Returns:
+        The joined bank. If all have thumbnails it is calibrated anew; else it has none, the
+        pictures keep their scores, and calibrations are averaged.
+
+    Raises:
+        BankError: the banks differ, the backbone is another, or a thumbnail is damaged.
+    """
+    first = banks[0]
+    for bank in banks[1:]:
+        differs = difference(first, bank)
+        if differs is not None:
+            raise BankError(f"banks differ in {differs}; only banks built alike can be merged")
+    check_weights(first, extractor)
+    pictures = {p.sha256: p for bank in reversed(banks) for p in reversed(bank.pictures)}
+    order = list(dict.fromkeys(p.sha256 for bank in banks for p in bank.pictures))
+    numbers = {digest: number for number, digest in enumerate(order)}
+    memories = []
+    for j, (h, w) in enumerate(first.map_sizes):
+        per_bank = [
+            keys_of(bank.memories[j], extractor.mean.device, _renumber(bank, numbers))
+            for bank in banks
+        ]
+        patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
+        num_vectors = len(order) * (h * w // len(patches))
+        memories.append(grow_memory(patches, [0] * len(patches), num_vectors, first.config))
+        on_stage("select", j + 1, len(first.map_sizes))
+    merged = replace(
+        first,
+        memories=tuple(memories),
+        calibration=_mean_calibration(banks),
+        pictures=tuple(pictures[digest] for digest in order),
+        backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
+        thumbnails=_join_thumbnails(banks, order),
+        ranges=_join_ranges(banks),
+        versions=program_versions(),
+    )
+    return merged if merged.thumbnails is None else recalibrate(merged, extractor, on_stage)
+
+
+def recalibrate(
+    bank: Bank,
+    extractor: FeatureExtractor,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Score a bank's pictures and calibrate anew, from its thumbnails, which it must have.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    batches = _thumbnail_batches(bank)
+    features, _ = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    return calibrate(bank, features, on_stage=on_stage)
+
+
+def difference(one: Bank, other: Bank) -> str | None:
+    """Name the first thing in which two banks differ so that they can't be merged, with values."""
+    found = _first_difference(one.config.to_json(), other.config.to_json())
+    if found is None and one.weights_hash != other.weights_hash:
+        found = f"the backbone's weights: {one.weights_hash[:12]}… and {other.weights_hash[:12]}…"
+    if found is None and not _equal(one.roi, other.roi):
+        found = "the region of interest"
+    return found
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one.cpu(), other.cpu())
+
+
+def _first_difference(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> str | None:
+    for name, value in one.items():
+        if isinstance(value, dict):
+            found = _first_difference(value, other[name], f"{name}.")
+            if found is not None:
+                return found
+        elif value != other[name]:
+            return f"{prefix}{name}: {value} and {other[name]}"
+    return None
+
+
+def _unseen(
+    batches: Iterator[NominalBatch], seen: set[str], on_known: Callable[[str], None]
+) -> Iterator[NominalBatch]:
+    """Leave out pictures whose file was seen before; ``seen`` grows."""
+    for batch in batches:
+        fresh = []
+        for i, digest in enumerate(batch.sha256):
+            if digest in seen:
+                on_known(batch.names[i])
+            else:
+                fresh.append(i)
+                seen.add(digest)
+        if fresh:
+            yield NominalBatch(
+                batch.pixels[fresh],
+                [batch.names[i] for i in fresh],
+                [batch.sha256[i] for i in fresh],
+            )
+
+
+def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
+    for numbers in torch.split(torch.arange(len(bank.pictures)), _AT_A_TIME):
+        shown = (nominal_picture(bank, int(i)) for i in numbers)
+        pixels = torch.stack([torch.from_numpy(one) for one in shown if one is not None])
+        some = [bank.pictures[int(i)] for i in numbers]
+        yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])
+
+
+def _renumber(bank: Bank, numbers: dict[str, int]) -> Tensor:
+    return torch.tensor([numbers[p.sha256] for p in bank.pictures], dtype=torch.int32)
+
+
+def _mean_calibration(banks: Sequence[Bank]) -> Calibration:
+    """Calibrations averaged, each as many times as its bank has pictures."""
+    total = sum(len(bank.pictures) for bank in banks)
+    shares = [len(bank.pictures) / total for bank in banks]
+    factors = sum(
+        (b.calibration.factors * s for b, s in zip(banks, shares, strict=True)), torch.zeros(())
+    )
+    place_share = sum(b.calibration.place_share * s for b, s in zip(banks, shares, strict=True))
+    return Calibration(factors, min(place_share, 1.0))
+
+
+def _join_ranges(banks: Sequence[Bank]) -> Ranges:
+    """The ranges that hold all banks' ones."""
+    joined = dict(banks[0].ranges)
+    for bank in banks[1:]:
+        for name, (low, high) in bank.ranges.items():
+            before = joined.get(name, (0.0, 0.0))
+            joined[name] = (min(low, before[0]), max(high, before[1]))
+    return joined
+
+
+def _join_thumbnails(banks: Sequence[Bank], order: Sequence[str]) -> tuple[bytes, ...] | None:
+    """The thumbnails of the pictures in that order; None if a bank lacks them."""
+    found: dict[str, bytes] = {}
+    for bank in reversed(banks):
+        if bank.thumbnails is None:
+            return None
+        digests = (picture.sha256 for picture in bank.pictures)
+        found.update(zip(digests, bank.thumbnails, strict=True))
+    return tuple(found[digest] for digest in order)
