@@ -21,6 +21,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
+from fapm_cli.threshold import Thresholds, find_suspects
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
@@ -86,6 +87,7 @@ class Bank:
         memories: one per name in ``config.memory_names``.
         map_sizes: (h, w) of each memory's map.
         calibration: of each place of the finest map.
+        thresholds: where verdicts change.
         pictures: the nominal pictures, in order.
         weights_hash: SHA-256 of the backbone's cut weights.
         weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
@@ -98,6 +100,7 @@ class Bank:
     memories: tuple[LayerMemory, ...]
     map_sizes: tuple[tuple[int, int], ...]
     calibration: Calibration
+    thresholds: Thresholds
     pictures: tuple[NominalPicture, ...]
     weights_hash: str
     weights: str
@@ -108,6 +111,11 @@ class Bank:
     def nominal_scores(self) -> Tensor:
         """(N,) float64 out-of-sample scores of the nominal pictures."""
         return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+
+    @property
+    def suspects(self) -> list[tuple[NominalPicture, float]]:
+        """Nominal pictures that look unlike the rest, most suspicious first, and their z-scores."""
+        return [(self.pictures[i], z) for i, z in find_suspects([p.score for p in self.pictures])]
 
 
 def save_bank(bank: Bank, path: Path) -> int:
@@ -131,6 +139,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "map_sizes": bank.map_sizes,
         "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
+        "thresholds": bank.thresholds.to_json(),
         "version": FORMAT_VERSION,
         "versions": bank.versions,
         "weights": bank.weights,
@@ -220,6 +229,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         tuple(memories),
         map_sizes,
         _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
+        Thresholds(**header["thresholds"]),
         pictures,
         str(header["weights_hash"]),
         str(header["weights"]),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import fapm_cli
-from fapm_cli.commands import bench, build, eval, heatmap, info, score
+from fapm_cli.commands import bench, build, calibrate, eval, heatmap, info, score
 from fapm_cli.commands.common import note
 from fapm_cli.errors import FapmError
 
@@ -50,6 +50,7 @@ def root(
 
 _COMMANDS: dict[str, Callable[..., int | None]] = {
     "build": build.build,
+    "calibrate": calibrate.calibrate,
     "score": score.score,
     "heatmap": heatmap.heatmap,
     "eval": eval.eval_,

@@ -16,7 +16,7 @@ LAYERS = [
     {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
-        *("metrics", "images", "timing", "feeding", "drawing", "calibration"),
+        *("metrics", "images", "timing", "feeding", "drawing", "calibration", "threshold"),
     },
     # Plots draw what metrics found; the engine and they know nothing of one another.
     {"engine", "plots"},
@@ -26,8 +26,8 @@ LAYERS = [
     {"__main__"},
 ]
 # Siblings that may: a network's names and its weights' types are one matter; a bank holds a
-# calibration.
-ALLOWED_SIBLINGS = {("backbones", "weights"), ("bank", "calibration")}
+# calibration and thresholds.
+ALLOWED_SIBLINGS = {("backbones", "weights"), ("bank", "calibration"), ("bank", "threshold")}
 
 
 def module_name(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,25 +14,32 @@ from fapm_cli.commands.common import (
     BackboneOption,
     BatchSizeOption,
     DeviceOption,
+    FalseAlarmsOption,
     GridOption,
     LayersOption,
     PathsArgument,
     PresetOption,
     RatioOption,
+    ReviewOption,
     SeedOption,
     SizeOption,
     SpreadOption,
     WeightsOption,
+    check_rates,
     check_writable,
+    choose_thresholds,
     configure,
     find_named,
     note,
     progress_bar,
 )
 from fapm_cli.errors import PictureError
+from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Bank, Unreadable
+
+_SHOWN = 8
 
 
 def build(
@@ -48,6 +56,14 @@ def build(
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
     skip_bad: Annotated[bool, typer.Option(help="Leave unreadable pictures out.")] = False,
+    drop_outliers: Annotated[
+        bool, typer.Option(help="Leave out pictures that look unlike the rest, and learn again.")
+    ] = False,
+    false_alarm_rate: FalseAlarmsOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Set the threshold itself (default: found by fapm).")
+    ] = None,
+    review_rate: ReviewOption = None,
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
     ] = True,
@@ -60,6 +76,7 @@ def build(
     Example:  fapm build samples/good -o bank.st
     """
     check_writable(output)
+    check_rates(false_alarm_rate, review_rate, threshold)
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_from_files, load_extractor, save_bank
@@ -73,6 +90,7 @@ def build(
         raise failures[0][1]
     extractor = load_extractor(config, weights, seed).to(where)
     skipped: list[Unreadable] = []
+    dropped: list[tuple[str, float]] = []
     clock = _StageClock()
     with progress_bar() as advance:
 
@@ -87,15 +105,22 @@ def build(
             batch_size,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
+            drop_outliers=drop_outliers,
+            on_dropped=lambda name, z: dropped.append((name, z)),
             on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )
     for bad in skipped:
         note(f"note: skipped: {bad.error}")
+    scores, peaks = zip(*((p.score, p.peak) for p in bank.pictures), strict=True)
+    thresholds = choose_thresholds(
+        bank.thresholds, scores, peaks, false_alarm_rate, review_rate, threshold
+    )
+    bank = replace(bank, thresholds=thresholds)
     num_bytes = save_bank(bank, output)
     clock.mark("save")
-    summary = _summarise(bank, output, num_bytes, clock.seconds, len(skipped))
-    typer.echo(json.dumps(summary) if as_json else _as_text(summary))
+    summary = _summarise(bank, output, num_bytes, clock.seconds, len(skipped), dropped)
+    typer.echo(json.dumps(summary) if as_json else _as_text(summary, thresholds.describe()))
 
 
 class _StageClock:
@@ -117,7 +142,12 @@ def _refuse(bad: Unreadable) -> None:
 
 
 def _summarise(
-    bank: Bank, output: Path, num_bytes: int, seconds: dict[str, float], num_skipped: int
+    bank: Bank,
+    output: Path,
+    num_bytes: int,
+    seconds: dict[str, float],
+    num_skipped: int,
+    dropped: list[tuple[str, float]],
 ) -> dict[str, Any]:
     layers = {
         name: {
@@ -134,12 +164,17 @@ def _summarise(
         "backbone": bank.config.backbone,
         "variant": bank.config.variant,
         "layers": layers,
+        "thresholds": bank.thresholds.summary(),
+        "suspects": [
+            {"name": p.name, "score": p.score, "z": round(z, 2)} for p, z in bank.suspects
+        ],
+        "dropped": [{"name": name, "z": round(z, 2)} for name, z in dropped],
         "bytes": num_bytes,
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
     }
 
 
-def _as_text(summary: dict[str, Any]) -> str:
+def _as_text(summary: dict[str, Any], verdicts: str) -> str:
     seconds = summary["seconds"]
     spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
     lines = [
@@ -152,6 +187,18 @@ def _as_text(summary: dict[str, Any]) -> str:
             f"{layer['widened']} widened"
             for name, layer in summary["layers"].items()
         ),
+        f"verdicts  {verdicts}",
+        *_as_lines("dropped", summary["dropped"]),
+        *_as_lines("suspects", summary["suspects"]),
         f"seconds   {sum(seconds.values()):.1f}  ({spent})",
     ]
     return "\n".join(lines)
+
+
+def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
+    """Name the first pictures that look unlike the rest, in one line; none for none."""
+    if not pictures:
+        return []
+    names = ", ".join(f"{one_line(p['name'])} ({p['z']:.1f})" for p in pictures[:_SHOWN])
+    more = f" and {len(pictures) - _SHOWN} more" * (len(pictures) > _SHOWN)
+    return [f"{title:<9} {names}{more}: unlike the rest by so many σ"]

@@ -47,9 +47,11 @@ def heatmap(
         typer.Option("--map", metavar="tiff|npy", help="Also write the raw float32 map."),
     ] = None,
     mask: Annotated[
-        bool, typer.Option(help="Also write where the map exceeds --threshold.")
+        bool, typer.Option(help="Also write where the map exceeds the threshold of a px.")
     ] = False,
-    threshold: Annotated[float | None, typer.Option(help="For --mask.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="For --mask (default: the bank's own).")
+    ] = None,
     weights: WeightsOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
@@ -70,14 +72,14 @@ def heatmap(
     check_threshold(threshold)
     if raw_map not in (None, "tiff", "npy"):
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
-    if mask and threshold is None:
-        raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
     if threshold is not None and not mask:
         raise OptionError("--threshold is for --mask: add it, or leave both out")
     from fapm_cli.engine import Unreadable, judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     detector = open_detector(bank, device, precision, weights, changes)
+    if mask and threshold is None:
+        threshold = detector.pixel_threshold
     named, failures = find_named(paths)
     for _, error in failures:
         note(f"fapm: {error}")
@@ -91,7 +93,7 @@ def heatmap(
                 failed += 1
             else:
                 scores = _draw(detector, one, stem)
-                _write_extras(scores, stem, raw_map, threshold if mask else None)
+                _write_extras(scores, stem, raw_map, threshold)
                 typer.echo(f"{stem}_heatmap.png")
             advance("heatmap", done, len(named))
     return EXIT_ERROR if failed else 0

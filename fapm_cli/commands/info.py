@@ -40,6 +40,10 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "weights_hash": bank.weights_hash,
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
+        "thresholds": bank.thresholds.summary(),
+        "suspects": [
+            {"name": p.name, "score": p.score, "z": round(z, 2)} for p, z in bank.suspects
+        ],
         "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
         "memories": {
             name: {
@@ -68,6 +72,7 @@ def _show(bank: Bank) -> None:
     rows = {
         "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
         "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
+        "verdicts": bank.thresholds.describe(),
         "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
         "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
         "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",

@@ -36,17 +36,18 @@ from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector
+    from fapm_cli.threshold import Thresholds
 
 Record = dict[str, Any]
 
-EXIT_NOMINAL, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
+EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 
 
 def score(
     bank: BankArgument,
     paths: PathsArgument,
     threshold: Annotated[
-        float | None, typer.Option(help="Scores above it are anomalous; gives verdicts.")
+        float | None, typer.Option(help="Scores above it are anomalous (default: the bank's).")
     ] = None,
     output_format: Annotated[
         str, typer.Option("--format", metavar="text|json|jsonl|csv", help="What stdout carries.")
@@ -63,11 +64,11 @@ def score(
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 8,
 ) -> int:
-    """Judge pictures: score, place of the worst spot, nearest good picture.
+    """Judge pictures: verdict, score, place of the worst spot, nearest good picture.
 
-    Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins).
+    Exit codes: 0 all ok (or for review), 1 at least one anomalous, 2 any error (wins).
 
-    Example:  fapm score bank.st samples/test --threshold 1.1
+    Example:  fapm score bank.st samples/test
     """
     check_threshold(threshold)
     kind = "json" if as_json else output_format
@@ -75,23 +76,33 @@ def score(
         raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     detector = open_detector(bank, device, precision, weights, changes)
+    thresholds = _thresholds(detector, threshold)
     verdicts: set[str] = set()
 
     def watched() -> Iterator[Record]:
-        for record in score_records(detector, paths, batch_size, threshold):
-            verdicts.add("error" if "error" in record else record.get("verdict", "nominal"))
+        for record in score_records(detector, paths, batch_size, thresholds):
+            verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             yield record
 
     _WRITERS[kind](watched())
     if exit_zero:
-        return EXIT_NOMINAL
+        return EXIT_OK
     if "error" in verdicts:
         return EXIT_ERROR
-    return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_NOMINAL
+    return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_OK
+
+
+def _thresholds(detector: Detector, threshold: float | None) -> Thresholds | None:
+    """The bank's thresholds, or with another in their place; None, and a note, for no verdicts."""
+    if threshold is not None:
+        return detector.bank.thresholds.at(threshold)
+    if detector.thresholds is None:
+        note("note: the bank's threshold is not for scores asked this way: no verdicts")
+    return detector.thresholds
 
 
 def score_records(
-    detector: Detector, paths: Iterable[Path], batch_size: int, threshold: float | None
+    detector: Detector, paths: Iterable[Path], batch_size: int, thresholds: Thresholds | None
 ) -> Iterator[Record]:
     """Score pictures, one record each in order; an unreadable one is a record with its error."""
     from fapm_cli.engine import Unreadable, judge
@@ -107,17 +118,18 @@ def score_records(
             else:
                 picture = one.prepared.picture
                 located = detector.locate(one.found, picture.size_px)
-                yield _record(picture.path, located, threshold)
+                yield _record(picture.path, located, thresholds)
             advance("score", done, len(named))
 
 
-def _record(path: Path, located: Record, threshold: float | None) -> Record:
+def _record(path: Path, located: Record, thresholds: Thresholds | None) -> Record:
     if not math.isfinite(located["score"]):
         return _error_record(path, PictureError(f"picture {path} has no finite score: a bad bank?"))
     record = {"path": str(path), **located}
-    if threshold is not None:
-        anomalous = located["score"] > threshold
-        record |= {"threshold": threshold, "verdict": "anomalous" if anomalous else "nominal"}
+    if thresholds is not None:
+        record |= {"threshold": thresholds.score, "verdict": thresholds.verdict(located["score"])}
+        if thresholds.review is not None:
+            record["review_threshold"] = thresholds.review
     return record
 
 

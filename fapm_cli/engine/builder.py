@@ -14,17 +14,30 @@ from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration, local_calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.engine.pseudo import Found, pseudo_scores
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.threshold import (
+    MOST_RATE,
+    USUAL_RATE,
+    Thresholds,
+    fewest_errors,
+    find_suspects,
+    rate_thresholds,
+)
 
 MIN_KEYS = 4
 _AT_A_TIME = 16
+# A picture alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
+# times what it does in its own bank.
+_ALONE = 3.0
 
 OnStage = Callable[[str, int, int], None]
+OnDropped = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,9 @@ def build_from_files(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    drop_outliers: bool = False,
     on_bad: Callable[[Unreadable], None] | None = None,
+    on_dropped: OnDropped = lambda name, z: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from picture files.
@@ -62,7 +77,9 @@ def build_from_files(
         batch_size: pictures at a time.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
+        drop_outliers: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_dropped: as for :func:`build_bank`.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -76,6 +93,8 @@ def build_from_files(
         extractor,
         weights=weights,
         embed_backbone=embed_backbone,
+        drop_outliers=drop_outliers,
+        on_dropped=on_dropped,
         on_stage=on_stage,
     )
 
@@ -112,6 +131,8 @@ def build_bank(
     *,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
+    drop_outliers: bool = False,
+    on_dropped: OnDropped = lambda name, z: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, on the extractor's device.
@@ -123,6 +144,9 @@ def build_bank(
         extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
+        drop_outliers: whether pictures that look unlike the rest are left out, and the bank is
+            learnt again without them, from the same features.
+        on_dropped: told each such picture's name and robust z-score, most suspicious first.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -132,24 +156,52 @@ def build_bank(
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
-    memories = []
-    for j, vectors in enumerate(features):
-        memories.append(_select_keys(vectors, config, map_sizes[j]))
-        on_stage("select", j + 1, len(features))
-    calibration, scores, peaks = _nominal_response(
-        features, memories, len(names), config, map_sizes, on_stage
-    )
-    nominal = zip(names, scores, peaks, strict=True)
+    memories, response = _learn(features, len(names), config, map_sizes, on_stage)
+    suspects = find_suspects(response.scores) if drop_outliers else []
+    if suspects:
+        for i, z in suspects:
+            on_dropped(names[i][0], z)
+        kept = torch.tensor(sorted(set(range(len(names))) - {i for i, _ in suspects}))
+        features = [_of_pictures(vectors, kept, len(names)) for vectors in features]
+        names = [names[i] for i in kept.tolist()]
+        memories, response = _learn(features, len(names), config, map_sizes, on_stage)
+    nominal = zip(names, response.scores, response.peaks, strict=True)
     return Bank(
         config,
         tuple(memories),
         map_sizes,
-        calibration,
+        response.calibration,
+        _thresholds(response),
         tuple(NominalPicture(*name, score, peak) for name, score, peak in nominal),
         extractor.weights_hash,
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         _versions(),
+    )
+
+
+def _learn(
+    features: Sequence[Tensor],
+    num_pictures: int,
+    config: BankConfig,
+    map_sizes: Sequence[tuple[int, int]],
+    on_stage: OnStage,
+) -> tuple[list[LayerMemory], NominalResponse]:
+    """Select keys, and judge the pictures by those of the others."""
+    memories = []
+    for j, vectors in enumerate(features):
+        memories.append(_select_keys(vectors, config, map_sizes[j]))
+        on_stage("select", j + 1, len(features))
+    return memories, _nominal_response(
+        features, memories, num_pictures, config, map_sizes, on_stage
+    )
+
+
+def _thresholds(response: NominalResponse) -> Thresholds:
+    if response.pseudo is None:
+        return rate_thresholds(response.scores, response.peaks, USUAL_RATE)
+    return fewest_errors(
+        response.scores, response.peaks, response.pseudo, "pseudo-defects", MOST_RATE
     )
 
 
@@ -226,6 +278,23 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
     )
 
 
+@dataclass(frozen=True)
+class NominalResponse:
+    """What the bank says of its own pictures, each one's own keys left out.
+
+    Attributes:
+        calibration: of each place.
+        scores: N image scores.
+        peaks: N maxima of anomaly maps.
+        pseudo: image scores of pseudo-defective pictures; None where they can't be made.
+    """
+
+    calibration: Calibration
+    scores: list[float]
+    peaks: list[float]
+    pseudo: list[float] | None
+
+
 @torch.inference_mode()
 def _nominal_response(
     features: Sequence[Tensor],
@@ -234,15 +303,14 @@ def _nominal_response(
     config: BankConfig,
     map_sizes: Sequence[tuple[int, int]],
     on_stage: OnStage,
-) -> tuple[Calibration, list[float], list[float]]:
-    """Score each nominal picture with its own keys left out.
-
-    Returns:
-        The calibration, image scores, and maxima of the anomaly maps.
-    """
+) -> NominalResponse:
+    """Score each nominal picture, and what it is with a spot of elsewhere, own keys left out."""
     laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in memories]
     scorer = Scorer(config, config.query, laid_out, map_sizes)
-    found: list[list[tuple[Tensor, Tensor]]] = []
+    num_patches = config.grid[0] * config.grid[1]
+    generator = torch.Generator().manual_seed(0)
+    found: list[Found] = []
+    elsewhere: list[Found] = []
     for pictures in torch.split(torch.arange(num_pictures), _AT_A_TIME):
         queries = [_of_pictures(vectors, pictures, num_pictures) for vectors in features]
         leave_out = None
@@ -255,8 +323,11 @@ def _nominal_response(
                 for q, m in zip(queries, memories, strict=True)
             ]
         found.append(scorer.search(queries, leave_out))
+        if num_patches > 1:
+            shift = int(torch.randint(1, num_patches, (), generator=generator))
+            elsewhere.append(scorer.search([q.roll(shift, 0) for q in queries], leave_out))
         on_stage("calibrate", int(pictures[-1]) + 1, num_pictures)
-    found = _fill(found)
+    found, elsewhere = _fill(found), _fill(elsewhere)
     responses = torch.cat([scorer.combine(part).responses for part in found])
     calibration = local_calibration(responses)
     scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
@@ -266,11 +337,16 @@ def _nominal_response(
         scored = scorer.combine(part)
         scores += scored.image_scores.tolist()
         peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
-    return calibration, scores, peaks
+    pseudo = pseudo_scores(scorer, found, elsewhere, generator) if elsewhere else None
+    if num_pictures == 1:
+        scores, peaks = [_ALONE * scores[0]], [_ALONE * peaks[0]]
+    return NominalResponse(calibration, scores, peaks, pseudo)
 
 
-def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
+def _fill(found: list[Found]) -> list[Found]:
     """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
+    if not found:
+        return []
     largest = [
         max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
         for j in range(len(found[0]))
@@ -318,7 +394,19 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
     pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
     digest = extractor.weights_hash
     none = Calibration(torch.ones(max(sizes)), 0.0)
-    return Bank(config, tuple(memories), sizes, none, pictures, digest, "random", None, _versions())
+    thresholds = rate_thresholds([1.0] * num_pictures, [1.0] * num_pictures, USUAL_RATE)
+    return Bank(
+        config,
+        tuple(memories),
+        sizes,
+        none,
+        thresholds,
+        pictures,
+        digest,
+        "random",
+        None,
+        _versions(),
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from fapm_cli.geometry import inspected_span, picture_matrix, to_picture_px
 from fapm_cli.grid import to_patches
 from fapm_cli.knn import patch_memory
 from fapm_cli.plan import Plan, make_plan
+from fapm_cli.threshold import Thresholds
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,17 @@ class Detector:
     def calm_score(self) -> float:
         """The largest value of a good picture's anomaly map, its own keys left out."""
         return max(*(picture.peak for picture in self.bank.pictures), 1e-6)
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """The bank's thresholds; None where the query is not the one they were set for."""
+        own = self.scorer.query == self.bank.config.query
+        return self.bank.thresholds if own else None
+
+    @property
+    def pixel_threshold(self) -> float:
+        """Above it, a px of the anomaly map is anomalous."""
+        return self.bank.thresholds.pixel
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor) -> Detection:
