@@ -21,7 +21,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
-from fapm_cli.threshold import Thresholds, find_suspects
+from fapm_cli.threshold import Thresholds
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 1
@@ -111,11 +111,6 @@ class Bank:
     def nominal_scores(self) -> Tensor:
         """(N,) float64 out-of-sample scores of the nominal pictures."""
         return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
-
-    @property
-    def suspects(self) -> list[tuple[NominalPicture, float]]:
-        """Nominal pictures that look unlike the rest, most suspicious first, and their z-scores."""
-        return [(self.pictures[i], z) for i, z in find_suspects([p.score for p in self.pictures])]
 
 
 def save_bank(bank: Bank, path: Path) -> int:

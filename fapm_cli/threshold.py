@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 Method = Literal["pseudo-defects", "rate", "given", "labelled"]
 Verdict = Literal["ok", "review", "anomalous"]
@@ -226,23 +227,30 @@ def _log_beta(a: int, b: int, base_a: int, base_b: int) -> float:
     )
 
 
-def find_suspects(scores: Sequence[float]) -> list[tuple[int, float]]:
-    """Find the nominal pictures that look unlike the rest.
+def find_suspects(spots: Sequence[float], levels: Sequence[float]) -> list[tuple[int, float]]:
+    """Find the nominal pictures that look unlike the rest: a spot stands out, or all of it does.
 
-    Scores are judged as logarithms (they are positive, and skew): distance from the median, in
+    A part that lies as few others do has a high score because much of it is high; a defect is a
+    spot that is high for its picture. So the spot is judged as a ratio to the level, and the level
+    by itself. Both are positive and skew: their logarithms' distance from the median counts, in
     units of the median absolute deviation scaled to a normal distribution's σ.
 
     Args:
-        scores: each nominal picture's, own keys left out.
+        spots: each nominal picture's largest values, own keys left out.
+        levels: what much of each picture has, likewise.
 
     Returns:
         Number and robust z-score of each that exceeds 3.5, the most suspicious first. Fewer than
         5 pictures have no rest to differ from.
     """
-    if len(scores) < 5:
+    if len(spots) < 5:
         return []
-    logs = np.log(np.maximum(np.asarray(scores, float), 1e-12))
-    away = logs - np.median(logs)
-    spread = max(_NORMAL_MAD * float(np.median(np.abs(away))), 1e-6)
+    log_spots, log_levels = (np.log(np.maximum(v, 1e-12)) for v in (spots, levels))
+    away = np.maximum(_robust_z(log_spots - log_levels), _robust_z(log_levels))
     order = np.argsort(-away, kind="stable")
-    return [(int(i), float(away[i] / spread)) for i in order if away[i] / spread > _SUSPECT]
+    return [(int(i), float(away[i])) for i in order if away[i] > _SUSPECT]
+
+
+def _robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    away = values - np.median(values)
+    return np.asarray(away / max(_NORMAL_MAD * float(np.median(np.abs(away))), 1e-6))

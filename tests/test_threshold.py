@@ -142,17 +142,21 @@ def test_thresholds_that_make_no_sense_are_refused(change: dict[str, object]) ->
 
 
 def test_suspects_are_those_far_above_the_rest_worst_first() -> None:
-    scores = np.exp(np.random.default_rng(0).normal(0, 0.05, 100)).tolist()
-    assert find_suspects(scores) == []
-    scores[3], scores[40], scores[70] = 2.0, 3.0, 0.2  # one far below is no suspect
-    assert [number for number, _ in find_suspects(scores)] == [40, 3]
-    assert all(z > 3.5 for _, z in find_suspects(scores))
-    by_unit = find_suspects([1000 * score for score in scores])
-    assert [number for number, _ in by_unit] == [40, 3]
+    rng = np.random.default_rng(0)
+    levels = np.exp(rng.normal(0, 0.05, 100)).tolist()
+    spots = [2 * level * float(np.exp(rng.normal(0, 0.05))) for level in levels]
+    assert find_suspects(spots, levels) == []
+    spots[3], spots[40], spots[70] = 4.0, 6.0, 0.2  # one far below is no suspect
+    levels[9], spots[9] = 1.6, 3.2  # high all over
+    found = find_suspects(spots, levels)
+    assert [number for number, _ in found] == [40, 3, 9]
+    assert all(z > 3.5 for _, z in found)
+    in_other_units = find_suspects([1000 * s for s in spots], [1000 * v for v in levels])
+    assert [number for number, _ in in_other_units] == [40, 3, 9]
 
 
 def test_few_or_equal_pictures_have_no_suspect() -> None:
-    assert find_suspects([1.0, 1.0, 1.0, 9.0]) == []
-    assert find_suspects([1.0] * 10) == []
+    assert find_suspects([1.0, 1.0, 1.0, 9.0], [1.0] * 4) == []
+    assert find_suspects([1.0] * 10, [1.0] * 10) == []
     for order in itertools.permutations([0.9, 1.0, 1.1, 1.0, 5.0]):
-        assert [order[i] for i, _ in find_suspects(order)] == [5.0]
+        assert [order[i] for i, _ in find_suspects(order, [1.0] * 5)] == [5.0]

@@ -90,7 +90,7 @@ def build(
         raise failures[0][1]
     extractor = load_extractor(config, weights, seed).to(where)
     skipped: list[Unreadable] = []
-    dropped: list[tuple[str, float]] = []
+    unlike: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
     clock = _StageClock()
     with progress_bar() as advance:
 
@@ -106,7 +106,7 @@ def build(
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
             drop_outliers=drop_outliers,
-            on_dropped=lambda name, z: dropped.append((name, z)),
+            on_suspects=lambda suspects, dropped: unlike[dropped].extend(suspects),
             on_bad=skipped.append if skip_bad else _refuse,
             on_stage=on_stage,
         )
@@ -119,7 +119,7 @@ def build(
     bank = replace(bank, thresholds=thresholds)
     num_bytes = save_bank(bank, output)
     clock.mark("save")
-    summary = _summarise(bank, output, num_bytes, clock.seconds, len(skipped), dropped)
+    summary = _summarise(bank, output, num_bytes, clock.seconds, len(skipped), unlike)
     typer.echo(json.dumps(summary) if as_json else _as_text(summary, thresholds.describe()))
 
 
@@ -147,7 +147,7 @@ def _summarise(
     num_bytes: int,
     seconds: dict[str, float],
     num_skipped: int,
-    dropped: list[tuple[str, float]],
+    unlike: dict[bool, list[tuple[str, float]]],
 ) -> dict[str, Any]:
     layers = {
         name: {
@@ -165,10 +165,8 @@ def _summarise(
         "variant": bank.config.variant,
         "layers": layers,
         "thresholds": bank.thresholds.summary(),
-        "suspects": [
-            {"name": p.name, "score": p.score, "z": round(z, 2)} for p, z in bank.suspects
-        ],
-        "dropped": [{"name": name, "z": round(z, 2)} for name, z in dropped],
+        "suspects": [{"name": name, "z": round(z, 2)} for name, z in unlike[False]],
+        "dropped": [{"name": name, "z": round(z, 2)} for name, z in unlike[True]],
         "bytes": num_bytes,
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
     }

@@ -41,9 +41,6 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
         "thresholds": bank.thresholds.summary(),
-        "suspects": [
-            {"name": p.name, "score": p.score, "z": round(z, 2)} for p, z in bank.suspects
-        ],
         "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
         "memories": {
             name: {

@@ -21,6 +21,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.scoring import top_score
 from fapm_cli.threshold import (
     MOST_RATE,
     USUAL_RATE,
@@ -35,9 +36,11 @@ _AT_A_TIME = 16
 # A picture alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
 # times what it does in its own bank.
 _ALONE = 3.0
+_RIM = 1 / 14
+_LEVEL = 0.9
 
 OnStage = Callable[[str, int, int], None]
-OnDropped = Callable[[str, float], None]
+OnSuspects = Callable[[list[tuple[str, float]], bool], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def build_from_files(
     embed_backbone: bool = True,
     drop_outliers: bool = False,
     on_bad: Callable[[Unreadable], None] | None = None,
-    on_dropped: OnDropped = lambda name, z: None,
+    on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from picture files.
@@ -79,7 +82,7 @@ def build_from_files(
         embed_backbone: whether the bank holds them.
         drop_outliers: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
-        on_dropped: as for :func:`build_bank`.
+        on_suspects: as for :func:`build_bank`.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -94,7 +97,7 @@ def build_from_files(
         weights=weights,
         embed_backbone=embed_backbone,
         drop_outliers=drop_outliers,
-        on_dropped=on_dropped,
+        on_suspects=on_suspects,
         on_stage=on_stage,
     )
 
@@ -132,7 +135,7 @@ def build_bank(
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     drop_outliers: bool = False,
-    on_dropped: OnDropped = lambda name, z: None,
+    on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, on the extractor's device.
@@ -146,7 +149,8 @@ def build_bank(
         embed_backbone: whether the bank holds them, so that it needs nothing else.
         drop_outliers: whether pictures that look unlike the rest are left out, and the bank is
             learnt again without them, from the same features.
-        on_dropped: told each such picture's name and robust z-score, most suspicious first.
+        on_suspects: told the names and robust z-scores of such pictures, most suspicious first,
+            and whether they are left out; at the end, those still in the bank.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -157,14 +161,15 @@ def build_bank(
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories, response = _learn(features, len(names), config, map_sizes, on_stage)
-    suspects = find_suspects(response.scores) if drop_outliers else []
-    if suspects:
-        for i, z in suspects:
-            on_dropped(names[i][0], z)
+    suspects = find_suspects(response.spots, response.levels)
+    if drop_outliers and suspects:
+        on_suspects([(names[i][0], z) for i, z in suspects], True)
         kept = torch.tensor(sorted(set(range(len(names))) - {i for i, _ in suspects}))
         features = [_of_pictures(vectors, kept, len(names)) for vectors in features]
         names = [names[i] for i in kept.tolist()]
         memories, response = _learn(features, len(names), config, map_sizes, on_stage)
+        suspects = find_suspects(response.spots, response.levels)
+    on_suspects([(names[i][0], z) for i, z in suspects], False)
     nominal = zip(names, response.scores, response.peaks, strict=True)
     return Bank(
         config,
@@ -286,12 +291,16 @@ class NominalResponse:
         calibration: of each place.
         scores: N image scores.
         peaks: N maxima of anomaly maps.
+        spots: N image scores away from the rim, where chance things lie in good pictures too.
+        levels: N 90th percentiles of the same.
         pseudo: image scores of pseudo-defective pictures; None where they can't be made.
     """
 
     calibration: Calibration
     scores: list[float]
     peaks: list[float]
+    spots: list[float]
+    levels: list[float]
     pseudo: list[float] | None
 
 
@@ -333,14 +342,25 @@ def _nominal_response(
     scorer = Scorer(config, config.query, laid_out, map_sizes, calibration)
     scores: list[float] = []
     peaks: list[float] = []
+    spots: list[float] = []
+    levels: list[float] = []
     for part in found:
         scored = scorer.combine(part)
         scores += scored.image_scores.tolist()
         peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
+        inner = _without_rim(scored.anomaly_maps)
+        spots += top_score(inner).tolist()
+        levels += inner.flatten(1).kthvalue(round(_LEVEL * inner[0].numel())).values.tolist()
     pseudo = pseudo_scores(scorer, found, elsewhere, generator) if elsewhere else None
     if num_pictures == 1:
         scores, peaks = [_ALONE * scores[0]], [_ALONE * peaks[0]]
-    return NominalResponse(calibration, scores, peaks, pseudo)
+    return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
+
+
+def _without_rim(maps: Tensor) -> Tensor:
+    """(B, h, w) the middle of (B, H, W) maps, less 1 / 14 at each side."""
+    rows, columns = (round(side * _RIM) for side in maps.shape[1:])
+    return maps[:, rows : maps.shape[1] - rows, columns : maps.shape[2] - columns]
 
 
 def _fill(found: list[Found]) -> list[Found]:
