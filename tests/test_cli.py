@@ -263,7 +263,8 @@ def test_peak_lies_at_the_defect(bank: Path) -> None:
 
 def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None:
     (record,) = fapm("score", bank, ONE_BAD, "--json").json
-    assert set(record) == {"path", "score", "layer_scores", "peak", "nearest"}
+    wanted = {"path", "score", "threshold", "verdict", "layer_scores", "peak", "nearest"}
+    assert set(record) == wanted
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
     assert set(record["layer_scores"]) == {"block4_depthwise", "block5_expand"}
@@ -277,7 +278,7 @@ def test_all_formats_carry_the_same_scores(bank: Path) -> None:
         kind: fapm("score", bank, ONE_GOOD, ONE_BAD, "--format", kind)
         for kind in ("json", "jsonl", "csv", "text")
     }
-    assert {(call.code, call.err) for call in calls.values()} == {(0, "")}
+    assert {(call.code, call.err) for call in calls.values()} == {(1, "")}
     records = calls["json"].json
     assert fapm("score", bank, ONE_GOOD, ONE_BAD, "--json") == calls["json"]
     lines = [line for line in calls["jsonl"].out.splitlines() if line]
@@ -553,7 +554,8 @@ def test_example_in_the_help_runs(
     if command == "build":
         assert Path("bank.st").is_file()
     if command == "heatmap":
-        assert len(list(Path("out").rglob("*_heatmap.png"))) == 3
+        pictures = list(Path("samples/test").rglob("*.jpg"))
+        assert len(list(Path("out").rglob("*_heatmap.png"))) == len(pictures) == 11
 
 
 def test_verdicts_on_the_samples_are_right_with_no_option(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def build(
     spread_threshold: SpreadOption = 0.5,
     skip_bad: Annotated[bool, typer.Option(help="Leave unreadable pictures out.")] = False,
     drop_outliers: Annotated[
-        bool, typer.Option(help="Leave out pictures that look unlike the rest, and learn again.")
+        bool,
+        typer.Option(help="Leave out pictures that look most unlike the rest, and learn again."),
     ] = False,
     false_alarm_rate: FalseAlarmsOption = None,
     threshold: Annotated[

@@ -38,6 +38,8 @@ _AT_A_TIME = 16
 _ALONE = 3.0
 _RIM = 1 / 14
 _LEVEL = 0.9
+# To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
+_OUTLIER = 6.0
 
 OnStage = Callable[[str, int, int], None]
 OnSuspects = Callable[[list[tuple[str, float]], bool], None]
@@ -147,8 +149,8 @@ def build_bank(
         extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
         embed_backbone: whether the bank holds them, so that it needs nothing else.
-        drop_outliers: whether pictures that look unlike the rest are left out, and the bank is
-            learnt again without them, from the same features.
+        drop_outliers: whether pictures that look most unlike the rest (6 σ) are left out, and the
+            bank is learnt again without them, from the same features.
         on_suspects: told the names and robust z-scores of such pictures, most suspicious first,
             and whether they are left out; at the end, those still in the bank.
         on_stage: told (stage, done, total) as the work goes on.
@@ -162,9 +164,10 @@ def build_bank(
     features, names = _extract(batches, capacity, config, extractor, on_stage)
     memories, response = _learn(features, len(names), config, map_sizes, on_stage)
     suspects = find_suspects(response.spots, response.levels)
-    if drop_outliers and suspects:
-        on_suspects([(names[i][0], z) for i, z in suspects], True)
-        kept = torch.tensor(sorted(set(range(len(names))) - {i for i, _ in suspects}))
+    outliers = [(i, z) for i, z in suspects if z > _OUTLIER]
+    if drop_outliers and outliers:
+        on_suspects([(names[i][0], z) for i, z in outliers], True)
+        kept = torch.tensor(sorted(set(range(len(names))) - {i for i, _ in outliers}))
         features = [_of_pictures(vectors, kept, len(names)) for vectors in features]
         names = [names[i] for i in kept.tolist()]
         memories, response = _learn(features, len(names), config, map_sizes, on_stage)
