@@ -24,6 +24,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
 from fapm_cli.plan import Ranges
+from fapm_cli.threshold import Thresholds
 from fapm_cli.thumbnails import decode_thumbnail, pack_thumbnails, unpack_thumbnails
 
 FORMAT = "fapm-bank"
@@ -92,6 +93,7 @@ class Bank:
         memories: one per name in ``config.memory_names``.
         map_sizes: (h, w) of each memory's map.
         calibration: of each place of the finest map.
+        thresholds: where verdicts change.
         pictures: the nominal pictures, in order.
         ranges: what each of the backbone's convolutions is fed, for int8.
         weights_hash: SHA-256 of the backbone's cut weights.
@@ -107,6 +109,7 @@ class Bank:
     memories: tuple[LayerMemory, ...]
     map_sizes: tuple[tuple[int, int], ...]
     calibration: Calibration
+    thresholds: Thresholds
     pictures: tuple[NominalPicture, ...]
     ranges: Ranges
     weights_hash: str
@@ -168,6 +171,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "ranges": bank.ranges,
         "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
+        "thresholds": bank.thresholds.to_json(),
         "version": FORMAT_VERSION,
         "versions": bank.versions,
         "weights": bank.weights,
@@ -269,6 +273,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         tuple(memories),
         map_sizes,
         _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
+        Thresholds(**header["thresholds"]),
         pictures,
         _check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import fapm_cli
-from fapm_cli.commands import bench, build, eval, grow, heatmap, info, score
+from fapm_cli.commands import bench, build, calibrate, eval, grow, heatmap, info, score
 from fapm_cli.commands.common import note
 from fapm_cli.errors import FapmError
 
@@ -52,6 +52,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "build": build.build,
     "add": grow.add,
     "merge": grow.merge,
+    "calibrate": calibrate.calibrate,
     "score": score.score,
     "heatmap": heatmap.heatmap,
     "eval": eval.eval_,

@@ -30,7 +30,7 @@ def draw_heatmap(
     Args:
         picture: (H, W, 3) uint8 RGB.
         scores: (H, W) float32; NaN where not inspected.
-        calm: the largest score that good parts reach.
+        calm: the value above which a px is anomalous.
         peak: x, y in px of the map's maximum.
         image_score: printed beside the scale.
         boxes: x, y, width, height in px of what to frame.
@@ -53,7 +53,7 @@ def draw_heatmap(
 
 def heat_level(scores: FloatMap, calm: float) -> FloatMap:
     """Place scores on the bank's scale: 0 where good parts end, 1 at twice that and above."""
-    level: FloatMap = np.nan_to_num(scores / calm - 1, nan=0.0).clip(0, 1)
+    level: FloatMap = np.nan_to_num(scores / max(calm, 1e-6) - 1, nan=0.0).clip(0, 1)
     return level
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,14 @@ def in_order(
         ahead: most results held before they are asked for, which bounds the memory.
         begin: called once in each thread.
     """
-    executor = ThreadPoolExecutor(max_workers=usable_cores(), initializer=begin)
+    own: set[int] = set()
+
+    def start() -> None:
+        own.add(threading.get_ident())
+        if begin is not None:
+            begin()
+
+    executor = ThreadPoolExecutor(max_workers=usable_cores(), initializer=start)
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
@@ -41,8 +49,8 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Not waited for: a dropped generator may be collected in one of these very threads.
-        executor.shutdown(wait=False, cancel_futures=True)
+        # A generator that was dropped may be collected in one of its own threads.
+        executor.shutdown(wait=threading.get_ident() not in own, cancel_futures=True)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -81,6 +81,13 @@ class Curve:
         gained = np.diff(self.positives, prepend=0) / self.positives[-1]
         return float((precision * gained).sum())
 
+    def best_balanced_accuracy(self) -> float | None:
+        """The largest balanced accuracy that any threshold gives; None if one class is missing."""
+        if not self.defined:
+            return None
+        false, true = self.rates
+        return float((true + 1 - false).max() / 2)
+
     def best_f1(self) -> tuple[float, float] | None:
         """The largest F1, and the threshold (at or above is positive) that gives it."""
         if not self.defined:
@@ -88,6 +95,16 @@ class Curve:
         f1 = 2 * self.positives / (self.positives + self.negatives + self.positives[-1])
         best = int(f1.argmax())
         return float(f1[best]), float(self.thresholds[best])
+
+
+def balanced_accuracy(above: NDArray[np.bool_], defective: NDArray[np.bool_]) -> float | None:
+    """Mean of the shares of defective pictures above a threshold and of good ones not above.
+
+    None where one class is missing.
+    """
+    if defective.all() or not defective.any():
+        return None
+    return float((above[defective].mean() + (~above[~defective]).mean()) / 2)
 
 
 def image_curve(scores: Floats, defective: NDArray[np.bool_]) -> Curve:

@@ -24,6 +24,7 @@ import fapm_cli
 from fapm_cli.bank import Bank, nominal_picture
 from fapm_cli.drawing import STRONGEST, hatch, heat_colour, heat_level, heat_share
 from fapm_cli.files import one_line, write_atomically
+from fapm_cli.threshold import Thresholds
 
 PICTURE_SIDE_PX = 512
 HEAT_SIDE_PX = 256  # the map is blurred: more px would say no more
@@ -47,14 +48,16 @@ def heat_size(size_px: tuple[int, int]) -> tuple[int, int]:
 class Report:
     """A report in the making: pictures are added one at a time, then the page is written."""
 
-    def __init__(self, bank: Bank, name: str, calm: float, threshold: float, comparable: bool):
+    def __init__(
+        self, bank: Bank, name: str, calm: float, thresholds: Thresholds, comparable: bool
+    ):
         """Begin.
 
         Args:
             bank: that judges the pictures.
             name: of the bank, for the page's head.
             calm: where the colour scale begins.
-            threshold: where the page's slider stands at first.
+            thresholds: where the page's slider stands at first, and the review band.
             comparable: whether the pictures are scored as the bank's nominal ones were.
         """
         self._bank = bank
@@ -63,7 +66,8 @@ class Report:
             "bank": one_line(name),
             "version": fapm_cli.__version__,
             "backbone": bank.config.backbone,
-            "threshold": threshold,
+            "threshold": thresholds.score,
+            "review": thresholds.review,
             "nominal": bank.nominal_scores.tolist() if comparable else [],
             "scale": {
                 "from": calm,

@@ -10,6 +10,7 @@ from fapm_cli.bank import Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.engine import default_config
+from fapm_cli.threshold import rate_thresholds, with_review
 from fapm_cli.thumbnails import encode_thumbnail
 
 
@@ -48,11 +49,14 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bo
         NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3, 0.2 + i / 3)
         for i in range(3)
     )
+    scores, peaks = zip(*((p.score, p.peak) for p in pictures), strict=True)
+    thresholds = with_review(rate_thresholds(scores, peaks, 0.1), scores, 0.5)
     return Bank(
         config=config,
         memories=tuple(memories),
         map_sizes=map_sizes,
         calibration=Calibration(0.5 + torch.rand(8, 12, generator=generator), 0.7),
+        thresholds=thresholds,
         pictures=pictures,
         ranges={"stem.conv1": (-1.0, 2.5)},
         weights_hash="ab" * 32,

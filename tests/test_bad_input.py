@@ -582,7 +582,6 @@ def test_ctrl_c_in_a_terminal_stops_a_build_and_leaves_nothing(tmp_path: Path) -
         (("score", "BANK", "PICTURE", "--sigma", "-1"), ("-1",)),
         (("score", "BANK", "PICTURE", "--sigma", "nan"), ("nan",)),
         (("score", "BANK", "PICTURE", "--reach", "-1"), ("-1",)),
-        (("heatmap", "BANK", "PICTURE", "-o", "NEW", "--mask"), ("--threshold",)),
         (("heatmap", "BANK", "PICTURE", "-o", "NEW", "--map", "png"), ("'png'", "tiff", "npy")),
         (("info", "BANK", "PICTURE"), ()),
     ],

@@ -64,7 +64,15 @@ def test_a_bank_comes_back_from_its_file_as_it_was(
     size = save_bank(bank, path)
     assert size == path.stat().st_size
     loaded = load_bank(path)
-    for name in ("config", "map_sizes", "pictures", "weights_hash", "weights", "versions"):
+    for name in (
+        "config",
+        "map_sizes",
+        "pictures",
+        "thresholds",
+        "weights_hash",
+        "weights",
+        "versions",
+    ):
         assert getattr(loaded, name) == getattr(bank, name)
     assert loaded.roi is None
     assert loaded.thumbnails == bank.thumbnails
@@ -431,6 +439,10 @@ def test_a_header_that_is_no_json_object_is_refused(bank_path: Path, text: str) 
         ("pictures", [["name", "digest", "high"]]),
         ("pictures", None),
         ("versions", 5),
+        ("thresholds", None),
+        ("thresholds", {}),
+        ("thresholds", {"score": 1.0}),
+        ("thresholds", [1.0, 1.0, None, "rate", 0.1, 3, 0]),
         ("place_share", -0.1),
         ("place_share", 1.1),
         ("place_share", float("nan")),
@@ -450,12 +462,27 @@ def test_a_header_field_that_makes_no_sense_is_refused(
 
 @pytest.mark.parametrize(
     "name",
-    ["config", "map_sizes", "pictures", "place_share", "versions", "weights", "weights_hash"],
+    [
+        *("config", "map_sizes", "pictures", "place_share", "thresholds", "versions", "weights"),
+        "weights_hash",
+    ],
 )
 def test_a_missing_header_field_is_refused_by_name(bank_path: Path, name: str) -> None:
     header, _ = read_parts(bank_path)
     del header[name]
     assert f"damaged ({name})" in with_header(bank_path, json.dumps(header))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("score", float("nan")), ("score", "1"), ("num_above", 4), ("method", "magic"), ("more", 1)],
+)
+def test_thresholds_that_make_no_sense_are_refused(
+    bank_path: Path, field: str, value: object
+) -> None:
+    header, _ = read_parts(bank_path)
+    header["thresholds"][field] = value
+    assert "damaged" in with_header(bank_path, json.dumps(header))
 
 
 def test_an_option_out_of_range_in_the_header_is_a_bank_error(bank_path: Path) -> None:

@@ -33,6 +33,11 @@ FIELDS = {
     "backbone",
     *RATES,
     "f1_threshold",
+    "balanced_accuracy",
+    "balanced_accuracy_best",
+    "false_alarm_rate",
+    "false_alarms_at_most",
+    "threshold",
     "images_per_second",
     "num_train",
     "num_test",
@@ -339,6 +344,42 @@ def test_csv_holds_the_records(part: Path, part_bank: Path, part_result: Result)
     assert (row["category"], row["variant"], row["build_seconds"]) == (part.name, "E", "")
     for name in (*RATES, "f1_threshold", "keys", "bank_mb", "num_test"):
         assert float(row[name]) == pytest.approx(record[name], abs=1e-9), name
+
+
+def test_verdict_figures_are_those_of_the_banks_threshold(
+    part: Path, part_bank: Path, tmp_path: Path
+) -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    for threshold in (0.5, 0.9, 1.2, 5):
+        bank = tmp_path / "bank.st"
+        options = ("-o", bank, "--threshold", threshold)
+        assert fapm("calibrate", part_bank, SAMPLES / "test" / "good", *options).code == 0
+        scores = tmp_path / "scores.csv"
+        record = only(fapm("eval", part, *FAST, "--bank", bank, "--scores", scores, "--json"))
+        rows = read_rows(scores.read_text())
+        bad = [row["defect"] != "good" for row in rows]
+        values = [float(row["score"]) for row in rows]
+
+        def accuracy(level: float, bad: list[bool] = bad, values: list[float] = values) -> float:
+            return float(balanced_accuracy_score(bad, [value > level for value in values]))
+
+        assert record["threshold"] == threshold
+        assert record["balanced_accuracy"] == pytest.approx(accuracy(threshold))
+        best = max(accuracy(level) for level in (0, *values))
+        assert record["balanced_accuracy_best"] == pytest.approx(best)
+        good = [value for value, defective in zip(values, bad, strict=True) if not defective]
+        alarms = sum(value > threshold for value in good) / len(good)
+        assert record["false_alarm_rate"] == pytest.approx(alarms)
+        assert 0 <= record["false_alarms_at_most"] <= 1
+
+
+def test_verdict_figures_are_left_out_where_the_query_is_not_the_banks(
+    part: Path, part_bank: Path
+) -> None:
+    record = only(fapm("eval", part, *FAST, "--bank", part_bank, "--sigma", 2, "--json"))
+    assert record["balanced_accuracy"] is record["false_alarm_rate"] is record["threshold"] is None
+    assert record["balanced_accuracy_best"] > 0.5
 
 
 def test_markdown_is_a_table(part: Path, part_bank: Path, part_result: Result) -> None:

@@ -379,7 +379,7 @@ def test_a_bank_scores_and_grows_the_same_where_there_are_no_weights_and_no_netw
     assert "no weights for resnet18" in downloading.stderr
 
     scored = alone(empty, "score", bank, ONE_GOOD, ONE_BAD, "--json")
-    assert scored.returncode == 0, scored.stderr
+    assert scored.returncode == 1, scored.stderr
     assert scored.stdout == fapm("score", bank, ONE_GOOD, ONE_BAD, "--json").out
 
     grown = alone(empty, "add", bank, ONE_GOOD, "-o", tmp_path / "alone.st")

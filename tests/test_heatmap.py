@@ -54,7 +54,7 @@ def test_heatmap_and_map_have_the_pictures_own_size(
 ) -> None:
     source = tmp_path / "own.png"
     Image.open(ONE_BAD).resize(size).save(source)
-    (target,) = _draw(bank, tmp_path, source, "--map", "npy", "--mask", "--threshold", 1)
+    (target,) = _draw(bank, tmp_path, source, "--map", "npy", "--mask", "--pixel-threshold", 1)
     assert Image.open(target).size == size
     assert Image.open(target).mode == "RGB"
     assert Image.open(tmp_path / "own_mask.png").size == size
@@ -83,7 +83,7 @@ def test_same_stem_in_one_folder_and_in_two_never_collides(bank: Path, tmp_path:
     for path in inputs:
         path.parent.mkdir(exist_ok=True)
         Image.open(ONE_GOOD).save(path)
-    options = ("--map", "npy", "--mask", "--threshold", 1)
+    options = ("--map", "npy", "--mask", "--pixel-threshold", 1)
     targets = _draw(bank, tmp_path / "out", first, second, first / "a.jpg", *options)
     assert len(set(targets)) == 5
     files = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
@@ -96,7 +96,7 @@ def test_no_input_is_ever_overwritten(bank: Path, tmp_path: Path) -> None:
     for name in names:
         Image.open(ONE_GOOD).save(tmp_path / name)
     before = {name: (tmp_path / name).read_bytes() for name in names}
-    options = ("--map", "tiff", "--mask", "--threshold", 1)
+    options = ("--map", "tiff", "--mask", "--pixel-threshold", 1)
     targets = _draw(bank, tmp_path, tmp_path, *options)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     assert len(set(targets)) == len(names)
@@ -132,7 +132,7 @@ def test_tiff_map_equals_npy_map(bank: Path, tmp_path: Path) -> None:
 def test_mask_is_where_the_map_exceeds_the_threshold(bank: Path, tmp_path: Path) -> None:
     score = fapm("score", bank, ONE_BAD, "--json").json[0]["score"]
     threshold = 0.7 * score
-    options = ("--map", "npy", "--mask", "--threshold", threshold)
+    options = ("--map", "npy", "--mask", "--pixel-threshold", threshold)
     _draw(bank, tmp_path, ONE_BAD, *options)
     mask = _read(tmp_path / "000_mask.png")
     assert mask.dtype == np.uint8
@@ -142,7 +142,7 @@ def test_mask_is_where_the_map_exceeds_the_threshold(bank: Path, tmp_path: Path)
 
 def test_mask_of_a_defect_overlaps_its_truth(bank: Path, tmp_path: Path) -> None:
     score = fapm("score", bank, ONE_BAD, "--json").json[0]["score"]
-    _draw(bank, tmp_path, ONE_BAD, "--mask", "--threshold", 0.7 * score)
+    _draw(bank, tmp_path, ONE_BAD, "--mask", "--pixel-threshold", 0.7 * score)
     truth = _read(SAMPLES / "ground_truth" / "stain" / "000_mask.png") > 0
     found = _read(tmp_path / "000_mask.png") > 0
     assert (found & truth).sum() > 0.3 * truth.sum()
@@ -209,8 +209,11 @@ def test_regions_are_framed_unless_that_is_not_wanted(bank: Path, tmp_path: Path
     assert abs(rows.max() + 1 - y - height) <= 3
     assert abs(columns.max() + 1 - x - width) <= 3
     assert not differs[y + 2 : y + height - 2, x + 2 : x + width - 2].any()
-    none = _draw(bank, tmp_path / "3", ONE_BAD, "--pixel-threshold", 99)[0]
-    assert np.array_equal(_read(none), plain)
+    high = "--pixel-threshold", 99
+    none = _draw(bank, tmp_path / "3", ONE_BAD, *high)[0]
+    assert np.array_equal(
+        _read(none), _read(_draw(bank, tmp_path / "4", ONE_BAD, *high, "--no-boxes")[0])
+    )
 
 
 @pytest.mark.parametrize("size", [(320, 320), (301, 211), (1000, 64)])
@@ -219,7 +222,7 @@ def test_map_of_a_cropping_bank_is_nan_exactly_outside_the_inspected_centre(
 ) -> None:
     source = tmp_path / "own.png"
     Image.open(ONE_BAD).resize(size).save(source)
-    options = ("--map", "npy", "--mask", "--threshold", 0)
+    options = ("--map", "npy", "--mask", "--pixel-threshold", 0)
     result = fapm("heatmap", paper_bank, source, "-o", tmp_path, *options)
     assert result.code == 0
     assert "not inspected" in result.err

@@ -13,7 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 # From the bottom up. An import goes to a lower layer only.
 LAYERS = [
     {"", "errors"},
-    {"grid", "geometry", "config", "device", "files", "plan", "backbones", "weights", "thumbnails"},
+    {
+        *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
+        *("thumbnails", "threshold"),
+    },
     {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
@@ -23,7 +26,7 @@ LAYERS = [
     # nothing of one another.
     {"engine", "plots", "report"},
     {"commands.common"},
-    {"commands.making"},
+    {"commands.making", "commands.records"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -46,7 +49,7 @@ def unit(module: str) -> str:
     """What a module counts as: the engine is one unit, what commands share is not theirs."""
     if module.startswith("engine"):
         return "engine"
-    shared = ("commands.common", "commands.making")
+    shared = ("commands.common", "commands.making", "commands.records")
     if module.startswith("commands.") and module not in shared:
         return "commands"
     return module

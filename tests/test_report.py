@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fapm_cli.bank import load_bank
 from fapm_cli.drawing import STRONGEST, draw_heatmap
 from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
 from fapm_cli.report import Report, heat_size
+from fapm_cli.threshold import UNSET
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 HOSTILE = [
@@ -86,6 +89,10 @@ def page(page_path: Path) -> Page:
 
 def small_report(**changes: Any) -> Report:
     options = {"name": "bank.st", "calm": 1.0, "threshold": 0.5, "comparable": True, **changes}
+    thresholds = UNSET.at(options.pop("threshold"))
+    if "review" in options:
+        thresholds = replace(thresholds, review=options.pop("review"), review_rate=0.2)
+    options["thresholds"] = thresholds
     return Report(small_bank(), **options)
 
 
@@ -127,9 +134,9 @@ def test_page_holds_what_score_says_in_the_order_given(page: Page, bank: Path) -
     assert page.index["errors"] == []
 
 
-def test_slider_starts_at_the_largest_score_of_a_good_picture(page: Page) -> None:
+def test_slider_starts_at_the_banks_threshold(page: Page, bank: Path) -> None:
     assert len(page.index["nominal"]) == 12
-    assert page.index["threshold"] == max(page.index["nominal"])
+    assert page.index["threshold"] == load_bank(bank).thresholds.score
 
 
 def test_threshold_option_says_where_the_slider_starts(bank: Path, tmp_path: Path) -> None:
@@ -346,7 +353,7 @@ def browse(path: Path, fragment: str = "") -> str:
 def groups(document: str) -> dict[str, list[float]]:
     """The scores that a document shows, by verdict, in order; cards agree with their group."""
     found = {}
-    for name in ("anomalous", "nominal"):
+    for name in ("anomalous", "review", "ok"):
         section = re.search(rf'<section id="{name}".*?</section>', document, re.DOTALL)
         assert section is not None
         cards = re.findall(
@@ -370,7 +377,8 @@ def test_browser_judges_by_the_threshold_and_sorts_by_score(
     scores = sorted((p["score"] for p in page.index["pictures"]), reverse=True)
     wanted = {
         "anomalous": [s for s in scores if s > cut],
-        "nominal": [s for s in scores if s <= cut],
+        "review": [],
+        "ok": [s for s in scores if s <= cut],
     }
     shown = groups(document)
     assert shown.keys() == wanted.keys()
@@ -383,13 +391,28 @@ def test_browser_judges_by_the_threshold_and_sorts_by_score(
 
 @needs_browser
 def test_browser_filters_orders_and_enlarges_as_the_address_says(page_path: Path) -> None:
-    document = browse(page_path, "#show=nominal&find=GOOD&sort=path&picture=3")
+    document = browse(page_path, "#show=ok&find=GOOD&sort=path&picture=3")
     shown = groups(document)
     assert shown["anomalous"] == []
     names = re.findall(r'class="name">([^<]+)<', document)
     assert names == sorted(str(p) for p in (SAMPLES / "test" / "good").iterdir())
     assert re.search(r"<dialog[^>]* open", document)
     assert re.search(r'id="large-name">[^<]*good/000.jpg<', document)
+
+
+@needs_browser
+def test_browser_parts_what_is_for_review(tmp_path: Path) -> None:
+    report = small_report(threshold=2.0, review=1.0)
+    for score in (2.5, 1.5, 0.5):
+        add(report, score=score)
+    written(report, tmp_path)
+    assert groups(browse(tmp_path / "page.html")) == {
+        "anomalous": [2.5],
+        "review": [1.5],
+        "ok": [0.5],
+    }
+    moved = groups(browse(tmp_path / "page.html", "#threshold=1.2"))
+    assert moved == {"anomalous": [2.5, 1.5], "review": [], "ok": [0.5]}
 
 
 @needs_browser

@@ -221,7 +221,8 @@ def test_region_of_score_is_cut_by_the_banks(right_bank: Path, bank: Path, tmp_p
     top = write_mask(tmp_path / "top.png", np.s_[:160, :])
     for which, shares in ((bank, ("50%",)), (right_bank, ("83%", "84%"))):
         result = fapm("score", which, SAMPLES / "test", "--roi", top, "--json")
-        (line,) = result.err.splitlines()
+        line, verdicts = result.err.splitlines()
+        assert "scores of less are higher" in verdicts
         assert any(f"{share} of each picture is not inspected" in line for share in shares)
         for record in result.json:
             assert record["peak"]["y"] < 160

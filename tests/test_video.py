@@ -55,7 +55,7 @@ def test_frame_scores_as_the_same_picture_in_a_file(bank: Path, clip: Path, tmp_
         cv2.imwrite(str(tmp_path / f"{frame.moment.frame}.png"), frame.bgr)
     as_files = fapm("score", bank, tmp_path, "--json")
     as_video = fapm("score", bank, clip, "--json")
-    assert [as_files.code, as_video.code] == [0, 0]
+    assert [as_files.code, as_video.code] == [1, 1]
     assert len(as_files.json) == len(PICTURES)
     for number, (one, other) in enumerate(zip(as_video.json, as_files.json, strict=True)):
         moment = {"frame": number, "time_s": pytest.approx(number / FPS)}
@@ -87,7 +87,7 @@ def test_videos_and_pictures_keep_their_order(bank: Path, clip: Path) -> None:
 
 def test_limit_stops_within_a_video(bank: Path, clip: Path) -> None:
     result = fapm("score", bank, clip, "--limit", 3, "--json")
-    assert (result.code, [one["frame"] for one in result.json]) == (0, [0, 1, 2])
+    assert (result.code, [one["frame"] for one in result.json]) == (1, [0, 1, 2])
     assert result.err.startswith("3 frames, ")
 
 
@@ -233,7 +233,7 @@ def test_closing_lets_the_camera_go_and_leaves_no_thread() -> None:
 
 def test_camera_frames_are_records_until_the_limit(bank: Path, camera: list[Camera]) -> None:
     result = fapm("score", bank, "--camera", 0, "--limit", 2, "--json")
-    assert result.code == 0
+    assert result.code == 1
     assert [record["path"] for record in result.json] == ["camera:0"] * 2
     first, second = (record["frame"] for record in result.json)
     assert first < second

@@ -180,7 +180,7 @@ def after(count: int, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_watched_pictures_score_as_named_ones_and_limit_stops(bank: Path, folder: Path) -> None:
     result = fapm("score", bank, "--watch", folder, "--limit", 4, "--json")
     assert result == fapm("score", bank, folder, "--json")
-    assert (result.code, len(result.json)) == (0, 4)
+    assert (result.code, len(result.json)) == (1, 4)
 
 
 def test_limit_keeps_the_exit_codes_of_what_was_told(bank: Path, folder: Path) -> None:

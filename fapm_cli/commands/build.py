@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +12,21 @@ from fapm_cli.commands.common import (
     BackboneOption,
     BatchSizeOption,
     DeviceOption,
+    FalseAlarmsOption,
     GridOption,
     LayersOption,
     PathsArgument,
     PresetOption,
     RatioOption,
+    ReviewOption,
     RoiOption,
     SeedOption,
     SizeOption,
     SpreadOption,
     WeightsOption,
+    check_rates,
     check_writable,
+    choose_thresholds,
     configure,
 )
 from fapm_cli.commands.making import SkipBadOption, SummaryOption, find_all, making
@@ -42,6 +47,15 @@ def build(
     spread_threshold: SpreadOption = 0.5,
     roi: RoiOption = None,
     skip_bad: SkipBadOption = False,
+    drop_outliers: Annotated[
+        bool,
+        typer.Option(help="Leave out pictures that look most unlike the rest, and learn again."),
+    ] = False,
+    false_alarm_rate: FalseAlarmsOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Set the threshold itself (default: found by fapm).")
+    ] = None,
+    review_rate: ReviewOption = None,
     embed_backbone: Annotated[
         bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
     ] = True,
@@ -57,6 +71,7 @@ def build(
     Example:  fapm build samples/good -o bank.st
     """
     check_writable(output)
+    check_rates(false_alarm_rate, review_rate, threshold)
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_from_files, load_extractor, read_roi
@@ -78,7 +93,13 @@ def build(
             embed_backbone=embed_backbone,
             roi=inspected,
             thumbnails=thumbnails,
+            drop_outliers=drop_outliers,
             on_bad=work.on_bad,
+            on_suspects=work.on_suspects,
             on_stage=work.on_stage,
         )
-    work.finish(bank, as_json)
+    scores, peaks = zip(*((p.score, p.peak) for p in bank.pictures), strict=True)
+    thresholds = choose_thresholds(
+        bank.thresholds, scores, peaks, false_alarm_rate, review_rate, threshold
+    )
+    work.finish(replace(bank, thresholds=thresholds), as_json)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -20,6 +20,7 @@ from fapm_cli.files import one_line
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
     from fapm_cli.engine import Detector
+    from fapm_cli.threshold import Thresholds
 
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
 PathsArgument = Annotated[
@@ -89,6 +90,23 @@ RoiOption = Annotated[
 PixelThresholdOption = Annotated[
     float | None,
     typer.Option(help="Map value above which a px belongs to a region (default: the bank's)."),
+]
+
+
+FalseAlarmsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--false-alarm-rate",
+        metavar="R",
+        help="Set the threshold so that this share of good pictures exceeds it.",
+    ),
+]
+ReviewOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help="Band for a second look: this share of good pictures is in it, or anomalous.",
+    ),
 ]
 
 
@@ -363,3 +381,57 @@ def check_threshold(threshold: float | None) -> None:
     """
     if threshold is not None and not math.isfinite(threshold):
         raise OptionError(f"threshold {threshold}: wanted a finite number")
+
+
+def check_rates(
+    false_alarm_rate: float | None, review_rate: float | None, threshold: float | None
+) -> None:
+    """Check what was said of thresholds.
+
+    Raises:
+        OptionError: a value makes no sense, or two contradict one another.
+    """
+    check_threshold(threshold)
+    for name, rate in (("false-alarm rate", false_alarm_rate), ("review rate", review_rate)):
+        if rate is not None and not 0 < rate < 1:
+            raise OptionError(f"{name} {rate}: wanted a share of good pictures, above 0, below 1")
+    if threshold is not None and false_alarm_rate is not None:
+        raise OptionError("--threshold and --false-alarm-rate both set the threshold: choose one")
+    if None not in (review_rate, false_alarm_rate) and review_rate <= false_alarm_rate:  # type: ignore[operator]
+        raise OptionError(
+            f"review rate {review_rate}: wanted more than the false-alarm rate {false_alarm_rate}"
+        )
+
+
+def choose_thresholds(
+    default: Thresholds,
+    scores: Sequence[float],
+    peaks: Sequence[float],
+    false_alarm_rate: float | None,
+    review_rate: float | None,
+    threshold: float | None,
+) -> Thresholds:
+    """Set thresholds as the options say, by good pictures' scores; notes what they can't promise.
+
+    Args:
+        default: what to take where no option sets the threshold.
+        scores: of good pictures, out of sample.
+        peaks: the maxima of their anomaly maps.
+        false_alarm_rate: as the option says.
+        review_rate: as the option says.
+        threshold: as the option says.
+    """
+    from fapm_cli.threshold import given_threshold, rate_thresholds, with_review
+
+    chosen = default
+    if threshold is not None:
+        chosen = given_threshold(scores, peaks, threshold)
+    elif false_alarm_rate is not None:
+        chosen = rate_thresholds(scores, peaks, false_alarm_rate)
+        if chosen.expected > false_alarm_rate:
+            note(
+                f"note: {len(scores)} good pictures can't promise {false_alarm_rate:.2%} false "
+                f"alarms, but {chosen.expected:.1%}: the threshold is their largest score; for "
+                f"less, fapm calibrate with {math.ceil(1 / false_alarm_rate - 1e-9) - 1} or more"
+            )
+    return chosen if review_rate is None else with_review(chosen, scores, review_rate)

@@ -58,6 +58,12 @@ EXIT_ERROR = 2
 
 _SPEED_WARM_UP, _SPEED_RUNS = 3, 20
 _RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
+_VERDICTS = (
+    "balanced_accuracy",
+    "balanced_accuracy_best",
+    "false_alarm_rate",
+    "false_alarms_at_most",
+)
 _SCORE_COLUMNS = ("category", "variant", "path", "defect", "score")
 _COLUMNS = (
     "category",
@@ -65,6 +71,8 @@ _COLUMNS = (
     "backbone",
     *_RATES,
     "f1_threshold",
+    *_VERDICTS,
+    "threshold",
     "images_per_second",
     "num_train",
     "num_test",
@@ -115,6 +123,9 @@ def eval_(
     batch_size: BatchSizeOption = 16,
 ) -> int:
     """Build banks, judge labelled pictures, and report how well good and bad are told apart.
+
+    Balanced accuracy and false alarms are those of the bank's own verdicts, beside the best
+    balanced accuracy that any threshold gives, and the most false alarms that were foretold.
 
     A dataset is a category (train/good, test/good, test/DEFECT, ground_truth/DEFECT) or a folder
     of them. Frames per second are of the engine at batch size 1, variants taking turns.
@@ -302,13 +313,25 @@ def _as_csv(records: list[Record], columns: tuple[str, ...]) -> str:
 def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:
     """A row per category and variant, then each variant's mean over the categories."""
     header = ["category", "variant", "image AUROC", "pixel AUROC", "AUPRO", "image AP", "F1-max"]
-    header += ["at score", "FPS", "keys", "bank MB", "build s"]
+    header += [
+        "at score",
+        "balanced acc",
+        "best",
+        "false alarms",
+        "at most",
+        "FPS",
+        "keys",
+        "bank MB",
+        "build s",
+    ]
     good = [record for record in records if "error" not in record]
     rows = [_row(record) for record in good]
     for variant in dict.fromkeys(record["variant"] for record in good):
         same = [record for record in good if record["variant"] == variant]
         if len(same) > 1:
-            mean = {key: _mean([one[key] for one in same]) for key in (*_RATES, *_MEANT)}
+            mean = {
+                key: _mean([one[key] for one in same]) for key in (*_RATES, *_VERDICTS, *_MEANT)
+            }
             rows.append(_row({"category": "mean", "variant": variant, **mean}))
     return header, rows
 
@@ -331,6 +354,7 @@ def _row(record: Record) -> list[str]:
         record["variant"] or "-",
         *(number(key, 2, 100) for key in _RATES),
         number("f1_threshold", 3),
+        *(number(key, 1, 100) for key in _VERDICTS),
         number("images_per_second", 1),
         number("keys", 0),
         number("bank_mb", 1),

@@ -60,10 +60,10 @@ def heatmap(
         typer.Option("--map", metavar="tiff|npy", help="Also write the raw float32 map."),
     ] = None,
     mask: Annotated[
-        bool, typer.Option(help="Also write where the map exceeds --threshold.")
+        bool, typer.Option(help="Also write where the map exceeds --pixel-threshold.")
     ] = False,
     threshold: Annotated[
-        float | None, typer.Option(help="For --mask; where the slider of --html starts.")
+        float | None, typer.Option(help="Where the slider of --html starts (default: the bank's).")
     ] = None,
     boxes: Annotated[bool, typer.Option(help="Frame each region above --pixel-threshold.")] = True,
     pixel_threshold: PixelThresholdOption = None,
@@ -118,7 +118,7 @@ def heatmap(
             try:
                 if isinstance(one, Unreadable):
                     raise one.error
-                _show(detector, one, stem, report, raw_map, threshold if mask else None, boxes)
+                _show(detector, one, stem, report, raw_map, mask, boxes)
             except PictureError as error:
                 fail(path, error)
             advance("heatmap", done, len(named))
@@ -141,10 +141,10 @@ def _check_options(
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if output is None and (mask or raw_map):
         raise OptionError("--mask and --map write files of their own: add -o FOLDER")
-    if mask and threshold is None:
-        raise OptionError("--mask needs --threshold, a score from where on a pixel is anomalous")
-    if threshold is not None and not mask and html is None:
-        raise OptionError("--threshold is for --mask and --html: add one, or leave it out")
+    if threshold is not None and html is None:
+        raise OptionError(
+            "--threshold is a picture's, for --html; a pixel's, for --mask, is --pixel-threshold"
+        )
 
 
 def _check_target(html: Path, inputs: list[Path]) -> None:
@@ -156,12 +156,12 @@ def _check_target(html: Path, inputs: list[Path]) -> None:
 def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Report:
     from fapm_cli.report import Report
 
-    nominal = detector.bank.nominal_scores
+    thresholds = detector.bank.thresholds
     return Report(
         detector.bank,
         bank.name,
-        detector.calm_score,
-        float(nominal.max()) if threshold is None else threshold,
+        detector.pixel_threshold,
+        thresholds if threshold is None else thresholds.at(threshold),
         comparable=detector.scorer.query == detector.bank.config.query
         and detector.roi is detector.bank.roi,
     )
@@ -194,7 +194,7 @@ def _show(
     stem: str | None,
     report: Report | None,
     raw_map: str | None,
-    threshold: float | None,
+    mask: bool,
     boxes: bool,
 ) -> None:
     """Draw one picture: into files, the report, or both."""
@@ -206,7 +206,7 @@ def _show(
     if stem is not None:
         scores = _map(detector, one, picture.size_px)
         _draw(detector, picture.image, scores, located, stem, boxes)
-        _write_extras(scores, stem, raw_map, threshold)
+        _write_extras(scores, stem, raw_map, detector.pixel_threshold if mask else None)
         typer.echo(f"{stem}_heatmap.png")
     if report is not None:
         from fapm_cli.report import heat_size
@@ -237,7 +237,7 @@ def _draw(
     drawn = draw_heatmap(
         np.asarray(image),
         scores,
-        detector.calm_score,
+        detector.pixel_threshold,
         (located["peak"]["x"], located["peak"]["y"]),
         located["score"],
         [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),

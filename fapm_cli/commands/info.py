@@ -42,6 +42,7 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "versions": bank.versions,
         "inspected_share": bank.inspected_share,
         "thumbnail_bytes": _thumbnail_bytes(bank),
+        "thresholds": bank.thresholds.summary(),
         "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
         "memories": {
             name: {
@@ -75,6 +76,7 @@ def _show(bank: Bank) -> None:
     rows = {
         "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
         "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
+        "verdicts": bank.thresholds.describe(),
         "thumbnails": f"{num_bytes / 1e6:.1f} MB" if num_bytes else "none",
         "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
         "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",

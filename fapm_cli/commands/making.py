@@ -13,6 +13,7 @@ import typer
 
 from fapm_cli.commands.common import Advance, find_named, note, progress_bar
 from fapm_cli.errors import PictureError
+from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Bank, Unreadable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out.")]
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+_SHOWN = 8  # suspects by name
 
 
 class Making:
@@ -29,6 +32,7 @@ class Making:
         """Start the clock; ``advance`` shows the progress."""
         self._output, self._skip_bad, self._advance = output, skip_bad, advance
         self._skipped: list[Unreadable] = []
+        self._unlike: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
@@ -41,6 +45,10 @@ class Making:
         if not self._skip_bad:
             raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
         self._skipped.append(bad)
+
+    def on_suspects(self, suspects: list[tuple[str, float]], dropped: bool) -> None:
+        """Remember pictures that look unlike the rest, and whether they were left out."""
+        self._unlike[dropped] += suspects
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Add the time since the last call to ``stage``, and show how far it is."""
@@ -59,8 +67,18 @@ class Making:
             note(f"note: skipped: {bad.error}")
         num_bytes = save_bank(bank, self._output)
         self._mark("save")
-        summary = _summarise(bank, self._output, num_bytes, self._seconds, len(self._skipped))
-        typer.echo(json.dumps(summary) if as_json else _as_text(summary))
+        summary = {
+            "bank": str(self._output),
+            "pictures": len(bank.pictures),
+            "skipped": len(self._skipped),
+            **_describe(bank),
+            "suspects": _as_records(self._unlike[False]),
+            "dropped": _as_records(self._unlike[True]),
+            "bytes": num_bytes,
+            "seconds": {stage: round(spent, 3) for stage, spent in self._seconds.items()},
+        }
+        verdicts = bank.thresholds.describe()
+        typer.echo(json.dumps(summary) if as_json else _as_text(summary, verdicts))
 
     def _mark(self, stage: str) -> None:
         now = time.perf_counter()
@@ -87,9 +105,7 @@ def find_all(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     return files
 
 
-def _summarise(
-    bank: Bank, output: Path, num_bytes: int, seconds: dict[str, float], num_skipped: int
-) -> dict[str, Any]:
+def _describe(bank: Bank) -> dict[str, Any]:
     layers = {
         name: {
             "keys": len(memory.keys),
@@ -99,19 +115,19 @@ def _summarise(
         for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
     }
     return {
-        "bank": str(output),
-        "pictures": len(bank.pictures),
-        "skipped": num_skipped,
         "backbone": bank.config.backbone,
         "variant": bank.config.variant,
         "layers": layers,
         "inspected_share": bank.inspected_share,
-        "bytes": num_bytes,
-        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+        "thresholds": bank.thresholds.summary(),
     }
 
 
-def _as_text(summary: dict[str, Any]) -> str:
+def _as_records(suspects: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"name": name, "z": round(z, 2)} for name, z in suspects]
+
+
+def _as_text(summary: dict[str, Any], verdicts: str) -> str:
     seconds = summary["seconds"]
     spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
     lines = [
@@ -126,6 +142,18 @@ def _as_text(summary: dict[str, Any]) -> str:
             f"{layer['widened']} widened"
             for name, layer in summary["layers"].items()
         ),
+        f"verdicts  {verdicts}",
+        *_as_lines("dropped", summary["dropped"]),
+        *_as_lines("suspects", summary["suspects"]),
         f"seconds   {sum(seconds.values()):.1f}  ({spent})",
     ]
     return "\n".join(lines)
+
+
+def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
+    """Name the first pictures that look unlike the rest, in one line; none for none."""
+    if not pictures:
+        return []
+    names = ", ".join(f"{one_line(p['name'])} ({p['z']:.1f})" for p in pictures[:_SHOWN])
+    more = f" and {len(pictures) - _SHOWN} more" * (len(pictures) > _SHOWN)
+    return [f"{title:<9} {names}{more}: unlike the rest by so many σ"]

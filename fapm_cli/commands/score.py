@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 import time
 from collections.abc import Iterator
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,16 +33,15 @@ from fapm_cli.commands.common import (
     progress_bar,
     query_changes,
 )
+from fapm_cli.commands.records import WRITERS, Record
 from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector, Source
     from fapm_cli.images import Picture
+    from fapm_cli.threshold import Thresholds
 
-Record = dict[str, Any]
-
-EXIT_NOMINAL, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
+EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 
 
 def score(
@@ -58,7 +54,7 @@ def score(
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Scores above it are anomalous; gives verdicts.")
+        float | None, typer.Option(help="Scores above it are anomalous (default: the bank's).")
     ] = None,
     output_format: Annotated[
         str, typer.Option("--format", metavar="text|json|jsonl|csv", help="What stdout carries.")
@@ -91,42 +87,57 @@ def score(
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
-    """Judge pictures: score, place of the worst spot, nearest good picture, regions.
+    """Judge pictures: verdict, score, place of the worst spot, nearest good picture, regions.
 
-    Exit codes: 0 all nominal (or no --threshold), 1 at least one anomalous, 2 any error (wins),
+    Exit codes: 0 all ok (or for review), 1 at least one anomalous, 2 any error (wins),
     130 stopped by Ctrl-C or SIGTERM, after the records in hand.
 
-    Example:  fapm score bank.st samples/test --threshold 1.1
+    Example:  fapm score bank.st samples/test
     """
     check_threshold(threshold)
     kind = "json" if as_json else output_format
-    if kind not in _WRITERS:
-        raise OptionError(f"format {kind!r}: use one of {', '.join(_WRITERS)}")
+    if kind not in WRITERS:
+        raise OptionError(f"format {kind!r}: use one of {', '.join(WRITERS)}")
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     source = _open_source(paths or [], watch, only_new, camera, every)
     detector = open_detector(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
+    thresholds = _thresholds(detector, threshold)
     verdicts: set[str] = set()
     frames, begun = 0, time.perf_counter()
 
     def watched() -> Iterator[Record]:
         nonlocal frames
-        for record in islice(score_records(detector, source, batch_size, threshold), limit):
-            verdicts.add("error" if "error" in record else record.get("verdict", "nominal"))
+        for record in islice(score_records(detector, source, batch_size, thresholds), limit):
+            verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
             yield record
 
     try:
-        _WRITERS[kind](watched())
+        WRITERS[kind](watched())
     finally:
         if frames:
             note(f"{frames} frames, {frames / (time.perf_counter() - begun):.1f} FPS")
     if exit_zero:
-        return EXIT_NOMINAL
+        return EXIT_OK
     if "error" in verdicts:
         return EXIT_ERROR
-    return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_NOMINAL
+    return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_OK
+
+
+def _thresholds(detector: Detector, threshold: float | None) -> Thresholds | None:
+    """The bank's thresholds, or with another in their place; None, and a note, for no verdicts."""
+    if threshold is not None:
+        return detector.bank.thresholds.at(threshold)
+    if detector.inspected_share < detector.bank.inspected_share:
+        note(
+            "note: the bank's threshold is for all that the bank inspects, and scores of less are "
+            "higher: build with the mask, or give --threshold"
+        )
+    if detector.thresholds is None:
+        note("note: the bank's threshold is not for scores asked this way: no verdicts")
+    return detector.thresholds
 
 
 def _open_source(
@@ -149,7 +160,7 @@ def _open_source(
 
 
 def score_records(
-    detector: Detector, source: Source, batch_size: int, threshold: float | None
+    detector: Detector, source: Source, batch_size: int, thresholds: Thresholds | None
 ) -> Iterator[Record]:
     """Score pictures, one record each in order; an unreadable one is a record with its error.
 
@@ -167,13 +178,13 @@ def score_records(
             else:
                 picture = one.prepared.picture
                 located = detector.locate(one.found, picture.size_px)
-                yield _record(picture, located, threshold)
+                yield _record(picture, located, thresholds)
             advance("score", done, source.total)
         if stopped():
             raise KeyboardInterrupt
 
 
-def _record(picture: Picture, located: Record, threshold: float | None) -> Record:
+def _record(picture: Picture, located: Record, thresholds: Thresholds | None) -> Record:
     path = picture.path
     try:
         check_score(path, located["score"])
@@ -182,71 +193,12 @@ def _record(picture: Picture, located: Record, threshold: float | None) -> Recor
     record = {"path": str(path), **located}
     if picture.moment is not None:
         record |= {"frame": picture.moment.frame, "time_s": picture.moment.time_s}
-    if threshold is not None:
-        anomalous = located["score"] > threshold
-        record |= {"threshold": threshold, "verdict": "anomalous" if anomalous else "nominal"}
+    if thresholds is not None:
+        record |= {"threshold": thresholds.score, "verdict": thresholds.verdict(located["score"])}
+        if thresholds.review is not None:
+            record["review_threshold"] = thresholds.review
     return record
 
 
 def _error_record(path: Path, error: PictureError) -> Record:
     return {"path": str(path), "error": str(error)}
-
-
-# --- Writing -----------------------------------------------------------------------------------
-
-
-def _write_json(records: Iterator[Record]) -> None:
-    typer.echo("[", nl=False)
-    try:
-        for i, record in enumerate(records):
-            typer.echo(("," if i else "") + "\n" + json.dumps(record), nl=False)
-    finally:
-        typer.echo("\n]")  # also where it was stopped: an array to the end
-
-
-def _write_jsonl(records: Iterator[Record]) -> None:
-    for record in records:
-        typer.echo(json.dumps(record))
-
-
-def _write_text(records: Iterator[Record]) -> None:
-    for record in records:
-        if "error" in record:
-            note(f"fapm: {record['error']}")
-            typer.echo(f"{'error':>9}\t{one_line(record['path'])}")
-            continue
-        parts = [f"{record['score']:9.4f}", one_line(record["path"])]
-        if "frame" in record:
-            parts.append(f"frame {record['frame']} at {record['time_s']:.3f} s")
-        if "verdict" in record:
-            parts.append(record["verdict"])
-        parts.append(f"at {record['peak']['x']},{record['peak']['y']}")
-        parts += [f"{name} {value:.4f}" for name, value in record["layer_scores"].items()]
-        parts.append(f"nearest {record['nearest']['name']}")
-        number = len(record["regions"])
-        parts.append(f"{number} region{'s' * (number != 1)}")
-        typer.echo("\t".join(parts))
-
-
-def _write_csv(records: Iterator[Record]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
-    columns += ["frame", "time_s"]
-    writer.writerow(columns)
-    for record in records:
-        flat = {
-            **record,
-            **record.get("peak", {}),
-            "nearest": record.get("nearest", {}).get("name"),
-            "regions": None if "error" in record else len(record["regions"]),
-        }
-        writer.writerow([flat.get(column) for column in columns])
-        sys.stdout.flush()
-
-
-_WRITERS = {
-    "text": _write_text,
-    "json": _write_json,
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-}

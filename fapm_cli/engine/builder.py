@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,16 +15,21 @@ from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import adaptive_coreset, num_keys
-from fapm_cli.engine.nominal import OnStage, calibrate
+from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
 from fapm_cli.grid import check_divisible, map_cells, to_patches
+from fapm_cli.threshold import UNSET, find_suspects
 from fapm_cli.thumbnails import encode_thumbnail
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
+# To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
+_OUTLIER = 6.0
+
+OnSuspects = Callable[[list[tuple[str, float]], bool], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ def build_from_files(
     embed_backbone: bool = True,
     roi: Tensor | None = None,
     thumbnails: bool = True,
+    drop_outliers: bool = False,
     on_bad: Callable[[Unreadable], None] | None = None,
+    on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from picture files.
@@ -66,7 +73,9 @@ def build_from_files(
         embed_backbone: whether the bank holds them.
         roi: as for :func:`build_bank`.
         thumbnails: whether the bank holds the pictures, small.
+        drop_outliers: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_suspects: as for :func:`build_bank`.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -82,6 +91,8 @@ def build_from_files(
         embed_backbone=embed_backbone,
         roi=roi,
         thumbnails=thumbnails,
+        drop_outliers=drop_outliers,
+        on_suspects=on_suspects,
         on_stage=on_stage,
     )
 
@@ -121,6 +132,8 @@ def build_bank(
     embed_backbone: bool = True,
     roi: Tensor | None = None,
     thumbnails: bool = True,
+    drop_outliers: bool = False,
+    on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Build a bank from nominal pictures, in float32 on the extractor's device.
@@ -135,6 +148,10 @@ def build_bank(
         roi: (H, W) bool over the input, what to inspect; None for all. Keys are those of the
             whole picture all the same; calibration and nominal scores are of what is inspected.
         thumbnails: whether it holds the pictures, as the backbone saw them.
+        drop_outliers: whether pictures that look most unlike the rest (6 σ) are left out, and the
+            bank is learnt again without them, from the same features.
+        on_suspects: told the names and robust z-scores of such pictures, most suspicious first,
+            and whether they are left out; at the end, those still in the bank.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
@@ -148,15 +165,12 @@ def build_bank(
     features, names = extract(batches, capacity, config, extractor, on_stage)
     if not names:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
-    memories = []
-    for j, vectors in enumerate(features):
-        memories.append(_select_keys(vectors, config, map_sizes[j]))
-        on_stage("select", j + 1, len(features))
     bank = Bank(
         config,
-        tuple(memories),
+        (),
         map_sizes,
         Calibration(torch.ones(max(map_sizes)), 0.0),
+        UNSET,
         tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
         extractor.ranges,
         extractor.weights_hash,
@@ -166,7 +180,25 @@ def build_bank(
         roi,
         None if encoded is None else tuple(encoded),
     )
-    return calibrate(bank, features, on_stage=on_stage)
+    learnt, suspects = _learn(bank, features, on_stage)
+    outliers = [(i, z) for i, z in suspects if z > _OUTLIER]
+    if drop_outliers and outliers:
+        on_suspects([(names[i][0], z) for i, z in outliers], True)
+        kept = sorted(set(range(len(names))) - {i for i, _ in outliers})
+        features = [of_pictures(vectors, torch.tensor(kept), len(names)) for vectors in features]
+        learnt, suspects = _learn(_only(bank, kept), features, on_stage)
+    on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
+    return learnt
+
+
+def _only(bank: Bank, kept: Sequence[int]) -> Bank:
+    """The bank of some of its pictures."""
+    thumbnails = bank.thumbnails
+    return replace(
+        bank,
+        pictures=tuple(bank.pictures[i] for i in kept),
+        thumbnails=None if thumbnails is None else tuple(thumbnails[i] for i in kept),
+    )
 
 
 def encode_passing(
@@ -177,6 +209,19 @@ def encode_passing(
         if encoded is not None:
             encoded += in_order(batch.pixels.cpu().numpy(), encode_thumbnail)
         yield batch
+
+
+def _learn(
+    bank: Bank, features: Sequence[Tensor], on_stage: OnStage
+) -> tuple[Bank, list[tuple[int, float]]]:
+    """Select keys, judge the pictures by those of the others, and find suspects among them."""
+    memories = []
+    for j, vectors in enumerate(features):
+        memories.append(_select_keys(vectors, bank.config, bank.map_sizes[j]))
+        on_stage("select", j + 1, len(features))
+    bank = replace(bank, memories=tuple(memories))
+    response = nominal_response(bank, features, on_stage=on_stage)
+    return judged_by(response, bank), find_suspects(response.spots, response.levels)
 
 
 @torch.inference_mode()
@@ -289,6 +334,7 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
         memories=tuple(memories),
         map_sizes=sizes,
         calibration=none,
+        thresholds=UNSET,
         pictures=pictures,
         ranges=extractor.ranges,
         weights_hash=extractor.weights_hash,

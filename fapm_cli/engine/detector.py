@@ -28,6 +28,7 @@ from fapm_cli.knn import patch_memory
 from fapm_cli.plan import Plan, make_plan
 from fapm_cli.regions import Region, find_regions
 from fapm_cli.running import runner
+from fapm_cli.threshold import Thresholds
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,16 @@ class Detector:
         self._run = runner(self._work, self.plan, static=self.scorer.query.reach == 0)
 
     @property
-    def calm_score(self) -> float:
-        """The largest value of a good picture's anomaly map, its own keys left out."""
-        return max(*(picture.peak for picture in self.bank.pictures), 1e-6)
+    def thresholds(self) -> Thresholds | None:
+        """The bank's thresholds; None where the query is not the one they were set for."""
+        own = self.scorer.query == self.bank.config.query
+        return self.bank.thresholds if own else None
 
     @property
     def pixel_threshold(self) -> float:
         """Value of the anomaly map above which a px belongs to a region."""
-        return self.calm_score if self._given_threshold is None else self._given_threshold
+        given = self._given_threshold
+        return self.bank.thresholds.pixel if given is None else given
 
     @property
     def inspected_share(self) -> float:

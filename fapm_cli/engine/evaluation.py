@@ -13,7 +13,7 @@ from fapm_cli.engine.detector import Detector
 from fapm_cli.engine.judging import judge
 from fapm_cli.engine.nominal import OnStage
 from fapm_cli.engine.reading import Unreadable
-from fapm_cli.metrics import Curve, PixelCurves, image_curve
+from fapm_cli.metrics import Curve, PixelCurves, balanced_accuracy, image_curve
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Evaluation:
             "image_ap": self.curve.average_precision(),
             "f1_max": None if best is None else best[0],
             "f1_threshold": None if best is None else best[1],
+            **self._verdicts(),
             "num_train": len(bank.pictures),
             "num_test": len(self.scores),
             "num_defective": sum(one.defect is not None for one in self.category.test),
@@ -59,6 +60,25 @@ class Evaluation:
             "bank_mb": sum(m.keys.nbytes for m in bank.memories) / 1e6,
             "build_seconds": self.build_seconds,
         }
+
+    def _verdicts(self) -> dict[str, Any]:
+        """What the bank's own threshold is worth; None where it is not for such a query."""
+        names = ("balanced_accuracy", "false_alarm_rate", "false_alarms_at_most", "threshold")
+        best = {"balanced_accuracy_best": self.curve.best_balanced_accuracy()}
+        thresholds = self.detector.thresholds
+        if thresholds is None:
+            return dict.fromkeys(names) | best
+        defective = np.array([one.defect is not None for one in self.category.test])
+        above = self.scores > thresholds.score
+        num_good = int((~defective).sum())
+        at_most = thresholds.expected_among(num_good)
+        values = (
+            balanced_accuracy(above, defective),
+            float(above[~defective].mean()) if num_good else None,
+            at_most / num_good if num_good else None,
+            thresholds.score,
+        )
+        return dict(zip(names, values, strict=True)) | best
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from fapm_cli.engine.builder import (
 )
 from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
 from fapm_cli.engine.detector import check_weights
-from fapm_cli.engine.nominal import OnStage, calibrate
+from fapm_cli.engine.nominal import OnStage, anew, calibrate
 from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
@@ -139,7 +139,9 @@ def merge_banks(
         ranges=_join_ranges(banks),
         versions=program_versions(),
     )
-    return merged if merged.thumbnails is None else recalibrate(merged, extractor, on_stage)
+    if merged.thumbnails is None:
+        return replace(merged, thresholds=anew(merged))
+    return recalibrate(merged, extractor, on_stage)
 
 
 def recalibrate(

@@ -2,45 +2,158 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fapm_cli.bank import Bank
-from fapm_cli.calibration import local_calibration
+from fapm_cli.calibration import Calibration, local_calibration
+from fapm_cli.engine.pseudo import Found, pseudo_scores
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.geometry import covered
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.scoring import top_score
+from fapm_cli.threshold import MOST_RATE, Thresholds, fewest_errors, rate_thresholds, with_review
 
 OnStage = Callable[[str, int, int], None]
 
 _AT_A_TIME = 16
+# A picture alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
+# times what it does in its own bank.
+_ALONE = 3.0
+_RIM = 1 / 14
+_LEVEL = 0.9
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class NominalResponse:
+    """What a bank says of some of its pictures, each one's own keys left out.
+
+    Attributes:
+        calibration: of each place.
+        scores: n image scores.
+        peaks: n maxima of anomaly maps.
+        spots: n image scores away from the rim, where chance things lie in good pictures too.
+        levels: n 90th percentiles of the same.
+        pseudo: image scores of pseudo-defective pictures; None where they can't be made.
+    """
+
+    calibration: Calibration
+    scores: list[float]
+    peaks: list[float]
+    spots: list[float]
+    levels: list[float]
+    pseudo: list[float] | None
+
+
 def calibrate(
     bank: Bank,
     features: Sequence[Tensor],
     first: int = 0,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
-    """Score nominal pictures with their own keys left out, and calibrate each place by that.
+    """Score a bank's pictures, and set its calibration and thresholds by that, as they were set.
 
     Args:
-        bank: its memories are used; calibration and scores are made anew.
-        features: per memory (N_p, n·N_v, C), the vectors of the last n of the bank's pictures.
-        first: number of the first of those. If that is not 0, the calibration stays as it is, and
-            so do the scores of the pictures before.
+        bank: as for :func:`nominal_response`, and so on.
+        features: its vectors.
+        first: if that is not 0, calibration and the scores of pictures before stay as they are.
         on_stage: told of progress.
     """
-    config, total = bank.config, len(bank.pictures)
-    laid_out = [patch_memory(m.keys, m.key_counts, config.grid) for m in bank.memories]
-    scorer = Scorer(config, config.query, laid_out, bank.map_sizes, roi=bank.roi)
-    found: list[list[tuple[Tensor, Tensor]]] = []
+    return judged_by(nominal_response(bank, features, first, on_stage), bank, first)
+
+
+def judged_by(response: NominalResponse, bank: Bank, first: int = 0) -> Bank:
+    """The bank with calibration, thresholds and its pictures' scores from ``first`` on anew."""
+    judged = tuple(
+        replace(picture, score=score, peak=peak)
+        for picture, score, peak in zip(
+            bank.pictures[first:], response.scores, response.peaks, strict=True
+        )
+    )
+    pictures = bank.pictures[:first] + judged
+    bank = replace(bank, calibration=response.calibration, pictures=pictures)
+    return replace(bank, thresholds=anew(bank, response.pseudo))
+
+
+def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
+    """Set a bank's thresholds by its pictures' scores, in the way in which they were set before.
+
+    What was given, or labelled, is not to be had from scores: then at the rate that it came to.
+    """
+    before = bank.thresholds
+    scores, peaks = zip(*((p.score, p.peak) for p in bank.pictures), strict=True)
+    if pseudo is not None and before.method == "pseudo-defects":
+        chosen = fewest_errors(scores, peaks, pseudo, "pseudo-defects", MOST_RATE)
+    else:
+        chosen = rate_thresholds(scores, peaks, before.rate)
+    rate = before.review_rate
+    return chosen if rate is None else with_review(chosen, scores, rate)
+
+
+@torch.inference_mode()
+def nominal_response(
+    bank: Bank,
+    features: Sequence[Tensor],
+    first: int = 0,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> NominalResponse:
+    """Score pictures, whole and with a spot of elsewhere, their own keys left out.
+
+    Args:
+        bank: its memories are used.
+        features: per memory (N_p, n·N_v, C), the vectors of the last n of the bank's pictures.
+        first: number of the first of those. If that is not 0, places are calibrated as they are
+            in the bank, and there are no pseudo-defects.
+        on_stage: told of progress.
+    """
+    generator = torch.Generator().manual_seed(0)
+    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
+    make_scorer = functools.partial(
+        Scorer, bank.config, bank.config.query, laid_out, bank.map_sizes, roi=bank.roi
+    )
+    scorer = make_scorer()
+    found, elsewhere = _search(scorer, bank, features, first, generator, on_stage)
+    calibration = bank.calibration
+    if first == 0:
+        responses = torch.cat([scorer.combine(part).responses for part in found])
+        roi = bank.roi
+        places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
+        calibration = local_calibration(responses, places)
+    scorer = make_scorer(calibration)
+    scores, peaks, spots, levels = [], [], [], []
+    for part in found:
+        scored = scorer.combine(part)
+        scores += scored.image_scores.tolist()
+        peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
+        inner = scored.anomaly_maps[:, _inner(bank)]
+        spots += top_score(inner.unsqueeze(1)).tolist()
+        levels += inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values.tolist()
+    pseudo = None
+    if elsewhere:
+        pseudo = pseudo_scores(scorer, found, elsewhere, generator)
+    if len(bank.pictures) == 1:
+        scores, peaks = [_ALONE * scores[0]], [_ALONE * peaks[0]]
+    return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
+
+
+def _search(
+    scorer: Scorer,
+    bank: Bank,
+    features: Sequence[Tensor],
+    first: int,
+    generator: torch.Generator,
+    on_stage: OnStage,
+) -> tuple[list[Found], list[Found]]:
+    """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
+    total, num_patches = len(bank.pictures), bank.config.grid[0] * bank.config.grid[1]
+    found: list[Found] = []
+    elsewhere: list[Found] = []
     for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
-        queries = [_of_pictures(vectors, pictures - first, total - first) for vectors in features]
+        queries = [of_pictures(vectors, pictures - first, total - first) for vectors in features]
         leave_out = None
         if total > 1:
             leave_out = [
@@ -51,30 +164,28 @@ def calibrate(
                 for q, m in zip(queries, bank.memories, strict=True)
             ]
         found.append(scorer.search(queries, leave_out))
+        if first == 0 and num_patches > 1:
+            shift = int(torch.randint(1, num_patches, (), generator=generator))
+            elsewhere.append(scorer.search([q.roll(shift, 0) for q in queries], leave_out))
         on_stage("calibrate", int(pictures[-1]) + 1 - first, total - first)
-    found = _fill(found)
-    calibration = bank.calibration
-    if first == 0:
-        responses = torch.cat([scorer.combine(part).responses for part in found])
-        roi = bank.roi
-        places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
-        calibration = local_calibration(responses, places)
-    scorer = Scorer(config, config.query, laid_out, bank.map_sizes, calibration, bank.roi)
-    scores: list[float] = []
-    peaks: list[float] = []
-    for part in found:
-        scored = scorer.combine(part)
-        scores += scored.image_scores.tolist()
-        peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
-    judged = tuple(
-        replace(picture, score=score, peak=peak)
-        for picture, score, peak in zip(bank.pictures[first:], scores, peaks, strict=True)
-    )
-    return replace(bank, calibration=calibration, pictures=bank.pictures[:first] + judged)
+    return _fill(found), _fill(elsewhere)
 
 
-def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, Tensor]]]:
+def _inner(bank: Bank) -> Tensor:
+    """(H, W) bool, what is inspected less 1 / 14 at each side; all of it if that leaves nothing."""
+    size = bank.config.preprocessing.crop_px
+    roi = torch.ones(size, dtype=torch.bool) if bank.roi is None else bank.roi.cpu()
+    rows, columns = (round(side * _RIM) for side in size)
+    inner = torch.zeros_like(roi)
+    middle = slice(rows, size[0] - rows), slice(columns, size[1] - columns)
+    inner[middle] = roi[middle]
+    return inner if inner.any() else roi
+
+
+def _fill(found: list[Found]) -> list[Found]:
     """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
+    if not found:
+        return []
     largest = [
         max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
         for j in range(len(found[0]))
@@ -85,7 +196,7 @@ def _fill(found: list[list[tuple[Tensor, Tensor]]]) -> list[list[tuple[Tensor, T
     ]
 
 
-def _of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
+def of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
     """The (N_p, n·N_v, C) vectors of some of the pictures."""
     num_patches, _, channels = vectors.shape
     by_picture = vectors.view(num_patches, num_pictures, -1, channels)

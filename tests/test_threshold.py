@@ -1,0 +1,164 @@
+"""Thresholds keep what they promise, say what they can't, and suspects stand out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fapm_cli.threshold import (
+    Thresholds,
+    fewest_errors,
+    find_suspects,
+    given_threshold,
+    rate_thresholds,
+    with_review,
+)
+
+SCORES = [0.1 * i for i in range(1, 100)]  # 0.1 to 9.9
+PEAKS = [2 * score for score in SCORES]
+
+
+def test_a_rate_is_the_rank_that_a_picture_to_come_exceeds_so_often() -> None:
+    found = rate_thresholds(SCORES, PEAKS, 0.1)
+    assert found.score == pytest.approx(9.0)  # the 10th largest of 99
+    assert (found.num_above, found.num_pictures, found.method) == (9, 99, "rate")
+    assert found.expected == pytest.approx(0.1)
+
+
+def test_as_many_maps_exceed_the_pixel_threshold_as_scores_the_threshold() -> None:
+    peaks = [SCORES[(7 * i) % 99] + 1 for i in range(99)]
+    found = rate_thresholds(SCORES, peaks, 0.1)
+    assert sum(peak > found.pixel for peak in peaks) == found.num_above == 9
+
+
+def test_a_rate_below_what_the_pictures_can_tell_gives_the_largest_and_says_so() -> None:
+    found = rate_thresholds(SCORES[:5], PEAKS[:5], 0.01)
+    assert found.score == max(SCORES[:5])
+    assert found.expected == pytest.approx(1 / 6)
+    assert found.rate == 0.01
+
+
+@pytest.mark.parametrize("num_pictures", [1, 2, 5, 20, 200])
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+def test_promises_hold_whatever_the_distribution(num_pictures: int, rate: float) -> None:
+    rng = np.random.default_rng(0)
+    rates, kept = [], []
+    for _ in range(2000):
+        scores = rng.pareto(1.5, num_pictures)  # heavy-tailed: its true rates are known
+        found = rate_thresholds(scores.tolist(), scores.tolist(), rate)
+        true_rate = float((1 + found.score) ** -1.5)
+        rates.append(true_rate)
+        kept.append(true_rate <= found.at_most)
+    assert np.mean(rates) == pytest.approx(found.expected, abs=4 * np.std(rates) / 2000**0.5)
+    assert np.mean(kept) >= 0.94
+
+
+def test_counts_of_false_alarms_stay_within_what_was_foretold() -> None:
+    rng = np.random.default_rng(1)
+    kept = []
+    for _ in range(2000):
+        found = rate_thresholds((scores := rng.random(60).tolist()), scores, 0.05)
+        kept.append((rng.random(40) > found.score).sum() <= found.expected_among(40))
+    assert 0.94 <= np.mean(kept) <= 0.995
+
+
+def test_the_bound_of_no_picture_above_is_the_known_one() -> None:
+    found = given_threshold(SCORES, PEAKS, 100.0)
+    assert found.at_most == pytest.approx(1 - 0.05 ** (1 / 99), abs=1e-6)
+    assert given_threshold(SCORES, PEAKS, 0.0).at_most == 1.0
+
+
+@given(
+    st.lists(st.floats(0, 10), min_size=1, max_size=12),
+    st.lists(st.floats(0, 10), min_size=1, max_size=12),
+)
+def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
+    good: list[float], bad: list[float]
+) -> None:
+    def errors(threshold: float) -> float:
+        above = sum(score > threshold for score in good) / len(good)
+        return above + sum(score <= threshold for score in bad) / len(bad)
+
+    found = fewest_errors(good, good, bad)
+    # Any threshold from the smallest good score on; below, every picture is anomalous.
+    candidates = [score for score in good + bad if score >= min(good)]
+    assert errors(found.score) <= min(map(errors, candidates)) + 1e-9
+
+
+def test_between_good_and_bad_that_lie_apart_the_threshold_is_in_the_middle() -> None:
+    assert fewest_errors([1.0, 2.0], [1.0, 2.0], [4.0, 5.0]).score == 3.0
+
+
+def test_the_most_rate_bounds_false_alarms_however_many_defects_are_missed() -> None:
+    found = fewest_errors(SCORES, PEAKS, [0.05] * 50 + SCORES[:50], "pseudo-defects", 0.1)
+    assert found.expected <= 0.1
+    assert fewest_errors(SCORES, PEAKS, SCORES[50:80]).expected > 0.1
+
+
+def test_verdicts_are_ok_review_or_anomalous_and_a_threshold_itself_is_the_calmer() -> None:
+    found = with_review(rate_thresholds(SCORES, PEAKS, 0.05), SCORES, 0.2)
+    review = found.review
+    assert review is not None
+    assert review < found.score
+    verdicts = [found.verdict(v) for v in (review, review + 0.01, found.score, found.score + 0.01)]
+    assert verdicts == ["ok", "review", "review", "anomalous"]
+    assert replace(found, review=None, review_rate=None).verdict(review + 0.01) == "ok"
+    assert found.at(review).review is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": math.nan},
+        {"score": "1"},
+        {"score": 1},
+        {"pixel": math.inf},
+        {"review": 1e9},
+        {"review": "0"},
+        {"method": "guess"},
+        {"method": []},
+        {"rate": 1.1},
+        {"rate": -0.1},
+        {"rate": True},
+        {"review_rate": 0.1},
+        {"review_rate": 1.5},
+        {"num_pictures": 0},
+        {"num_pictures": 2**40},
+        {"num_above": -1},
+        {"num_above": 100},
+        {"num_above": 1.0},
+    ],
+    ids=str,
+)
+def test_thresholds_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
+    fields = rate_thresholds(SCORES, PEAKS, 0.1).to_json()
+    assert Thresholds(**fields) == rate_thresholds(SCORES, PEAKS, 0.1)
+    with pytest.raises((ValueError, TypeError)):
+        Thresholds(**{**fields, **change})
+
+
+def test_suspects_are_those_far_above_the_rest_worst_first() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.exp(rng.normal(0, 0.05, 100)).tolist()
+    spots = [2 * level * float(np.exp(rng.normal(0, 0.05))) for level in levels]
+    assert find_suspects(spots, levels) == []
+    spots[3], spots[40], spots[70] = 4.0, 6.0, 0.2  # one far below is no suspect
+    levels[9], spots[9] = 1.6, 3.2  # high all over
+    found = find_suspects(spots, levels)
+    assert [number for number, _ in found] == [40, 3, 9]
+    assert all(z > 3.5 for _, z in found)
+    in_other_units = find_suspects([1000 * s for s in spots], [1000 * v for v in levels])
+    assert [number for number, _ in in_other_units] == [40, 3, 9]
+
+
+def test_few_or_equal_pictures_have_no_suspect() -> None:
+    assert find_suspects([1.0, 1.0, 1.0, 9.0], [1.0] * 4) == []
+    assert find_suspects([1.0] * 10, [1.0] * 10) == []
+    for order in itertools.permutations([0.9, 1.0, 1.1, 1.0, 5.0]):
+        assert [order[i] for i, _ in find_suspects(order, [1.0] * 5)] == [5.0]
