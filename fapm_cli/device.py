@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from fapm_cli.errors import DeviceError
@@ -30,6 +32,17 @@ def resolve_device(name: str) -> torch.device:
         # Convolutions would be TF32 by default: float32 is to agree with a CPU's.
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes of memory that are free on the device now; None where that can't be said."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()  # Linux
+    except OSError:
+        return None
+    return next((1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable:")), None)
 
 
 def synchronize(device: torch.device) -> None:

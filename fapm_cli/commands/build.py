@@ -29,7 +29,14 @@ from fapm_cli.commands.common import (
     choose_thresholds,
     configure,
 )
-from fapm_cli.commands.making import SkipBadOption, SummaryOption, find_all, making
+from fapm_cli.commands.making import (
+    SkipBadOption,
+    SummaryOption,
+    find_all,
+    making,
+    note_known,
+    tell_memory,
+)
 
 
 def build(
@@ -83,6 +90,7 @@ def build(
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files = find_all(paths)
     extractor = load_extractor(config, weights, seed).to(where)
+    tell_memory(config, extractor, len(files))
     with making(output, skip_bad) as work:
         bank = build_from_files(
             files,
@@ -95,6 +103,7 @@ def build(
             thumbnails=thumbnails,
             drop_outliers=drop_outliers,
             on_bad=work.on_bad,
+            on_known=note_known,
             on_suspects=work.on_suspects,
             on_stage=work.on_stage,
         )

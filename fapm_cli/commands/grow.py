@@ -16,7 +16,14 @@ from fapm_cli.commands.common import (
     check_writable,
     note,
 )
-from fapm_cli.commands.making import SkipBadOption, SummaryOption, find_all, making
+from fapm_cli.commands.making import (
+    SkipBadOption,
+    SummaryOption,
+    find_all,
+    making,
+    note_known,
+    tell_memory,
+)
 from fapm_cli.errors import BankError, OptionError
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ def add(
     loaded = load_bank(bank)
     files = find_all(paths)
     extractor = bank_extractor(loaded, weights).to(where)
+    tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files))
     with making(target, skip_bad) as work:
         grown = add_pictures(
             loaded,
@@ -59,7 +67,7 @@ def add(
             extractor,
             batch_size,
             on_bad=work.on_bad,
-            on_known=lambda name: note(f"note: {name} is in the bank already: left out"),
+            on_known=note_known,
             on_stage=work.on_stage,
         )
     if grown.thumbnails is None:
@@ -95,6 +103,7 @@ def merge(
     _check_alike(loaded, banks)
     holder = next((one for one in loaded if one.backbone is not None), loaded[0])
     extractor = bank_extractor(holder, weights).to(where)
+    tell_memory(loaded[0].config, extractor, sum(len(one.pictures) for one in loaded))
     with making(output) as work:
         merged = merge_banks(loaded, extractor, work.on_stage)
     shared = sum(len(one.pictures) for one in loaded) - len(merged.pictures)

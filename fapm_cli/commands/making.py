@@ -16,13 +16,16 @@ from fapm_cli.errors import PictureError
 from fapm_cli.files import one_line
 
 if TYPE_CHECKING:
+    from fapm_cli.config import BankConfig
     from fapm_cli.engine import Bank, Unreadable
+    from fapm_cli.extraction import FeatureExtractor
 
 
 SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out.")]
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _SHOWN = 8  # suspects by name
+_MUCH_BYTES = 2e9
 
 
 class Making:
@@ -84,6 +87,27 @@ class Making:
         now = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def tell_memory(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> None:
+    """Note how much memory a large bank takes to make, before it is made."""
+    from fapm_cli.device import free_bytes
+    from fapm_cli.engine import memory_needed
+
+    device = extractor.mean.device
+    needed, free = memory_needed(config, extractor, num_pictures), free_bytes(device)
+    if free is not None and needed > free:
+        note(
+            f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory, and only "
+            f"{free / 1e9:.1f} GB are free: give fewer pictures, or a smaller --size, if it fails"
+        )
+    elif needed > _MUCH_BYTES:
+        note(f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory")
+
+
+def note_known(name: str) -> None:
+    """Say that a picture is left out, since the bank has it."""
+    note(f"note: {name} is in the bank already: left out")
 
 
 @contextmanager

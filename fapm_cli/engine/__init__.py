@@ -8,13 +8,14 @@
 """
 
 from fapm_cli.bank import Bank, load_bank, nominal_picture, save_bank
-from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, synthetic_bank
+from fapm_cli.engine.builder import NominalBatch, build_bank, build_from_files, memory_needed
 from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.growing import add_pictures, merge_banks
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches, read_roi
 from fapm_cli.engine.sources import Source, camera_source, files_source, watch_source
+from fapm_cli.engine.synthetic import synthetic_bank
 from fapm_cli.extraction import load_extractor
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "judge",
     "load_bank",
     "load_extractor",
+    "memory_needed",
     "merge_banks",
     "nominal_picture",
     "paper_config",

@@ -14,7 +14,7 @@ import fapm_cli
 from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
-from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
 from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
 from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
 from fapm_cli.errors import PictureError
@@ -26,6 +26,7 @@ from fapm_cli.thumbnails import encode_thumbnail
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
+_TORCH_BYTES = 850 * 2**20
 # To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
 _OUTLIER = 6.0
 
@@ -59,6 +60,7 @@ def build_from_files(
     thumbnails: bool = True,
     drop_outliers: bool = False,
     on_bad: Callable[[Unreadable], None] | None = None,
+    on_known: Callable[[str], None] = lambda name: None,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -75,6 +77,8 @@ def build_from_files(
         thumbnails: whether the bank holds the pictures, small.
         drop_outliers: as for :func:`build_bank`.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_known: told the name of each picture whose file came before under another name, and is
+            left out: it would vouch for its twin.
         on_suspects: as for :func:`build_bank`.
         on_stage: told (stage, done, total) as the work goes on.
 
@@ -83,7 +87,7 @@ def build_from_files(
     """
     batches = nominal_batches(files, config, batch_size, on_bad)
     return build_bank(
-        batches,
+        unseen(batches, set(), on_known),
         len(files),
         config,
         extractor,
@@ -119,6 +123,26 @@ def nominal_batches(
                 torch.stack([one.pixels for one in good]),
                 [names[one.picture.path] for one in good],
                 [one.picture.sha256 for one in good],
+            )
+
+
+def unseen(
+    batches: Iterator[NominalBatch], seen: set[str], on_known: Callable[[str], None]
+) -> Iterator[NominalBatch]:
+    """Leave out pictures whose file was seen before; ``seen`` grows."""
+    for batch in batches:
+        fresh = []
+        for i, digest in enumerate(batch.sha256):
+            if digest in seen:
+                on_known(batch.names[i])
+            else:
+                fresh.append(i)
+                seen.add(digest)
+        if fresh:
+            yield NominalBatch(
+                batch.pixels[fresh],
+                [batch.names[i] for i in fresh],
+                [batch.sha256[i] for i in fresh],
             )
 
 
@@ -300,48 +324,19 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
     )
 
 
-def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> Bank:
-    """Make a bank of random keys, for speed measurements: the size of a real one, no knowledge.
+def memory_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
+    """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
 
-    Args:
-        config: adaptive ones get every patch widened, the costliest case.
-        extractor: gives the shapes.
-        num_pictures: nominal pictures that a bank of this size would come from.
+    All vectors are held, 10 % or twice that of them again as keys, once to keep and once laid out
+    for search; distances between vectors have a limit; the rest is torch, and pictures being read.
     """
-    generator = torch.Generator().manual_seed(0)
-    num_patches = config.grid[0] * config.grid[1]
-    memories = []
-    for channels, h, w in extractor.map_shapes:
-        n = num_pictures * (h * w // num_patches)
-        k = num_keys(n, config.coreset_ratio, MIN_KEYS)
-        k = min(2 * k, n) if config.adaptive else k
-        counts = torch.full((num_patches,), k)
-        memories.append(
-            LayerMemory(
-                keys=torch.randn(num_patches * k, channels, generator=generator),
-                key_counts=counts,
-                key_pictures=torch.zeros(num_patches * k, dtype=torch.int32),
-                key_cells=torch.zeros(num_patches * k, dtype=torch.int32),
-                radius_sq=torch.ones(num_patches),
-                widened=torch.full((num_patches,), config.adaptive),
-            )
-        )
-    sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
-    pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
-    none = Calibration(torch.ones(max(sizes)), 0.0)
-    return Bank(
-        config=config,
-        memories=tuple(memories),
-        map_sizes=sizes,
-        calibration=none,
-        thresholds=UNSET,
-        pictures=pictures,
-        ranges=extractor.ranges,
-        weights_hash=extractor.weights_hash,
-        weights="random",
-        backbone=None,
-        versions=program_versions(),
-    )
+    per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
+    widest = 2 if config.adaptive else 1
+    vectors = 4 * num_pictures * per_picture
+    keys = int(vectors * min(widest * config.coreset_ratio, 1))
+    most = max(num_pictures * h * w for _, h, w in extractor.map_shapes)
+    distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
+    return vectors + 2 * keys + distances + _TORCH_BYTES
 
 
 def program_versions() -> dict[str, str]:

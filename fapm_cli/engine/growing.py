@@ -18,6 +18,7 @@ from fapm_cli.engine.builder import (
     extract,
     nominal_batches,
     program_versions,
+    unseen,
 )
 from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
 from fapm_cli.engine.detector import check_weights
@@ -62,7 +63,7 @@ def add_pictures(
     config, num_before = bank.config, len(bank.pictures)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
     batches = nominal_batches(files, config, batch_size, on_bad)
-    fresh = _unseen(batches, {p.sha256 for p in bank.pictures}, on_known)
+    fresh = unseen(batches, {p.sha256 for p in bank.pictures}, on_known)
     features, names = extract(
         encode_passing(fresh, encoded), len(files), config, extractor, on_stage
     )
@@ -184,26 +185,6 @@ def _first_difference(one: dict[str, Any], other: dict[str, Any], prefix: str = 
         elif value != other[name]:
             return f"{prefix}{name}: {value} and {other[name]}"
     return None
-
-
-def _unseen(
-    batches: Iterator[NominalBatch], seen: set[str], on_known: Callable[[str], None]
-) -> Iterator[NominalBatch]:
-    """Leave out pictures whose file was seen before; ``seen`` grows."""
-    for batch in batches:
-        fresh = []
-        for i, digest in enumerate(batch.sha256):
-            if digest in seen:
-                on_known(batch.names[i])
-            else:
-                fresh.append(i)
-                seen.add(digest)
-        if fresh:
-            yield NominalBatch(
-                batch.pixels[fresh],
-                [batch.names[i] for i in fresh],
-                [batch.sha256[i] for i in fresh],
-            )
 
 
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
