@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fapm_cli.bank import load_bank
 from fapm_cli.cli import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+Recipe = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def shell_commands(block: str) -> list[list[str]]:
@@ -60,3 +68,67 @@ def test_console_blocks_run_and_print_as_many_lines(
             shown = [line for line in printed.splitlines() if line != "..."]
             if "..." not in printed:
                 assert len(found) == len(shown), command
+
+
+# --- Recipes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recipe(workplace: Path, bank: Path) -> Recipe:
+    """Run a recipe of the README where the samples and a bank.st are."""
+    shutil.copy(bank, "bank.st")
+    Path("bin").mkdir()
+    Path("bin/fapm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fapm_cli "$@"\n')
+    Path("bin/fapm").chmod(0o755)
+    path = f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+    def run_recipe(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        found = re.search(rf"<!-- recipe: {name} -->\n```sh\n(.*?)```", README, re.DOTALL)
+        assert found is not None
+        Path(name).write_text(found[1])
+        command = ["sh", name, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+
+    return run_recipe
+
+
+def test_ci_recipe_fails_on_anomalous_and_unreadable_pictures_and_keeps_evidence(
+    recipe: Recipe,
+) -> None:
+    assert recipe("ci.sh", "bank.st", "samples/test/good", "good").returncode == 0
+    assert recipe("ci.sh", "bank.st", "samples/test", "all").returncode == 1
+    records = [json.loads(line) for line in Path("all/scores.jsonl").read_text().splitlines()]
+    assert len(records) == 20
+    assert "<title>" in Path("all/report.html").read_text()
+    Path("samples/test/broken.png").write_bytes(b"no picture")
+    assert recipe("ci.sh", "bank.st", "samples/test", "broken").returncode == 2
+    assert recipe("ci.sh", "none.st", "samples/test", "none").returncode == 2
+
+
+def test_line_recipe_takes_out_what_is_not_ok(recipe: Recipe) -> None:
+    inbox = Path("in box")
+    inbox.mkdir()
+    shutil.copy("samples/test/good/000.jpg", inbox / "a good one.jpg")
+    shutil.copy("samples/test/stain/000.jpg", inbox / "bad.jpg")
+    done = recipe("line.sh", "bank.st", inbox, "rejected", "--limit", 2)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in Path("rejected").iterdir()] == ["bad.jpg"]
+    first, second = done.stdout.splitlines()
+    assert re.search(r" ok +[\d.]+ in box/a good one.jpg$", first)
+    assert re.search(r" anomalous +[\d.]+ in box/bad.jpg$", second)
+
+
+def test_nightly_recipe_keeps_the_threshold_where_a_known_defect_would_pass(
+    recipe: Recipe,
+) -> None:
+    before = Path("bank.st").read_bytes()
+    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/good/000.jpg")
+    assert (done.returncode, "1 known defects would pass" in done.stderr) == (1, True)
+    assert Path("bank.st").read_bytes() == before
+    assert recipe("nightly.sh", "bank.st", "samples/none", "samples/test/stain").returncode == 2
+    assert Path("bank.st").read_bytes() == before
+    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/test/stain")
+    assert done.returncode == 0, done.stderr
+    assert load_bank(Path("bank.st")).thresholds.num_pictures == 8
+    assert not Path("bank.st.new").exists()
