@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.grid import Grid, neighbor_offsets
+from fapm_cli.products import KeyProducts, PackedProducts, PlainProducts
 
 MEMORY_BYTES = 256 * 2**20
 _SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision
@@ -22,15 +23,14 @@ class KeyGroup:
         keys: (p, K, C) keys less their patch's centre; short patches are padded.
         norms_sq: (p, 1, K) their squared norms; +inf in the padding.
         first: (p,) int64, index of each patch's first key among all keys.
-        choosing: (p, K, C) the keys in the precision that chooses the nearest ones; ``keys``
-            themselves where that is float32.
+        choosing: the keys once more, for the products that choose the nearest ones.
     """
 
     patches: Tensor
     keys: Tensor
     norms_sq: Tensor
     first: Tensor
-    choosing: Tensor
+    choosing: KeyProducts
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ class PatchMemory:
 
 
 def patch_memory(
-    keys: Tensor, key_counts: Tensor, grid: Grid, dtype: torch.dtype = torch.float32
+    keys: Tensor,
+    key_counts: Tensor,
+    grid: Grid,
+    dtype: torch.dtype = torch.float32,
+    num_queries: int | None = None,
 ) -> PatchMemory:
     """Lay a ragged memory out for search.
 
@@ -62,6 +66,8 @@ def patch_memory(
         key_counts: (N_p,) int64, K_i, each at least 1.
         grid: rows and columns of patches.
         dtype: in which the nearest keys are chosen; their distances are float32 all the same.
+        num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
+            that where it is faster. None for any search.
     """
     counts = key_counts.tolist()
     ends = key_counts.cumsum(0)
@@ -81,7 +87,10 @@ def patch_memory(
             norms_sq[row, 0, : counts[i]] = block[row, : counts[i]].square().sum(dim=1)
         which = torch.tensor(patches, device=keys.device)
         offsets = (ends - key_counts).to(keys.device)[which]
-        groups.append(KeyGroup(which, block, norms_sq, offsets, block.to(dtype)))
+        choosing: KeyProducts = PlainProducts(block.to(dtype), norms_sq.to(dtype))
+        if num_queries is not None and PackedProducts.available(keys.device):
+            choosing = PackedProducts(block.to(dtype), norms_sq.to(dtype), num_queries)
+        groups.append(KeyGroup(which, block, norms_sq, offsets, choosing))
     return PatchMemory(centers, tuple(groups), grid)
 
 
@@ -153,11 +162,7 @@ def _search_group(
     values, indices = [], []
     for start in range(0, centered.shape[1], at_a_time):
         part = centered[:, start : start + at_a_time]
-        distances_sq = torch.baddbmm(
-            group.norms_sq.to(group.choosing.dtype),
-            (-2 * part).to(group.choosing.dtype),
-            group.choosing.mT,
-        )
+        distances_sq = group.choosing(part.to(group.choosing.dtype))
         if leave_out is not None:
             distances_sq.masked_fill_(_own_keys(group, leave_out, start, at_a_time), torch.inf)
         if group.choosing.dtype == torch.float32:
@@ -200,6 +205,12 @@ def _reaching(group: KeyGroup, offset: tuple[int, int], grid: Grid) -> tuple[Ten
     row = group.patches // grid[1] - offset[0]
     column = group.patches % grid[1] - offset[1]
     inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
-    values = (group.patches, group.keys, group.norms_sq, group.first, group.choosing)
-    part = KeyGroup(*(value[inside] for value in values))
+    assert isinstance(group.choosing, PlainProducts), "laid out for a search without reach"
+    part = KeyGroup(
+        group.patches[inside],
+        group.keys[inside],
+        group.norms_sq[inside],
+        group.first[inside],
+        group.choosing.of_patches(inside),
+    )
     return (row * grid[1] + column)[inside], part

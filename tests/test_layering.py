@@ -15,7 +15,7 @@ LAYERS = [
     {"", "errors"},
     {
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
-        *("thumbnails", "threshold"),
+        *("thumbnails", "threshold", "products"),
     },
     {"int8", "running"},
     {

@@ -139,14 +139,16 @@ class Detector:
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
         self.extractor = extractor.follow(self.plan)
+        query = query or bank.config.query
         memories = [
             patch_memory(
                 m.keys.to(self.device),
                 m.key_counts.cpu(),
                 bank.config.grid,
                 self.plan.choosing_dtype,
+                h * w // len(m.key_counts) if query.reach == 0 else None,
             )
-            for m in bank.memories
+            for m, (h, w) in zip(bank.memories, bank.map_sizes, strict=True)
         ]
         self.roi = _common(bank.roi, roi)
         self._outside = None if self.roi is None else ~self.roi.to(self.device)
@@ -156,14 +158,14 @@ class Detector:
         self._key_pictures = bank.memories[self._finest].key_pictures.cpu()
         self.scorer = Scorer(
             bank.config,
-            query or bank.config.query,
+            query,
             memories,
             bank.map_sizes,
             bank.calibration,
             self.roi,
         )
         # With a reach, the search asks the device which patches have neighbours.
-        self._run = runner(self._work, self.plan, static=self.scorer.query.reach == 0)
+        self._run = runner(self._work, self.plan, static=query.reach == 0)
 
     @property
     def thresholds(self) -> Thresholds | None:

@@ -1,0 +1,49 @@
+"""Products laid out by oneDNN are those of torch, for any shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fapm_cli.knn import patch_memory, search
+from fapm_cli.products import PackedProducts, PlainProducts
+
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.skipif(
+    not PackedProducts.available(CPU), reason="this torch has no oneDNN"
+)
+
+sizes = st.integers(1, 40)
+
+
+@given(st.integers(1, 5), sizes, sizes, sizes, st.integers(0, 2**31))
+@settings(max_examples=80, deadline=None)
+def test_packed_products_are_the_plain_ones(
+    num_patches: int, num_queries: int, width: int, channels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randn(num_patches, width, channels, generator=generator)
+    norms_sq = keys.square().sum(dim=2).unsqueeze(1)
+    norms_sq[:, :, width // 2 + 1 :] = torch.inf
+    packed = PackedProducts(keys, norms_sq, num_queries)
+    for number in (num_queries, num_queries + 3):  # not only what it was laid out for
+        queries = torch.randn(num_patches, number, channels, generator=generator)
+        wanted = PlainProducts(keys, norms_sq)(queries)
+        torch.testing.assert_close(packed(queries), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("counts", [[5] * 6, [5, 10, 5, 10, 10, 5], [1, 2, 7, 5, 23, 12]])
+@pytest.mark.parametrize("k", [1, 4])
+def test_search_finds_the_same_either_way(counts: list[int], k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(sum(counts), 48, generator=generator)
+    queries = torch.randn(6, 16, 48, generator=generator)
+    plain, packed = (
+        search(queries, patch_memory(keys, torch.tensor(counts), (2, 3), num_queries=q), k)
+        for q in (None, 16)
+    )
+    torch.testing.assert_close(packed[0], plain[0], rtol=1e-4, atol=1e-4)
+    assert torch.equal(packed[1], plain[1])
