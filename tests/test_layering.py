@@ -25,7 +25,7 @@ LAYERS = [
     # Plots draw what metrics found, reports show what was judged; the engine and they know
     # nothing of one another.
     {"engine", "plots", "report"},
-    {"commands.common"},
+    {"commands.common", "commands.options"},
     {"commands.making", "commands.records"},
     {"commands"},
     {"cli"},
@@ -49,7 +49,7 @@ def unit(module: str) -> str:
     """What a module counts as: the engine is one unit, what commands share is not theirs."""
     if module.startswith("engine"):
         return "engine"
-    shared = ("commands.common", "commands.making", "commands.records")
+    shared = tuple(f"commands.{name}" for name in ("common", "options", "making", "records"))
     if module.startswith("commands.") and module not in shared:
         return "commands"
     return module

@@ -70,6 +70,16 @@ def test_console_blocks_run_and_print_as_many_lines(
                 assert len(found) == len(shown), command
 
 
+def test_python_example_runs(
+    workplace: Path, bank: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(bank, "bank.st")
+    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    exec(found[1], {})
+    assert capsys.readouterr().out.startswith("tensor([")
+
+
 # --- Recipes -----------------------------------------------------------------------------------
 
 

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import (
-    DeviceOption,
-    WeightsOption,
-    note,
-    open_detector,
-    progress_bar,
-)
+from fapm_cli.commands.common import note, open_detector, progress_bar
+from fapm_cli.commands.options import DeviceOption, WeightsOption
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:

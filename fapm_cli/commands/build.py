@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
+from fapm_cli.commands.common import check_rates, check_writable, choose_thresholds, configure
+from fapm_cli.commands.making import (
+    SkipBadOption,
+    SummaryOption,
+    find_all,
+    making,
+    note_known,
+    tell_memory,
+)
+from fapm_cli.commands.options import (
     BackboneOption,
     BatchSizeOption,
     DeviceOption,
@@ -24,18 +33,6 @@ from fapm_cli.commands.common import (
     SizeOption,
     SpreadOption,
     WeightsOption,
-    check_rates,
-    check_writable,
-    choose_thresholds,
-    configure,
-)
-from fapm_cli.commands.making import (
-    SkipBadOption,
-    SummaryOption,
-    find_all,
-    making,
-    note_known,
-    tell_memory,
 )
 
 

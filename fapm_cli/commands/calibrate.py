@@ -11,13 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import (
-    BankArgument,
-    BatchSizeOption,
-    DeviceOption,
-    FalseAlarmsOption,
-    PrecisionOption,
-    ReviewOption,
-    WeightsOption,
     check_rates,
     check_writable,
     choose_thresholds,
@@ -25,6 +18,15 @@ from fapm_cli.commands.common import (
     note,
     open_detector,
     progress_bar,
+)
+from fapm_cli.commands.options import (
+    BankArgument,
+    BatchSizeOption,
+    DeviceOption,
+    FalseAlarmsOption,
+    PrecisionOption,
+    ReviewOption,
+    WeightsOption,
 )
 from fapm_cli.errors import OptionError, PictureError
 

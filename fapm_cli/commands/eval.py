@@ -16,6 +16,15 @@ import typer
 
 from fapm_cli.commands.common import (
     Advance,
+    check_writable,
+    configure,
+    note,
+    open_detector,
+    progress_bar,
+    query_changes,
+    with_query,
+)
+from fapm_cli.commands.options import (
     BackboneOption,
     BatchSizeOption,
     CalibrationOption,
@@ -33,13 +42,6 @@ from fapm_cli.commands.common import (
     SizeOption,
     SpreadOption,
     WeightsOption,
-    check_writable,
-    configure,
-    note,
-    open_detector,
-    progress_bar,
-    query_changes,
-    with_query,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import write_atomically

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    BankArgument,
-    BatchSizeOption,
-    DeviceOption,
-    PathsArgument,
-    WeightsOption,
-    check_writable,
-    note,
-)
+from fapm_cli.commands.common import check_writable, note
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
@@ -23,6 +15,13 @@ from fapm_cli.commands.making import (
     making,
     note_known,
     tell_memory,
+)
+from fapm_cli.commands.options import (
+    BankArgument,
+    BatchSizeOption,
+    DeviceOption,
+    PathsArgument,
+    WeightsOption,
 )
 from fapm_cli.errors import BankError, OptionError
 

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.common import (
+    check_score,
+    check_threshold,
+    check_writable,
+    find_named,
+    note,
+    open_detector,
+    progress_bar,
+    query_changes,
+)
+from fapm_cli.commands.options import (
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
@@ -23,14 +33,6 @@ from fapm_cli.commands.common import (
     RoiOption,
     SigmaOption,
     WeightsOption,
-    check_score,
-    check_threshold,
-    check_writable,
-    find_named,
-    note,
-    open_detector,
-    progress_bar,
-    query_changes,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
 
@@ -111,7 +113,7 @@ def heatmap(
 
     for path, error in failures:
         fail(path, error)
-    with progress_bar() as advance:
+    with progress_bar(beside_rows=True) as advance:
         judged = judge(detector, (file for file, _ in named), batch_size)
         every = zip(named, judged, stems, strict=True)
         for done, ((path, _), one, stem) in enumerate(every, start=1):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import BankArgument
+from fapm_cli.commands.options import BankArgument
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import (
+    check_score,
+    check_threshold,
+    find_named,
+    gentle_stop,
+    note,
+    open_detector,
+    progress_bar,
+    query_changes,
+)
+from fapm_cli.commands.options import (
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
@@ -24,14 +34,6 @@ from fapm_cli.commands.common import (
     RoiOption,
     SigmaOption,
     WeightsOption,
-    check_score,
-    check_threshold,
-    find_named,
-    gentle_stop,
-    note,
-    open_detector,
-    progress_bar,
-    query_changes,
 )
 from fapm_cli.commands.records import WRITERS, Record
 from fapm_cli.errors import OptionError, PictureError
@@ -178,6 +180,7 @@ def score_records(
             else:
                 picture = one.prepared.picture
                 located = detector.locate(one.found, picture.size_px)
+                located["precision"] = detector.plan.precision
                 yield _record(picture, located, thresholds)
             advance("score", done, source.total)
         if stopped():
