@@ -37,6 +37,9 @@ class BackboneSpec:
         layer_weights: default weight per default layer.
         mean: normalisation per RGB channel on a 0–255 scale.
         std: normalisation per RGB channel on a 0–255 scale.
+        coarse_from: first stage that bfloat16 is enough for. What is rounded before it goes
+            through everything behind: nearly all that bfloat16 moves comes from there
+            (docs/accuracy.md).
         finest_stride: px per place of the finest memory.
     """
 
@@ -45,14 +48,20 @@ class BackboneSpec:
     layer_weights: tuple[float, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    coarse_from: str
     finest_stride: int = 8
 
 
-_RESNET = BackboneSpec(("layer2", "layer3"), 1.0, (3.0, 1.0), IMAGENET_MEAN, IMAGENET_STD)
+_RESNET = BackboneSpec(("layer2", "layer3"), 1.0, (3.0, 1.0), IMAGENET_MEAN, IMAGENET_STD, "layer2")
 # The expanded features, behind an activation, detect far better than the narrow linear outputs
 # between blocks; the coarsest here is stride 8. See docs/accuracy.md.
 _LITE0 = BackboneSpec(
-    ("block4_depthwise", "block5_expand"), 1 / 3, (1.0, 1.0), (127.0,) * 3, (128.0,) * 3
+    ("block4_depthwise", "block5_expand"),
+    1 / 3,
+    (1.0, 1.0),
+    (127.0,) * 3,
+    (128.0,) * 3,
+    "block4_expand",
 )
 
 

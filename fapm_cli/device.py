@@ -52,6 +52,12 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
+def has_onednn(device: torch.device) -> bool:
+    """Whether oneDNN's kernels, with weights in its own layout, can be asked for directly."""
+    names = ("_reorder_convolution_weight", "_convolution_pointwise")
+    return device.type == "cpu" and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Bytes of memory that are free on the device now; None where that can't be said."""
     if device.type == "cuda":

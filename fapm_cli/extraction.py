@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from fapm_cli import backbones
 from fapm_cli.config import BankConfig
+from fapm_cli.device import has_onednn
 from fapm_cli.errors import BankError, OptionError, WeightsError
 from fapm_cli.int8 import observing, quantizable, quantize
+from fapm_cli.packed import pack
 from fapm_cli.plan import Plan, Ranges
 from fapm_cli.weights import (
     StateDict,
@@ -45,7 +47,8 @@ class FeatureExtractor(nn.Module):
         added = (getattr(stage, "adds", None) for stage in stages.values())
         self._needed = {*config.layers, *(name for name in added if name is not None)}
         self.config = config
-        self.dtype = torch.float32
+        self._plan: Plan | None = None
+        self._dtypes = dict.fromkeys(stages, torch.float32)
         self.weights_hash = ""
         self.ranges: Ranges = {}
         preprocessing = config.preprocessing
@@ -65,10 +68,9 @@ class FeatureExtractor(nn.Module):
         """
         # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free.
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        x = x.to(self.dtype)
         kept: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
-            x = stage(x)
+            x = stage(x.to(self._dtypes[name]))
             adds = getattr(stage, "adds", None)
             if adds is not None:
                 x = x + kept[adds]
@@ -81,18 +83,33 @@ class FeatureExtractor(nn.Module):
 
         Raises:
             BankError: int8 is planned, and what a convolution is fed was never observed.
+            ValueError: it follows another plan already, for which its weights were rounded.
         """
+        if self._plan not in (None, plan):
+            raise ValueError(f"the extractor follows {self._plan}; load another for {plan}")
+        self._plan = plan
         self.to(plan.device)
         if plan.backbone == "int8":
             missing = [name for name in quantizable(self.stages) if name not in self.ranges]
             if missing:
                 raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
             chains = backbones.chains(self.stages, self._needed)
-            quantize(self.stages, self.ranges, chains, lambda: self.tap(self._blank()))
-            return self
-        self.stages.to(plan.backbone_dtype)
-        self.dtype = plan.backbone_dtype
+            quantize(self.stages, self.ranges, chains, self._run_once)
+        else:
+            for name in self._coarse(plan):
+                self.stages[name].to(plan.backbone_dtype)
+                self._dtypes[name] = plan.backbone_dtype
+        if has_onednn(plan.device) and not plan.compiled:  # a compiler packs them itself
+            pack(self.stages, self._run_once)
         return self
+
+    def _coarse(self, plan: Plan) -> list[str]:
+        """Name the stages that run in the plan's precision; those before stay float32."""
+        names = list(self.stages)
+        first = backbones.backbone_spec(self.config.backbone).coarse_from
+        if plan.backbone != "bf16":
+            return names
+        return names[names.index(first) :] if first in names else []
 
     def observing(self) -> AbstractContextManager[None]:
         """While it lasts, widen the ``ranges`` that int8 needs to what nominal pictures feed."""
@@ -138,11 +155,13 @@ class FeatureExtractor(nn.Module):
         On the meta device this would need no values, but torch then imports its compiler, which
         takes longer than all the rest of a start.
         """
-        maps = self(self._blank())
+        maps = self.locally_aware(self._run_once())
         self.map_shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
 
-    def _blank(self) -> Tensor:
-        return torch.zeros(1, *self.config.preprocessing.crop_px, 3, dtype=torch.uint8)
+    @torch.inference_mode()
+    def _run_once(self) -> list[Tensor]:
+        """Tap a black picture: for what only a run can tell."""
+        return self.tap(torch.zeros(1, *self.config.preprocessing.crop_px, 3, dtype=torch.uint8))
 
 
 def load_extractor(

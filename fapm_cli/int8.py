@@ -7,27 +7,26 @@ directly needs no tracing, no compiler and no further package (docs/speed.md com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fapm_cli.backbones import SameConv2d
+from fapm_cli.packed import Convolutions, convolutions, evenly_padded, fed_sizes, watching
 from fapm_cli.plan import Ranges
 
 _LEVELS = 255
 
 
-def quantizable(network: nn.Module) -> dict[str, nn.Conv2d]:
+def quantizable(network: nn.Module) -> Convolutions:
     """Name the convolutions that run in int8.
 
     Not the one that sees the picture, nor depthwise ones: few products to gain from, and the
     former's error goes through everything behind it, the latter's are the largest (measured: half
     the error of EfficientNet-Lite0's features came from them).
     """
-    convs = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    convs = convolutions(network)
     return {n: m for n, m in convs.items() if m.in_channels > 3 and m.groups < m.in_channels}
 
 
@@ -39,7 +38,7 @@ def observing(network: nn.Module, ranges: Ranges) -> AbstractContextManager[None
         before = ranges.get(name, (0.0, 0.0))  # padding is zeros: 0 always belongs to it
         ranges[name] = (min(low, before[0]), max(high, before[1]))
 
-    return _fed(network, widen)
+    return watching(quantizable(network), widen)
 
 
 def quantize(
@@ -54,10 +53,9 @@ def quantize(
             goes from one to the other in uint8.
         run: runs the network once on one picture: kernels lay weights out for the size they meet.
     """
-    sizes: dict[str, list[int]] = {}
-    with _fed(network, lambda name, fed: sizes.__setitem__(name, list(fed.shape))):
-        run()
-    for name, conv in quantizable(network).items():
+    convs = quantizable(network)
+    sizes = fed_sizes(convs, run)
+    for name, conv in convs.items():
         network.set_submodule(name, Int8Conv2d(conv, ranges[name], sizes[name]))
     for name, after in chains:
         first, second = network.get_submodule(name), network.get_submodule(after)
@@ -71,20 +69,6 @@ def _drop_activation(network: nn.Module, name: str) -> None:
     stage = network.get_submodule(name.rpartition(".")[0])
     if hasattr(stage, "act"):
         stage.act = nn.Identity()
-
-
-@contextmanager
-def _fed(network: nn.Module, look: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Look at what every convolution is fed."""
-    handles = [
-        conv.register_forward_pre_hook(lambda _, fed, name=name: look(name, fed[0]))
-        for name, conv in quantizable(network).items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Int8Conv2d(nn.Module):
@@ -102,26 +86,19 @@ class Int8Conv2d(nn.Module):
         self.zero_point = round(-low / self.scale)
         self.out_scale, self.out_dtype = 1.0, torch.float32
         self.bias = conv.bias
-        self.margins = conv.margins(size) if isinstance(conv, SameConv2d) else None
-        weight = conv.weight.detach().float()
+        weight, padding = evenly_padded(conv, size)
         self.weight_scales = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / 127
         rounded = (weight / self.weight_scales.view(-1, 1, 1, 1)).round().to(torch.int8)
         self.weight_zeros = torch.zeros(len(weight), dtype=torch.int64)
-        padding = list(conv.padding) if self.margins is None else [0, 0]
-        self.geometry = [list(conv.stride), padding, list(conv.dilation), conv.groups]
-        if self.margins is not None:
-            left, right, top, bottom = self.margins
-            size = [*size[:2], size[2] + top + bottom, size[3] + left + right]
+        self.where = (list(conv.stride), padding, list(conv.dilation), conv.groups)
         self.weight = torch.ops.onednn.qconv_prepack(
-            rounded, self.weight_scales, self.scale, self.zero_point, *self.geometry, size
+            rounded, self.weight_scales, self.scale, self.zero_point, *self.where, size
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W)."""
         if x.dtype != torch.uint8:
             x = (x / self.scale).add_(self.zero_point + 0.5).clamp_(0, _LEVELS).to(torch.uint8)
-        if self.margins is not None:
-            x = F.pad(x, self.margins, value=self.zero_point)
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
             x,
             self.scale,
@@ -130,7 +107,7 @@ class Int8Conv2d(nn.Module):
             self.weight_scales,
             self.weight_zeros,
             self.bias,
-            *self.geometry,
+            *self.where,
             self.out_scale,
             0,
             self.out_dtype,

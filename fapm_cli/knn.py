@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fapm_cli.device import has_onednn
 from fapm_cli.grid import Grid, neighbor_offsets
 from fapm_cli.products import KeyProducts, PackedProducts, PlainProducts
 
@@ -88,7 +89,7 @@ def patch_memory(
         which = torch.tensor(patches, device=keys.device)
         offsets = (ends - key_counts).to(keys.device)[which]
         choosing: KeyProducts = PlainProducts(block.to(dtype), norms_sq.to(dtype))
-        if num_queries is not None and PackedProducts.available(keys.device):
+        if num_queries is not None and has_onednn(keys.device):
             choosing = PackedProducts(block.to(dtype), norms_sq.to(dtype), num_queries)
         groups.append(KeyGroup(which, block, norms_sq, offsets, choosing))
     return PatchMemory(centers, tuple(groups), grid)

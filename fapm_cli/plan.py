@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         device: where.
         backbone: precision of weights and activations: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+            ``bf16`` leaves the first stages in float32 (``BackboneSpec.coarse_from``).
         choosing: precision in which the nearest keys are chosen.
         compiled: whether torch compiles the path from pixels to scores, which takes seconds once.
     """
@@ -56,7 +57,7 @@ class Plan:
     @property
     def is_exact(self) -> bool:
         """Whether scores are within 1 % of float32's, in which banks are built."""
-        return self.backbone in ("fp32", "fp16")
+        return self.backbone != "int8"
 
     @property
     def one_by_one(self) -> bool:
@@ -67,9 +68,8 @@ class Plan:
 def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool = False) -> Plan:
     """Choose the plan for a device.
 
-    ``auto`` is the fastest plan that leaves scores as they are (docs/speed.md). On a CPU the
-    backbone runs in float32, as it does for a bank; keys are chosen in bfloat16 where the CPU
-    computes it in hardware. On CUDA all is fp16.
+    ``auto`` is the fastest plan that leaves scores as they are (docs/accuracy.md): on a CPU
+    bfloat16 where it is computed in hardware, else float32; on CUDA fp16.
 
     Args:
         device: where.
@@ -89,7 +89,7 @@ def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool =
     has_bf16 = cpu_has_bf16()
     choosing = "bf16" if has_bf16 else "fp32"
     if precision == "auto":
-        return Plan(device, "fp32", choosing, compiled)
+        return Plan(device, choosing, choosing, compiled)
     if precision == "int8":
         if not cpu_has_int8():
             raise OptionError("precision int8 is slow on this CPU (no VNNI); use bf16 or fp32")

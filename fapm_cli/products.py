@@ -55,12 +55,6 @@ class PackedProducts:
             [1, num_patches * channels, 1, num_queries],
         )
 
-    @staticmethod
-    def available(device: torch.device) -> bool:
-        """Whether this torch has them for the device."""
-        names = ("_reorder_convolution_weight", "_convolution_pointwise")
-        return device.type == "cpu" and all(hasattr(torch.ops.mkldnn, name) for name in names)
-
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # its layout is oneDNN's secret
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""

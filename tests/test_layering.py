@@ -17,7 +17,8 @@ LAYERS = [
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
         *("thumbnails", "threshold", "products"),
     },
-    {"int8", "running"},
+    {"packed", "running"},
+    {"int8"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration", "regions"),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import small_config
 
-from fapm_cli.engine import Detector, judge, load_bank
+from fapm_cli.engine import Detector, judge, load_bank, load_extractor
 from fapm_cli.engine.judging import Judged
 from fapm_cli.errors import OptionError
 from fapm_cli.plan import Plan, cpu_has_bf16, make_plan
@@ -16,10 +17,12 @@ CPU = torch.device("cpu")
 SAMPLES = sorted((Path(__file__).parent.parent / "samples" / "test").rglob("*.jpg"))[::3]
 
 
-def test_auto_keeps_the_backbone_in_float32_on_a_cpu() -> None:
-    plan = make_plan(CPU)
-    assert plan.backbone_dtype == torch.float32
-    assert plan.choosing_dtype == (torch.bfloat16 if cpu_has_bf16() else torch.float32)
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bfloat16_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str
+) -> None:
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: has_bf16)
+    assert make_plan(CPU).precision == precision
 
 
 def test_auto_is_half_precision_on_cuda() -> None:
@@ -54,6 +57,22 @@ def test_choosing_keys_in_bfloat16_moves_no_score_by_a_thousandth(bank: Path) ->
     chosen = scores(bank, Plan(CPU, "fp32", "bf16"))
     assert not torch.equal(chosen, exact)
     torch.testing.assert_close(chosen, exact, rtol=1e-3, atol=0)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU would emulate bfloat16")
+def test_what_auto_plans_moves_no_score_by_half_a_percent(bank: Path) -> None:
+    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
+    found = scores(bank, make_plan(CPU))
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, rtol=5e-3, atol=0)
+
+
+def test_an_extractor_follows_one_plan() -> None:
+    extractor = load_extractor(small_config(), "random")
+    plan = make_plan(CPU, "fp32")
+    extractor.follow(plan).follow(plan)
+    with pytest.raises(ValueError, match="load another"):
+        extractor.follow(make_plan(CPU, "fp32", compiled=True))
 
 
 def test_a_score_depends_on_its_batch_mates_in_no_bit(bank: Path) -> None:

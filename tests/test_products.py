@@ -7,14 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fapm_cli.device import has_onednn
 from fapm_cli.knn import patch_memory, search
 from fapm_cli.products import PackedProducts, PlainProducts
 
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.skipif(
-    not PackedProducts.available(CPU), reason="this torch has no oneDNN"
-)
+pytestmark = pytest.mark.skipif(not has_onednn(CPU), reason="this torch has no oneDNN")
 
 sizes = st.integers(1, 40)
 
