@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fapm_cli.device import has_onednn
 from fapm_cli.grid import Grid, neighbor_offsets
-from fapm_cli.products import KeyProducts, PackedProducts, PlainProducts
+from fapm_cli.products import KeyProducts, PlainProducts, key_products
 
 MEMORY_BYTES = 256 * 2**20
 _SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision
@@ -88,9 +87,7 @@ def patch_memory(
             norms_sq[row, 0, : counts[i]] = block[row, : counts[i]].square().sum(dim=1)
         which = torch.tensor(patches, device=keys.device)
         offsets = (ends - key_counts).to(keys.device)[which]
-        choosing: KeyProducts = PlainProducts(block.to(dtype), norms_sq.to(dtype))
-        if num_queries is not None and has_onednn(keys.device):
-            choosing = PackedProducts(block.to(dtype), norms_sq.to(dtype), num_queries)
+        choosing = key_products(block, norms_sq, dtype, num_queries)
         groups.append(KeyGroup(which, block, norms_sq, offsets, choosing))
     return PatchMemory(centers, tuple(groups), grid)
 
@@ -163,10 +160,10 @@ def _search_group(
     values, indices = [], []
     for start in range(0, centered.shape[1], at_a_time):
         part = centered[:, start : start + at_a_time]
-        distances_sq = group.choosing(part.to(group.choosing.dtype))
+        distances_sq = group.choosing(part)
         if leave_out is not None:
             distances_sq.masked_fill_(_own_keys(group, leave_out, start, at_a_time), torch.inf)
-        if group.choosing.dtype == torch.float32:
+        if group.choosing.exact:
             found = distances_sq.topk(k, dim=2, largest=False)
             values.append(found.values + part.square().sum(dim=2, keepdim=True))
             indices.append(found.indices)

@@ -17,7 +17,12 @@ Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a con
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.int8,
+}
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Plan:
 
     @property
     def backbone_dtype(self) -> torch.dtype:
-        """Of the backbone's activations, where they are not int8."""
-        return _DTYPES.get(self.backbone, torch.float32)
+        """Of the backbone's activations, but for what int8 hands on."""
+        return torch.float32 if self.backbone == "int8" else _DTYPES[self.backbone]
 
     @property
     def choosing_dtype(self) -> torch.dtype:
@@ -69,7 +74,8 @@ def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool =
     """Choose the plan for a device.
 
     ``auto`` is the fastest plan that leaves scores as they are (docs/accuracy.md): on a CPU
-    bfloat16 where it is computed in hardware, else float32; on CUDA fp16.
+    bfloat16 where it is computed in hardware, else float32, and keys chosen in int8 where that
+    is; on CUDA fp16.
 
     Args:
         device: where.
@@ -86,19 +92,20 @@ def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool =
             raise OptionError("precision int8 is for a CPU; use fp16 on CUDA")
         name = "fp16" if precision == "auto" else precision
         return Plan(device, name, name, compiled)
-    has_bf16 = cpu_has_bf16()
-    choosing = "bf16" if has_bf16 else "fp32"
+    has_bf16, has_int8 = cpu_has_bf16(), cpu_has_int8()
+    rounded = "bf16" if has_bf16 else "fp32"
+    choosing = "int8" if has_int8 else rounded
     if precision == "auto":
-        return Plan(device, choosing, choosing, compiled)
-    if precision == "int8":
-        if not cpu_has_int8():
-            raise OptionError("precision int8 is slow on this CPU (no VNNI); use bf16 or fp32")
-        return Plan(device, "int8", choosing, compiled)
+        return Plan(device, rounded, choosing, compiled)
+    if precision == "fp32":
+        return Plan(device, "fp32", "fp32", compiled)
     if precision == "fp16":
         raise OptionError("precision fp16 is emulated on a CPU; use bf16 or fp32")
     if precision == "bf16" and not has_bf16:
         raise OptionError("precision bf16 is emulated on this CPU; use fp32")
-    return Plan(device, precision, precision, compiled)
+    if precision == "int8" and not has_int8:
+        raise OptionError("precision int8 is slow on this CPU (no VNNI); use bf16 or fp32")
+    return Plan(device, precision, choosing, compiled)
 
 
 def cpu_has_bf16() -> bool:

@@ -1,4 +1,7 @@
-"""Products of each patch's target vectors with its keys, which are laid out for that once."""
+"""Products of each patch's target vectors with its keys, which are laid out for that once.
+
+What they give is ‖key‖² - 2·key·query: of all that is needed to tell which keys are nearest.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,44 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fapm_cli.device import has_onednn
+
+_LEVELS, _ZERO = 127, 128  # of int8, and what stands for 0 in uint8
+_TINY = 1e-30  # scale of zeros
+
 
 class KeyProducts(Protocol):
-    """Keys of p patches, K each, that ‖key‖² - 2·key·query can be asked of."""
+    """Keys of p patches, K each, that ‖key‖² - 2·key·query can be asked of.
 
-    dtype: torch.dtype
+    Attributes:
+        exact: whether it is float32's; else it tells candidates only.
+    """
+
+    exact: bool
 
     def __call__(self, queries: Tensor) -> Tensor:
-        """(p, Q, K) of (p, Q, C) queries, both in ``dtype``."""
+        """(p, Q, K) of (p, Q, C) float32 queries."""
+
+
+def key_products(
+    keys: Tensor, norms_sq: Tensor, dtype: torch.dtype, num_queries: int | None
+) -> KeyProducts:
+    """Lay keys out in the way that is fastest here.
+
+    Args:
+        keys: (p, K, C) float32.
+        norms_sq: (p, 1, K) float32.
+        dtype: in which to compute; int8 where that can be, else float32.
+        num_queries: Q that will mostly be asked for; None for any, and for parts of the patches.
+    """
+    packed = num_queries is not None and has_onednn(keys.device)
+    if dtype == torch.int8:
+        if packed:
+            return Int8Products(keys, norms_sq, num_queries or 1)
+        dtype = torch.float32
+    if packed:
+        return PackedProducts(keys.to(dtype), norms_sq.to(dtype), num_queries or 1)
+    return PlainProducts(keys.to(dtype), norms_sq.to(dtype))
 
 
 class PlainProducts:
@@ -22,12 +55,12 @@ class PlainProducts:
 
     def __init__(self, keys: Tensor, norms_sq: Tensor):
         """Take keys (p, K, C) and their squared norms (p, 1, K), of one dtype."""
-        self.dtype = keys.dtype
+        self.exact = keys.dtype == torch.float32
         self._keys, self._norms_sq = keys, norms_sq
 
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
-        return torch.baddbmm(self._norms_sq, -2 * queries, self._keys.mT)
+        return torch.baddbmm(self._norms_sq, -2 * queries.to(self._keys.dtype), self._keys.mT)
 
     def of_patches(self, chosen: Tensor) -> PlainProducts:
         """Those of some of the patches."""
@@ -44,8 +77,8 @@ class PackedProducts:
 
     def __init__(self, keys: Tensor, norms_sq: Tensor, num_queries: int):
         """Take keys (p, K, C) and norms (p, 1, K) as above; Q is what the layout is best for."""
-        self.dtype = keys.dtype
-        self._shape = keys.shape
+        self.exact = keys.dtype == torch.float32
+        self._dtype, self._width = keys.dtype, keys.shape[1]
         num_patches, _, channels = keys.shape
         self._geometry = ([0, 0], [1, 1], [1, 1], num_patches)
         self._biases = norms_sq.reshape(-1)
@@ -58,10 +91,74 @@ class PackedProducts:
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # its layout is oneDNN's secret
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
-        num_patches, width, _ = self._shape
-        places = queries.transpose(0, 1).reshape(1, 1, queries.shape[1], -1)  # Q of p·C channels
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            places.permute(0, 3, 1, 2), self._keys, self._biases, *self._geometry, "none", [], ""
+            _as_picture(queries.to(self._dtype)),
+            self._keys,
+            self._biases,
+            *self._geometry,
+            "none",
+            [],
+            "",
         )
-        # (Q, p, K) in memory, as the queries came.
-        return found.permute(0, 2, 3, 1).reshape(-1, num_patches, width).transpose(0, 1)
+        return _as_products(found, self._width)
+
+
+class Int8Products:
+    """The same in integers, each key and each query with a scale of its own.
+
+    That is nearer to float32 than bfloat16 is, whose results are rounded too, and takes half the
+    memory, which is what a search waits for.
+    """
+
+    exact = False
+
+    def __init__(self, keys: Tensor, norms_sq: Tensor, num_queries: int):
+        """Take keys (p, K, C) and norms (p, 1, K), float32, and Q as above."""
+        self._norms_sq, self._width = norms_sq, keys.shape[1]
+        num_patches, _, channels = keys.shape
+        scales = keys.abs().amax(dim=2).clamp(min=_TINY) / _LEVELS
+        rounded = (keys / scales.unsqueeze(2)).round().to(torch.int8)
+        self._scales, self._zeros = scales.reshape(-1), torch.zeros(scales.numel()).long()
+        self._geometry = ([1, 1], [0, 0], [1, 1], num_patches)
+        self._keys = torch.ops.onednn.qconv_prepack(
+            rounded.reshape(-1, channels, 1, 1),
+            self._scales,
+            1.0,
+            _ZERO,
+            *self._geometry,
+            [1, num_patches * channels, 1, num_queries],
+        )
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its layout is oneDNN's secret
+    def __call__(self, queries: Tensor) -> Tensor:
+        """As :class:`KeyProducts` says."""
+        scales = queries.abs().amax(dim=2, keepdim=True).clamp_(min=_TINY).div_(_LEVELS)
+        rounded = (queries / scales).add_(_ZERO + 0.5).to(torch.uint8)
+        found = torch.ops.onednn.qconv2d_pointwise(
+            _as_picture(rounded),
+            1.0,
+            _ZERO,
+            self._keys,
+            self._scales,
+            self._zeros,
+            None,
+            *self._geometry,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        products = _as_products(found, self._width)
+        return torch.addcmul(self._norms_sq, scales, products, value=-2)
+
+
+def _as_picture(queries: Tensor) -> Tensor:
+    """(1, p·C, 1, Q), channels_last, of (p, Q, C)."""
+    return queries.transpose(0, 1).reshape(1, 1, queries.shape[1], -1).permute(0, 3, 1, 2)
+
+
+def _as_products(found: Tensor, width: int) -> Tensor:
+    """(p, Q, K) of (1, p·K, 1, Q), channels_last: (Q, p, K) in memory, as the queries came."""
+    return found.permute(0, 2, 3, 1).reshape(found.shape[3], -1, width).transpose(0, 1)

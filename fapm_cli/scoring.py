@@ -9,6 +9,7 @@ from fapm_cli.config import Placement
 from fapm_cli.geometry import Spreader, gaussian_matrix, repeat_matrix, resize_matrix
 
 TOP_SHARE = 0.005
+_BLOCK = 16
 
 
 def make_spreader(
@@ -54,7 +55,22 @@ def top_score(maps: Tensor, num_inspected: int | None = None) -> Tensor:
         (...) same dtype.
     """
     num_px = max(1, round(TOP_SHARE * (num_inspected or maps.shape[-2] * maps.shape[-1])))
-    return maps.flatten(-2).topk(num_px, dim=-1).values.mean(dim=-1)
+    return _largest(maps.flatten(-2), num_px).mean(dim=-1)
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    """The k largest of (..., n) values.
+
+    They lie in the k blocks whose largest are largest. A maximum per block takes no ranking, and
+    ranking waits for every branch that was guessed wrong: of all px it takes six times as long.
+    """
+    num_blocks = values.shape[-1] // _BLOCK
+    if num_blocks < 2 * k or values.shape[-1] % _BLOCK:
+        return values.topk(k, dim=-1).values
+    rows = values.reshape(*values.shape[:-1], _BLOCK, num_blocks)  # a block is a column of these
+    blocks = rows.amax(dim=-2).topk(k, dim=-1, sorted=False).indices
+    left = rows.mT.gather(-2, blocks.unsqueeze(-1).expand(*blocks.shape, _BLOCK))
+    return left.flatten(-2).topk(k, dim=-1).values
 
 
 def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:

@@ -15,9 +15,9 @@ LAYERS = [
     {"", "errors"},
     {
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
-        *("thumbnails", "threshold", "products"),
+        *("thumbnails", "threshold"),
     },
-    {"packed", "running"},
+    {"packed", "products", "running"},
     {"int8"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),

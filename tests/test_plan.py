@@ -11,18 +11,29 @@ from helpers import small_config
 from fapm_cli.engine import Detector, judge, load_bank, load_extractor
 from fapm_cli.engine.judging import Judged
 from fapm_cli.errors import OptionError
-from fapm_cli.plan import Plan, cpu_has_bf16, make_plan
+from fapm_cli.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
 
 CPU = torch.device("cpu")
+needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 SAMPLES = sorted((Path(__file__).parent.parent / "samples" / "test").rglob("*.jpg"))[::3]
 
 
-@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_auto_is_bfloat16_where_the_cpu_has_it(
-    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str
+@pytest.mark.parametrize(
+    ("has_bf16", "has_int8", "precision"),
+    [
+        (True, True, "bf16+int8"),
+        (True, False, "bf16"),
+        (False, True, "fp32+int8"),
+        (False, False, "fp32"),
+    ],
+)
+def test_auto_takes_what_the_cpu_has(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, has_int8: bool, precision: str
 ) -> None:
     monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_int8", lambda: has_int8)
     assert make_plan(CPU).precision == precision
+    assert make_plan(CPU, "fp32").precision == "fp32"
 
 
 def test_auto_is_half_precision_on_cuda() -> None:
@@ -39,7 +50,7 @@ def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: False)
     with pytest.raises(OptionError, match="emulated"):
         make_plan(CPU, "bf16")
-    assert make_plan(CPU).precision == "fp32"
+    assert make_plan(CPU).backbone == "fp32"
 
 
 def test_unknown_precision_names_those_there_are() -> None:
@@ -52,9 +63,13 @@ def scores(bank: Path, plan: Plan, batch_size: int = 4) -> torch.Tensor:
     return torch.cat([one.found.image_scores for one in judged if isinstance(one, Judged)])
 
 
-def test_choosing_keys_in_bfloat16_moves_no_score_by_a_thousandth(bank: Path) -> None:
+@pytest.mark.parametrize(
+    "choosing",
+    ["bf16", pytest.param("int8", marks=pytest.mark.skipif(not cpu_has_int8(), reason="no VNNI"))],
+)
+def test_choosing_keys_roughly_moves_no_score_by_a_thousandth(bank: Path, choosing: str) -> None:
     exact = scores(bank, Plan(CPU, "fp32", "fp32"))
-    chosen = scores(bank, Plan(CPU, "fp32", "bf16"))
+    chosen = scores(bank, Plan(CPU, "fp32", choosing))
     assert not torch.equal(chosen, exact)
     torch.testing.assert_close(chosen, exact, rtol=1e-3, atol=0)
 

@@ -6,15 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from fapm_cli.device import has_onednn
 from fapm_cli.knn import patch_memory, search
-from fapm_cli.products import PackedProducts, PlainProducts
+from fapm_cli.plan import cpu_has_int8
+from fapm_cli.products import Int8Products, PackedProducts, PlainProducts
 
 CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.skipif(not has_onednn(CPU), reason="this torch has no oneDNN")
 
+needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 sizes = st.integers(1, 40)
 
 
@@ -34,15 +37,44 @@ def test_packed_products_are_the_plain_ones(
         torch.testing.assert_close(packed(queries), wanted, rtol=1e-4, atol=1e-4)
 
 
+@needs_int8
+@given(st.integers(1, 5), sizes, sizes, sizes, st.integers(0, 2**31))
+@settings(max_examples=80, deadline=None)
+def test_int8_products_are_those_of_rounded_vectors(
+    num_patches: int, num_queries: int, width: int, channels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys, queries = (
+        10 ** (4 * torch.rand(num_patches, n, 1, generator=generator) - 2)
+        * torch.randn(num_patches, n, channels, generator=generator)
+        for n in (width, num_queries)
+    )
+    keys[:, width // 2] = 0
+    norms_sq = keys.square().sum(dim=2).unsqueeze(1)
+    norms_sq[:, :, width // 2 + 1 :] = torch.inf
+
+    def rounded(vectors: Tensor) -> Tensor:
+        step = vectors.double().abs().amax(dim=2, keepdim=True).clamp(min=1e-30) / 127
+        return (vectors / step).round() * step
+
+    wanted = norms_sq - 2 * rounded(queries) @ rounded(keys).mT
+    found = Int8Products(keys, norms_sq, num_queries)(queries).double()
+    # A value in the middle of two steps may go to either.
+    largest = queries.abs().amax(dim=2, keepdim=True) * keys.abs().amax(dim=2).unsqueeze(1)
+    off = (found - wanted).nan_to_num() / largest.clamp(min=1e-20)
+    assert float(off.abs().max()) <= 0.02 * channels**0.5
+
+
 @pytest.mark.parametrize("counts", [[5] * 6, [5, 10, 5, 10, 10, 5], [1, 2, 7, 5, 23, 12]])
 @pytest.mark.parametrize("k", [1, 4])
-def test_search_finds_the_same_either_way(counts: list[int], k: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.int8, marks=needs_int8)])
+def test_search_finds_the_same_either_way(counts: list[int], k: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     keys = torch.randn(sum(counts), 48, generator=generator)
     queries = torch.randn(6, 16, 48, generator=generator)
     plain, packed = (
-        search(queries, patch_memory(keys, torch.tensor(counts), (2, 3), num_queries=q), k)
-        for q in (None, 16)
+        search(queries, patch_memory(keys, torch.tensor(counts), (2, 3), *how), k)
+        for how in ((torch.float32, None), (dtype, 16))
     )
     torch.testing.assert_close(packed[0], plain[0], rtol=1e-4, atol=1e-4)
     assert torch.equal(packed[1], plain[1])

@@ -6,14 +6,20 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
-from fapm_cli.scoring import make_spreader, paper_image_score, share_weights, top_score
+from fapm_cli.scoring import (
+    _largest,
+    make_spreader,
+    paper_image_score,
+    share_weights,
+    top_score,
+)
 
 CPU = torch.device("cpu")
 
@@ -117,3 +123,12 @@ def test_top_score_is_the_mean_of_the_largest_half_percent() -> None:
             falling = sorted(maps[b, j].flatten().tolist(), reverse=True)
             expected = sum(falling[:10]) / 10
             assert abs(float(top_score(maps)[b, j]) - expected) < 1e-6
+
+
+@given(st.integers(1, 600), st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**31))
+@settings(max_examples=80, deadline=None)
+def test_the_largest_are_those_of_all_ties_and_all(n: int, k: int, maps: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(50, (maps, n), generator=generator).float()
+    k = min(k, n)
+    assert torch.equal(_largest(values, k), values.sort(dim=1, descending=True).values[:, :k])

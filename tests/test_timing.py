@@ -7,7 +7,7 @@ import torch
 from fapm_cli.timing import Latency, alternate
 
 
-def test_works_take_turns_and_warm_up_is_not_counted() -> None:
+def test_works_take_turns_and_neither_warm_up_nor_a_first_run_is_counted() -> None:
     calls: list[str] = []
     rounds: list[tuple[int, int]] = []
     times = alternate(
@@ -17,7 +17,7 @@ def test_works_take_turns_and_warm_up_is_not_counted() -> None:
         runs=3,
         on_round=lambda done, total: rounds.append((done, total)),
     )
-    assert calls == ["a", "b"] * 5
+    assert calls == ["a", "a", "b", "b"] * 5
     assert {name: len(spent) for name, spent in times.items()} == {"a": 3, "b": 3}
     assert rounds == [(i, 5) for i in range(1, 6)]
 
