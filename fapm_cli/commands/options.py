@@ -63,7 +63,7 @@ PrecisionOption = Annotated[
 ]
 CompileOption = Annotated[
     bool,
-    typer.Option("--compile", help="Compile first, some seconds once: pays with int8 on a CPU."),
+    typer.Option("--compile", help="Compile first, once: pays with int8 on a CPU."),
 ]
 
 RoiOption = Annotated[
