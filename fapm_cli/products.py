@@ -5,6 +5,7 @@ What they give is ‖key‖² - 2·key·query: of all that is needed to tell whi
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import torch
@@ -50,6 +51,16 @@ def key_products(
     return PlainProducts(keys.to(dtype), norms_sq.to(dtype))
 
 
+@functools.cache
+def hide_from_compiler() -> None:
+    """Have a compiler call what it can't see through: layouts are oneDNN's secret.
+
+    Decorated where they are written, they would import the compiler with every start: a second.
+    """
+    for kind in (PackedProducts, Int8Products):
+        kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[method-assign, no-untyped-call]
+
+
 class PlainProducts:
     """By torch's batched product, on any device, for any number of queries."""
 
@@ -88,7 +99,6 @@ class PackedProducts:
             [1, num_patches * channels, 1, num_queries],
         )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its layout is oneDNN's secret
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -129,7 +139,6 @@ class Int8Products:
             [1, num_patches * channels, 1, num_queries],
         )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its layout is oneDNN's secret
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
         scales = queries.abs().amax(dim=2, keepdim=True).clamp_(min=_TINY).div_(_LEVELS)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fapm_cli.errors import OptionError
 from fapm_cli.plan import Plan
+from fapm_cli.products import hide_from_compiler
 
 Results = tuple[Tensor, ...]
 Work = Callable[[Tensor], Results]
@@ -33,6 +34,7 @@ def runner(work: Work, plan: Plan, *, static: bool = True) -> Work:
     """
     if plan.compiled:
         _check_compiler(plan)
+        hide_from_compiler()
         # Freezing folds weights into the code: they are constants here.
         work = torch.compile(work, dynamic=False, options={"freezing": True})
     return _Graphs(work, plan.device) if static and plan.device.type == "cuda" else work

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ONE_GOOD
 
 PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 
@@ -17,8 +18,8 @@ LAYERS = [
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
         *("thumbnails", "threshold"),
     },
-    {"packed", "products", "running"},
-    {"int8"},
+    {"packed", "products"},
+    {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),
         *("metrics", "images", "timing", "feeding", "drawing", "calibration", "regions"),
@@ -110,14 +111,14 @@ def test_every_unit_that_the_layers_name_is_there_once() -> None:
 HEAVY = {"torch", "torchvision", "numpy", "cv2", "PIL", "safetensors"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["score", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def imported_by(*arguments: object) -> tuple[int, list[str], set[str]]:
+    """Exit code, lines shown and modules imported of a command in a process of its own."""
     script = (
         "import json, sys; from fapm_cli.cli import run; code = run(json.loads(sys.argv[1])); "
-        "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]))"
+        "print(); print(json.dumps([code, sorted(sys.modules)]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(arguments)],
+        [sys.executable, "-c", script, json.dumps([str(a) for a in arguments])],
         capture_output=True,
         text=True,
         timeout=60,
@@ -125,7 +126,20 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     *shown, last = done.stdout.splitlines()
     code, modules = json.loads(last)
+    return code, shown, set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["score", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code, shown, modules = imported_by(*arguments)
     assert code == 0
     assert any("fapm" in line for line in shown)
     assert "fapm_cli" in modules
-    assert not HEAVY & set(modules)
+    assert not HEAVY & modules
+
+
+def test_score_imports_no_compiler_and_no_networks(bank: Path) -> None:
+    code, _, modules = imported_by("score", bank, ONE_GOOD)
+    assert code == 0
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & modules
