@@ -708,6 +708,7 @@ def test_bench_measures_a_real_bank_at_several_batch_sizes(bank: Path) -> None:
     for record in records:
         fps = 1000 * record["batch_size"] / record["median_ms"]
         assert record["fps"] == pytest.approx(fps)
+        assert record["speedup"] == pytest.approx(fps / records[0]["fps"])
 
 
 def test_bench_prints_a_table_on_stdout_and_the_machine_on_stderr(bank: Path) -> None:

@@ -272,7 +272,7 @@ def open_detector(
         share, limit = 1 - detector.inspected_share, " and ".join(reasons)
         note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
     if not plan.is_exact:
-        note(f"note: {plan.backbone} moves single scores by some percent; see docs/speed.md")
+        note(f"note: {plan.backbone} moves single scores by some percent; see docs/accuracy.md")
     return detector
 
 
