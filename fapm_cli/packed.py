@@ -18,7 +18,6 @@ from fapm_cli.backbones import SameConv2d
 
 Convolutions = dict[str, nn.Conv2d]
 _IN_BLOCK = ("conv1", "conv2", "conv3")
-_IN_BLOCK = ("conv1", "conv2", "conv3")
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),

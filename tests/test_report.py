@@ -339,6 +339,7 @@ def browse(path: Path, fragment: str = "") -> str:
     options = (
         *("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,800"),
         *("--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom"),
+        "--run-all-compositor-stages-before-draw",  # else the time may be over before a frame
     )
     done = subprocess.run(
         [CHROMIUM, *options, f"{path.as_uri()}{fragment}"],
