@@ -6,8 +6,7 @@ ReLU6), for which a package carries the weights. The ResNets are torchvision's.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,9 +36,9 @@ class BackboneSpec:
         layer_weights: default weight per default layer.
         mean: normalisation per RGB channel on a 0–255 scale.
         std: normalisation per RGB channel on a 0–255 scale.
-        coarse_from: first stage that bfloat16 is enough for. What is rounded before it goes
-            through everything behind: nearly all that bfloat16 moves comes from there
-            (docs/accuracy.md).
+        coarse_from: by precision, the first stage that it is enough for; all where it is not
+            named. What is rounded before goes through everything behind: nearly all that
+            rounding moves comes from there (docs/accuracy.md).
         finest_stride: px per place of the finest memory.
     """
 
@@ -48,11 +47,18 @@ class BackboneSpec:
     layer_weights: tuple[float, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    coarse_from: str
+    coarse_from: Mapping[str, str]
     finest_stride: int = 8
 
 
-_RESNET = BackboneSpec(("layer2", "layer3"), 1.0, (3.0, 1.0), IMAGENET_MEAN, IMAGENET_STD, "layer2")
+_RESNET = BackboneSpec(
+    ("layer2", "layer3"),
+    1.0,
+    (3.0, 1.0),
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    {"bf16": "layer2"},
+)
 # The expanded features, behind an activation, detect far better than the narrow linear outputs
 # between blocks; the coarsest here is stride 8. See docs/accuracy.md.
 _LITE0 = BackboneSpec(
@@ -61,7 +67,7 @@ _LITE0 = BackboneSpec(
     (1.0, 1.0),
     (127.0,) * 3,
     (128.0,) * 3,
-    "block4_expand",
+    {"bf16": "block4_expand", "fp16": "block1_expand"},
 )
 
 
@@ -197,23 +203,12 @@ def take_folded(network: nn.Module, state: StateDict) -> dict[str, Tensor]:
     return {name: _take(state, wanted, name) for name in wanted}
 
 
-def chains(network: nn.Module, kept: set[str]) -> list[tuple[str, str]]:
-    """Pair each convolution with the one that alone is fed its output, a ReLU between them.
-
-    Args:
-        network: the stages.
-        kept: stages whose output is used elsewhere too.
-    """
-    blocks = [name for name, part in network.named_modules() if hasattr(part, "conv2")]
-    inside = [(f"{name}.conv{i}", f"{name}.conv{i + 1}") for name in blocks for i in (1, 2)]
-    stages = [(name, part) for name, part in network.named_children() if isinstance(part, Stage)]
-    between = [
-        (f"{name}.conv", f"{after}.conv")
-        for (name, part), (after, _) in itertools.pairwise(stages)
-        if hasattr(part, "act") and name not in kept
-    ]
+def chains(network: nn.Module) -> list[tuple[str, str]]:
+    """Pair each convolution with the one that alone is fed its output, a ReLU between them."""
     there = dict(network.named_modules())
-    return [pair for pair in inside + between if pair[1] in there]
+    blocks = [name for name, part in there.items() if hasattr(part, "conv2")]
+    pairs = [(f"{name}.conv{i}", f"{name}.conv{i + 1}") for name in blocks for i in (1, 2)]
+    return [pair for pair in pairs if pair[1] in there]
 
 
 # --- ResNets -----------------------------------------------------------------------------------

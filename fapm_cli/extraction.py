@@ -83,32 +83,42 @@ class FeatureExtractor(nn.Module):
 
         Raises:
             BankError: int8 is planned, and what a convolution is fed was never observed.
-            ValueError: it follows another plan already, for which its weights were rounded.
+            ValueError: it follows another plan already.
         """
-        if self._plan not in (None, plan):
-            raise ValueError(f"the extractor follows {self._plan}; load another for {plan}")
-        self._plan = plan
-        self.to(plan.device)
+        if self._plan == plan:
+            return self
+        self.check_unplanned()
         if plan.backbone == "int8":
             missing = [name for name in quantizable(self.stages) if name not in self.ranges]
             if missing:
                 raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
-            chains = backbones.chains(self.stages, self._needed)
-            quantize(self.stages, self.ranges, chains, self._run_once)
+        self._plan = plan
+        self.to(plan.device)
+        if plan.backbone == "int8":
+            quantize(self.stages, self.ranges, backbones.chains(self.stages), self._run_once)
         else:
             for name in self._coarse(plan):
                 self.stages[name].to(plan.backbone_dtype)
                 self._dtypes[name] = plan.backbone_dtype
-        if has_onednn(plan.device) and not plan.compiled:  # a compiler packs them itself
+        # A compiler packs convolutions itself.
+        if has_onednn(plan.device, plan.backbone_dtype) and not plan.compiled:
             pack(self.stages, self._run_once)
         return self
+
+    def check_unplanned(self) -> None:
+        """Check that it is as it was loaded: only that builds a bank, or follows a plan.
+
+        Raises:
+            ValueError: it follows a plan, for which its weights were rounded or laid out anew.
+        """
+        if self._plan is not None:
+            raise ValueError(f"the extractor follows {self._plan}: load another")
 
     def _coarse(self, plan: Plan) -> list[str]:
         """Name the stages that run in the plan's precision; those before stay float32."""
         names = list(self.stages)
-        first = backbones.backbone_spec(self.config.backbone).coarse_from
-        if plan.backbone != "bf16":
-            return names
+        coarse_from = backbones.backbone_spec(self.config.backbone).coarse_from
+        first = coarse_from.get(plan.backbone, names[0])
         return names[names.index(first) :] if first in names else []
 
     def observing(self) -> AbstractContextManager[None]:

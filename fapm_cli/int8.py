@@ -61,14 +61,6 @@ def quantize(
         first, second = network.get_submodule(name), network.get_submodule(after)
         if isinstance(first, Int8Conv2d) and isinstance(second, Int8Conv2d):
             first.out_scale, first.out_dtype = second.scale, torch.uint8
-            _drop_activation(network, name)
-
-
-def _drop_activation(network: nn.Module, name: str) -> None:
-    """Leave out the ReLU6 behind a convolution: of uint8 it would leave 6 levels."""
-    stage = network.get_submodule(name.rpartition(".")[0])
-    if hasattr(stage, "act"):
-        stage.act = nn.Identity()
 
 
 class Int8Conv2d(nn.Module):

@@ -69,7 +69,7 @@ class PackedConv2d(nn.Module):
     """A convolution, and the activation behind it, in the precision of its weights."""
 
     def __init__(self, conv: nn.Conv2d, size: list[int], activation: nn.Module | None = None):
-        """Lay the weights of ``conv`` out for (B, C, H, W) ``size``, which is best, not needed."""
+        """Lay the weights of ``conv`` out for (B, C, H, W) ``size``, all that it will be fed."""
         super().__init__()
         weight, padding = evenly_padded(conv, size)
         self._where = (padding, list(conv.stride), list(conv.dilation), conv.groups)

@@ -38,17 +38,16 @@ def key_products(
     Args:
         keys: (p, K, C) float32.
         norms_sq: (p, 1, K) float32.
-        dtype: in which to compute; int8 where that can be, else float32.
+        dtype: in which to compute; int8 asks for a number of queries.
         num_queries: Q that will mostly be asked for; None for any, and for parts of the patches.
     """
-    packed = num_queries is not None and has_onednn(keys.device)
     if dtype == torch.int8:
-        if packed:
-            return Int8Products(keys, norms_sq, num_queries or 1)
-        dtype = torch.float32
-    if packed:
-        return PackedProducts(keys.to(dtype), norms_sq.to(dtype), num_queries or 1)
-    return PlainProducts(keys.to(dtype), norms_sq.to(dtype))
+        assert num_queries is not None, "int8 keys can't be taken apart"
+        return Int8Products(keys, norms_sq, num_queries)
+    keys, norms_sq = keys.to(dtype), norms_sq.to(dtype)
+    if num_queries is not None and has_onednn(keys.device, dtype):
+        return PackedProducts(keys, norms_sq, num_queries)
+    return PlainProducts(keys, norms_sq)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fapm_cli.cli import app
+from fapm_cli.plan import Plan
 
 PROGRAM = [sys.executable, "-m", "fapm_cli"]
 COMMANDS = ("build", "add", "merge", "calibrate", "score", "heatmap", "bench", "info")
@@ -709,6 +711,29 @@ def test_bench_measures_a_real_bank_at_several_batch_sizes(bank: Path) -> None:
         fps = 1000 * record["batch_size"] / record["median_ms"]
         assert record["fps"] == pytest.approx(fps)
         assert record["speedup"] == pytest.approx(fps / records[0]["fps"])
+
+
+def test_bench_measures_each_plan_once(bank: Path) -> None:
+    result = fapm("bench", bank, *QUICK, "--precision", "fp32,fp32", "--json")
+    assert [record["precision"] for record in result.json] == ["fp32"]
+    assert "fp32 is fp32 here, which is measured already" in result.err
+
+
+def test_bench_holds_a_compiled_engine_against_the_compiled_backbone(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+
+    def uncompiled(work: Callable[..., object], plan: Plan, **_: bool) -> Callable[..., object]:
+        plans.append(plan.precision)
+        return work
+
+    monkeypatch.setattr("fapm_cli.running.runner", uncompiled)
+    monkeypatch.setattr("fapm_cli.engine.detector.runner", uncompiled)
+    options = ("--precision", "fp32", "--compile")
+    table = fapm("bench", bank, *QUICK, *options).out.splitlines()
+    assert plans == ["fp32", "fp32, compiled"] * 2
+    assert [row.count(" - ") for row in table] == [0, 0, 3]
 
 
 def test_bench_prints_a_table_on_stdout_and_the_machine_on_stderr(bank: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import small_config
 
-from fapm_cli.engine import Detector, judge, load_bank, load_extractor
+from fapm_cli.engine import Detector, NominalBatch, build_bank, judge, load_bank, load_extractor
 from fapm_cli.engine.judging import Judged
-from fapm_cli.errors import OptionError
+from fapm_cli.errors import BankError, OptionError
 from fapm_cli.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
 
 CPU = torch.device("cpu")
@@ -88,6 +89,42 @@ def test_an_extractor_follows_one_plan() -> None:
     extractor.follow(plan).follow(plan)
     with pytest.raises(ValueError, match="load another"):
         extractor.follow(make_plan(CPU, "fp32", compiled=True))
+
+
+def test_an_extractor_that_follows_a_plan_builds_no_bank() -> None:
+    config = small_config()
+    extractor = load_extractor(config, "random").follow(make_plan(CPU, "fp32"))
+    pixels = torch.zeros(1, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="load another"):
+        build_bank([NominalBatch(pixels, ["a"], ["0" * 64])], 1, config, extractor)
+
+
+@needs_int8
+def test_a_plan_that_could_not_be_followed_leaves_the_extractor_free() -> None:
+    extractor = load_extractor(small_config(), "random")
+    with pytest.raises(BankError, match="no range"):
+        extractor.follow(make_plan(CPU, "int8"))
+    extractor.follow(make_plan(CPU, "fp32"))
+
+
+@pytest.mark.parametrize(("has_bf16", "choosing"), [(True, "bf16"), (False, "fp32")])
+def test_a_search_with_reach_chooses_in_no_integers(
+    monkeypatch: pytest.MonkeyPatch, bank: Path, has_bf16: bool, choosing: str
+) -> None:
+    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: has_bf16)
+    loaded = load_bank(bank)
+    reaching = replace(loaded.config.query, reach=1)
+    detector = Detector(loaded, plan=Plan(CPU, "fp32", "int8"), query=reaching)
+    assert detector.plan == Plan(CPU, "fp32", choosing)
+    exact = Detector(loaded, plan=Plan(CPU, "fp32", "fp32"), query=reaching)
+    pixels = torch.full((1, *loaded.config.preprocessing.crop_px, 3), 99, dtype=torch.uint8)
+    wanted = exact.detect(pixels).image_scores
+    torch.testing.assert_close(detector.detect(pixels).image_scores, wanted, rtol=1e-3, atol=0)
+
+
+def test_what_the_cpu_lacks_can_be_emulated_to_measure_accuracy(bank: Path) -> None:
+    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
+    torch.testing.assert_close(scores(bank, Plan(CPU, "fp16", "fp16")), exact, rtol=1e-2, atol=0)
 
 
 def test_a_score_depends_on_its_batch_mates_in_no_bit(bank: Path) -> None:

@@ -84,13 +84,18 @@ def bench(
     where = resolve_device(device)
     sizes = _parse_sizes(batch_sizes)
     variants = variants or ("A,B,C,D,E" if against_paper else "E")
+    plans: list[Plan] = []
     detectors = {}
     for name, compiling in itertools.product(precision.split(","), (False, True)[: 1 + compiled]):
+        plan = make_plan(where, name, compiled=compiling)
+        if plan in plans:
+            note(f"note: {name} is {plan.precision} here, which is measured already")
+            continue
+        plans.append(plan)
         if bank is not None:
             detector = open_detector(bank, device, name, weights, compiled=compiling)
             detectors[detector.plan.precision] = detector
         else:
-            plan = make_plan(where, name, compiled=compiling)
             detectors |= _synthetic(variants, backbone, images, plan)
     records = []
     for size in sizes:
@@ -203,13 +208,14 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     """The engine whole, the backbone alone, and each stage on what the one before it gives.
 
     The engine starts from decoded, resized pixels. ``preprocess`` is the resize of a 1024×1024
-    picture, which the engine's threads do beside it.
+    picture, which the engine's threads do beside it. A compiled engine has no stages.
     """
     import torch
     from PIL import Image
 
     from fapm_cli.grid import to_patches
     from fapm_cli.images import prepare
+    from fapm_cli.running import runner
 
     config = detector.bank.config
     large = Image.effect_noise((PICTURE_PX, PICTURE_PX), 64).convert("RGB")
@@ -217,12 +223,17 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     # As the engine does it: on a CPU one picture after the other.
     at_a_time = 1 if detector.plan.one_by_one else len(pixels)
     parts = torch.split(pixels.to(detector.device), at_a_time)
+    floor = runner(lambda part: tuple(extractor.tap(part)), detector.plan)
+    whole: dict[str, Callable[[], object]] = {
+        "engine": lambda: detector.detect(pixels),
+        "backbone": lambda: [floor(part) for part in parts],
+        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in pixels],
+    }
+    if detector.plan.compiled:
+        return whole
     patches = [[to_patches(m, config.grid) for m in extractor(part)] for part in parts]
     found = [scorer.search(part) for part in patches]
-    return {
-        "engine": lambda: detector.detect(pixels),
-        "backbone": lambda: [extractor.tap(part) for part in parts],
-        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in pixels],
+    return whole | {
         "extract": lambda: [[to_patches(m, config.grid) for m in extractor(p)] for p in parts],
         "knn": lambda: [scorer.search(part) for part in patches],
         "map": lambda: [scorer.combine(part) for part in found],
@@ -289,6 +300,10 @@ _COLUMNS: dict[str, Callable[[Record], str]] = {
 }
 
 
+def _stage_ms(stage: str, r: Record) -> str:
+    return f"{r['stages_ms'][stage]:.2f}" if stage in r["stages_ms"] else "-"
+
+
 def _print(records: list[Record]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -303,7 +318,7 @@ def _print(records: list[Record]) -> None:
     else:
         del columns["paper"]
     for stage in first["stages_ms"]:
-        columns[stage] = lambda r, stage=stage: f"{r['stages_ms'][stage]:.2f}"  # type: ignore[misc]
+        columns[stage] = functools.partial(_stage_ms, stage)
     columns["MB"] = lambda r: f"{r['peak_memory_mb']:.0f}"
     table = Table(box=None, pad_edge=False)
     for title in columns:

@@ -181,6 +181,7 @@ def build_bank(
     Raises:
         OptionError: the grid does not fit the maps.
         PictureError: no picture came.
+        ValueError: the extractor follows a plan.
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
@@ -260,7 +261,11 @@ def extract(
 
     Returns:
         Per memory (N_p, N·N_v, C) vectors; and name and SHA-256 of each picture.
+
+    Raises:
+        ValueError: the extractor follows a plan.
     """
+    extractor.check_unplanned()
     device = extractor.mean.device
     num_patches = config.grid[0] * config.grid[1]
     per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]

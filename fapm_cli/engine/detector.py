@@ -129,9 +129,12 @@ class Detector:
             OptionError: ``roi`` and the bank's have nothing in common.
             BankError: the backbone's weights are not those the bank was built with, or not to
                 be had.
+            ValueError: the extractor follows another plan.
         """
         self.bank = bank
-        self.plan = plan or make_plan(torch.device("cpu"), "fp32")
+        query = query or bank.config.query
+        plan = plan or make_plan(torch.device("cpu"), "fp32")
+        self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)
         check_weights(bank, extractor)
@@ -139,7 +142,6 @@ class Detector:
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
         self.extractor = extractor.follow(self.plan)
-        query = query or bank.config.query
         memories = [
             patch_memory(
                 m.keys.to(self.device),
