@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,42 +11,43 @@ from fapm_cli.grid import Grid, neighbor_offsets
 from fapm_cli.products import KeyProducts, PlainProducts, key_products
 
 MEMORY_BYTES = 256 * 2**20
+PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
 _SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision
-
-
-@dataclass(frozen=True)
-class KeyGroup:
-    """Patches with about the same number of keys, side by side as one dense block.
-
-    Attributes:
-        patches: (p,) int64, which patches.
-        keys: (p, K, C) keys less their patch's centre; short patches are padded.
-        norms_sq: (p, 1, K) their squared norms; +inf in the padding.
-        first: (p,) int64, index of each patch's first key among all keys.
-        choosing: the keys once more, for the products that choose the nearest ones.
-    """
-
-    patches: Tensor
-    keys: Tensor
-    norms_sq: Tensor
-    first: Tensor
-    choosing: KeyProducts
 
 
 @dataclass(frozen=True)
 class PatchMemory:
     """The memories m_i of one layer, laid out for search.
 
+    Keys lie on p pages of one size, so that one product serves all patches and widened ones don't
+    make the others pay: a patch with more keys than a page holds has several.
+
     Attributes:
-        centers: (N_p, C) mean key of each patch. Distances don't change when keys and queries are
-            both taken relative to it, and the expansion ‖q‖² + ‖v‖² - 2q·v then cancels less.
-        groups: every patch stands in exactly one.
         grid: rows and columns of patches.
+        keys: (ΣK_i, C) float32 keys, patch after patch.
+        fewest: the smallest K_i.
+        patches: (p,) int64, each page's patch.
+        numbers: (p,) int64, which of its patch's pages it is, from 0.
+        first: (p, 1, 1) int64, index of each page's first key among all keys.
+        centers: (p, 1, C) mean key of each page's patch. Distances don't change when keys and
+            queries are both taken relative to it, and ‖q‖² + ‖v‖² - 2q·v then cancels less.
+        width: K, keys on a page.
+        most_pages: of a patch.
+        padded: whether pages have places without a key.
+        choosing: products with each page's keys, which tell the nearest.
     """
 
-    centers: Tensor
-    groups: tuple[KeyGroup, ...]
     grid: Grid
+    keys: Tensor
+    fewest: int
+    patches: Tensor
+    numbers: Tensor
+    first: Tensor
+    centers: Tensor
+    width: int
+    most_pages: int
+    padded: bool
+    choosing: KeyProducts
 
 
 def patch_memory(
@@ -58,38 +59,49 @@ def patch_memory(
 ) -> PatchMemory:
     """Lay a ragged memory out for search.
 
-    Patches of equal count need no padding at all, and there are few counts (K and 2K); where
-    there are many, counts are rounded up to a power of √2.
-
     Args:
-        keys: (ΣK_i, C) keys, patch after patch.
-        key_counts: (N_p,) int64, K_i, each at least 1.
+        keys: (ΣK_i, C) float32 keys, patch after patch.
+        key_counts: (N_p,) int64, K_i, each at least 1, on the CPU.
         grid: rows and columns of patches.
         dtype: in which the nearest keys are chosen; their distances are float32 all the same.
         num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
             that where it is faster. None for any search.
     """
-    counts = key_counts.tolist()
+    parts = torch.split(keys, key_counts.tolist())
+    means = torch.stack([part.mean(dim=0) for part in parts])
+    width = _page_width(key_counts)
+    num_pages = -(-key_counts // width)
+    patches = torch.repeat_interleave(torch.arange(len(num_pages)), num_pages)
+    numbers = torch.arange(len(patches)) - (num_pages.cumsum(0) - num_pages)[patches]
     ends = key_counts.cumsum(0)
-    centers = torch.stack([part.mean(dim=0) for part in torch.split(keys, counts)])
-    widths = {count: count for count in set(counts)}
-    if len(widths) > 4:
-        steps = sorted({max(counts), *(int(2 ** (i / 2)) for i in range(2, 60))})
-        widths = {c: next(s for s in steps if s >= c) for c in widths}
-    groups = []
-    for width in sorted(set(widths.values())):
-        patches = [i for i, count in enumerate(counts) if widths[count] == width]
-        block = keys.new_zeros(len(patches), min(width, max(counts)), keys.shape[1])
-        norms_sq = keys.new_full((len(patches), 1, block.shape[1]), torch.inf)
-        for row, i in enumerate(patches):
-            first = int(ends[i]) - counts[i]
-            block[row, : counts[i]] = keys[first : first + counts[i]] - centers[i]
-            norms_sq[row, 0, : counts[i]] = block[row, : counts[i]].square().sum(dim=1)
-        which = torch.tensor(patches, device=keys.device)
-        offsets = (ends - key_counts).to(keys.device)[which]
-        choosing = key_products(block, norms_sq, dtype, num_queries)
-        groups.append(KeyGroup(which, block, norms_sq, offsets, choosing))
-    return PatchMemory(centers, tuple(groups), grid)
+    first = (ends - key_counts)[patches] + width * numbers
+    places = (first.unsqueeze(1) + torch.arange(width)).to(keys.device)
+    there = places < ends[patches].unsqueeze(1).to(keys.device)
+    patches = patches.to(keys.device)
+    centers = means[patches].unsqueeze(1)
+    block = keys[places.clamp_(max=len(keys) - 1)].sub_(centers)
+    block.masked_fill_(~there.unsqueeze(2), 0)
+    norms_sq = block.square().sum(dim=2).masked_fill_(~there, torch.inf).unsqueeze(1)
+    return PatchMemory(
+        grid=grid,
+        keys=keys,
+        fewest=int(key_counts.min()),
+        patches=patches,
+        numbers=numbers.to(keys.device),
+        first=first.to(keys.device).view(-1, 1, 1),
+        centers=centers,
+        width=width,
+        most_pages=int(num_pages.max()),
+        padded=len(keys) < places.numel(),
+        choosing=key_products(block, norms_sq, dtype, num_queries),
+    )
+
+
+def _page_width(key_counts: Tensor) -> int:
+    """Keys on a page: as many as make pages, and the padding on them, cost least."""
+    widths = torch.arange(1, int(key_counts.max()) + 1)
+    num_pages = -(-key_counts // widths.unsqueeze(1)).sum(dim=1)
+    return int(widths[(num_pages * (widths + PAGE_COST)).argmin()])
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ def search(
     """Find each target vector's nearest keys.
 
     Args:
-        queries: (N_p, Q, C) target vectors, the memory's N_p, C and dtype.
+        queries: (N_p, Q, C) float32 target vectors, N_p and C the memory's.
         memory: the patch memories of their layer.
         num_neighbors: k.
         reach: 0 searches the vector's own patch; 1 also the 8 around it, and so on.
@@ -126,89 +138,126 @@ def search(
         all keys. Where there are fewer than k keys, the farthest stands for the rest; where there
         is none, the distance is +inf.
     """
-    found_sq, found = [], []
-    for offset in neighbor_offsets(reach):
-        nearest_sq = queries.new_full((*queries.shape[:2], num_neighbors), torch.inf)
-        nearest = torch.zeros_like(nearest_sq, dtype=torch.int64)
-        for whole in memory.groups:
-            searching, group = _reaching(whole, offset, memory.grid)
-            # Indexing copies: leave it out where one group is all there is, the common case.
-            all_of_them = len(searching) == len(queries)
-            vectors = queries if all_of_them else queries[searching]
-            centered = vectors - memory.centers[group.patches].unsqueeze(1)
-            values, indices = _search_group(centered, group, num_neighbors, leave_out)
-            nearest_sq[searching, :, : values.shape[2]] = values
-            nearest[searching, :, : values.shape[2]] = indices
-        found_sq.append(nearest_sq)
-        found.append(nearest)
-    best_sq, best = found_sq[0], found[0]
-    if reach > 0:
-        best_sq, order = torch.cat(found_sq, 2).topk(num_neighbors, dim=2, largest=False)
-        best = torch.cat(found, 2).gather(2, order)
-    missing = best_sq == torch.inf
-    farthest = best_sq.masked_fill(missing, -torch.inf).amax(dim=2, keepdim=True)
-    best_sq = torch.where(missing & (farthest > -torch.inf), farthest, best_sq)
-    return best_sq.clamp(min=0).sqrt(), best
+    k = num_neighbors
+    offsets = neighbor_offsets(reach)
+    found = [_search_at(offset, queries, memory, k, leave_out) for offset in offsets]
+    distances_sq, indices = found[0]
+    if len(found) > 1:
+        distances_sq, indices = (torch.cat(both, dim=2) for both in zip(*found, strict=True))
+        distances_sq, indices = _nearest_of(distances_sq, indices, k)
+    if leave_out is not None or memory.fewest < k:
+        missing = distances_sq == torch.inf
+        farthest = distances_sq.masked_fill(missing, -torch.inf).amax(dim=2, keepdim=True)
+        distances_sq = torch.where(missing & (farthest > -torch.inf), farthest, distances_sq)
+    return distances_sq.clamp(min=0).sqrt_(), indices
 
 
-def _search_group(
-    centered: Tensor, group: KeyGroup, num_neighbors: int, leave_out: LeaveOut | None
+def _nearest_of(distances_sq: Tensor, indices: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of (..., n) keys."""
+    nearest = distances_sq.topk(k, dim=-1, largest=False)
+    return nearest.values, indices.gather(-1, nearest.indices)
+
+
+def _search_at(
+    offset: tuple[int, int],
+    queries: Tensor,
+    memory: PatchMemory,
+    k: int,
+    leave_out: LeaveOut | None,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances to, and indices of, the nearest keys: both (p, Q, k), k at most K."""
-    k = min(num_neighbors, group.keys.shape[1])
-    at_a_time = max(1, MEMORY_BYTES // (4 * max(group.norms_sq.numel(), 1)))
-    values, indices = [], []
-    for start in range(0, centered.shape[1], at_a_time):
-        part = centered[:, start : start + at_a_time]
-        distances_sq = group.choosing(part)
-        if leave_out is not None:
-            distances_sq.masked_fill_(_own_keys(group, leave_out, start, at_a_time), torch.inf)
-        if group.choosing.exact:
-            found = distances_sq.topk(k, dim=2, largest=False)
-            values.append(found.values + part.square().sum(dim=2, keepdim=True))
-            indices.append(found.indices)
-        else:
-            candidates = min(k + _SPARE, distances_sq.shape[2])
-            chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=False).indices
-            measured = _measure(part, group, chosen).topk(k, dim=2, largest=False)
-            values.append(measured.values)
-            indices.append(chosen.gather(2, measured.indices))
-    return torch.cat(values, dim=1), torch.cat(indices, dim=1) + group.first.view(-1, 1, 1)
+    """Squared distances to, and indices of, the nearest keys of the patches at that offset.
+
+    Returns:
+        Both (N_p, Q, k); distances are +inf where there are fewer keys, or no patch.
+    """
+    searching, pages = _reaching(memory, offset)
+    # Indexing copies: leave it out where every patch has its page, the common case.
+    one_each = len(searching) == len(queries) and memory.most_pages == 1
+    vectors = queries if one_each else queries[searching]
+    distances_sq, indices = _search_pages(vectors, pages, min(k, memory.width), leave_out)
+    if one_each and memory.width >= k:
+        return distances_sq, indices
+    shape = (len(queries), memory.most_pages, queries.shape[1], k)
+    all_sq = distances_sq.new_full(shape, torch.inf)
+    all_indices = torch.zeros(shape, dtype=torch.int64, device=queries.device)
+    where = (searching, pages.numbers, slice(None), slice(distances_sq.shape[2]))
+    all_sq[where], all_indices[where] = distances_sq, indices
+    return _nearest_of(all_sq.transpose(1, 2).flatten(2), all_indices.transpose(1, 2).flatten(2), k)
 
 
-def _measure(part: Tensor, group: KeyGroup, chosen: Tensor) -> Tensor:
-    """Squared float32 distances to the chosen keys, by differences: (p, Q, c)."""
-    num_patches, width, channels = group.keys.shape
-    rows = chosen + width * torch.arange(num_patches, device=chosen.device).view(-1, 1, 1)
-    # Whole rows by one index: several times as fast as indexing by patch and key.
-    keys = group.keys.view(-1, channels).index_select(0, rows.view(-1))
-    differences = keys.view(*chosen.shape, channels).sub_(part.unsqueeze(2))
-    distances_sq: Tensor = torch.linalg.vector_norm(differences, dim=3).square_()
-    padding = group.norms_sq.view(-1)[rows] == torch.inf
-    return distances_sq.masked_fill_(padding, torch.inf)
-
-
-def _own_keys(group: KeyGroup, leave_out: LeaveOut, start: int, at_a_time: int) -> Tensor:
-    """(p, Q, K) which keys come from the query's own picture."""
-    width = torch.arange(group.keys.shape[1], device=group.first.device)
-    number = (group.first.unsqueeze(1) + width).clamp(max=len(leave_out.key_pictures) - 1)
-    own = leave_out.query_pictures[start : start + at_a_time].view(1, -1, 1)
-    return leave_out.key_pictures[number].unsqueeze(1) == own
-
-
-def _reaching(group: KeyGroup, offset: tuple[int, int], grid: Grid) -> tuple[Tensor, KeyGroup]:
-    """Which patches search the group's memories at that offset, and the part that is searched."""
+def _reaching(memory: PatchMemory, offset: tuple[int, int]) -> tuple[Tensor, PatchMemory]:
+    """Which patches search the pages at that offset, and the pages that are searched."""
     if offset == (0, 0):
-        return group.patches, group
-    row = group.patches // grid[1] - offset[0]
-    column = group.patches % grid[1] - offset[1]
+        return memory.patches, memory
+    grid = memory.grid
+    row = memory.patches // grid[1] - offset[0]
+    column = memory.patches % grid[1] - offset[1]
     inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
-    assert isinstance(group.choosing, PlainProducts), "laid out for a search without reach"
-    part = KeyGroup(
-        group.patches[inside],
-        group.keys[inside],
-        group.norms_sq[inside],
-        group.first[inside],
-        group.choosing.of_patches(inside),
+    assert isinstance(memory.choosing, PlainProducts), "laid out for a search without reach"
+    part = replace(
+        memory,
+        patches=memory.patches[inside],
+        numbers=memory.numbers[inside],
+        first=memory.first[inside],
+        centers=memory.centers[inside],
+        choosing=memory.choosing.of_pages(inside),
     )
     return (row * grid[1] + column)[inside], part
+
+
+def _search_pages(
+    vectors: Tensor, pages: PatchMemory, k: int, leave_out: LeaveOut | None
+) -> tuple[Tensor, Tensor]:
+    """Squared distances to, and indices of, each page's nearest keys: both (p, Q, k)."""
+    at_a_time = max(1, MEMORY_BYTES // (4 * max(len(pages.patches) * pages.width, 1)))
+    if vectors.shape[1] <= at_a_time:
+        own = None if leave_out is None else _own_keys(pages, leave_out, slice(None))
+        return _search_part(vectors, pages, k, own)
+    parts = []
+    for start in range(0, vectors.shape[1], at_a_time):
+        part = slice(start, start + at_a_time)
+        own = None if leave_out is None else _own_keys(pages, leave_out, part)
+        parts.append(_search_part(vectors[:, part], pages, k, own))
+    distances_sq, indices = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
+    return distances_sq, indices
+
+
+def _search_part(
+    vectors: Tensor, pages: PatchMemory, k: int, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_search_pages`; ``own`` (p, Q, K) are keys that don't count."""
+    centered = vectors - pages.centers
+    distances_sq = pages.choosing(centered)
+    if own is not None:
+        distances_sq.masked_fill_(own, torch.inf)
+    if pages.choosing.exact:
+        nearest = distances_sq.topk(k, dim=2, largest=False)
+        lengths_sq = centered.square().sum(dim=2, keepdim=True)
+        return nearest.values + lengths_sq, nearest.indices + pages.first
+    candidates = min(k + _SPARE, pages.width)
+    chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=False)
+    indices = chosen.indices.add_(pages.first)
+    if pages.padded:
+        indices.clamp_(max=len(pages.keys) - 1)
+    measured = _measure(vectors, pages.keys, indices)
+    if pages.padded or own is not None:
+        measured.masked_fill_(chosen.values == torch.inf, torch.inf)
+    return _nearest_of(measured, indices, k)
+
+
+def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
+    """Squared distances (p, Q, c) to the keys of these indices, by differences."""
+    # Whole rows by one index: several times as fast as indexing by page and key.
+    chosen = keys.index_select(0, indices.view(-1)).view(*indices.shape, -1)
+    distances_sq: Tensor = torch.linalg.vector_norm(
+        chosen.sub_(vectors.unsqueeze(2)), dim=3
+    ).square_()
+    return distances_sq
+
+
+def _own_keys(pages: PatchMemory, leave_out: LeaveOut, part: slice) -> Tensor:
+    """(p, Q, K) which keys come from the query's own picture."""
+    width = torch.arange(pages.width, device=pages.first.device)
+    number = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_pictures) - 1)
+    own = leave_out.query_pictures[part].view(1, -1, 1)
+    return leave_out.key_pictures[number].unsqueeze(1) == own

@@ -1,4 +1,4 @@
-"""Products of each patch's target vectors with its keys, which are laid out for that once.
+"""Products of each page's keys with the target vectors of its patch; keys are laid out once.
 
 What they give is ‖key‖² - 2·key·query: of all that is needed to tell which keys are nearest.
 """
@@ -18,7 +18,7 @@ _TINY = 1e-30  # scale of zeros
 
 
 class KeyProducts(Protocol):
-    """Keys of p patches, K each, that ‖key‖² - 2·key·query can be asked of.
+    """Keys of p pages, K each, that ‖key‖² - 2·key·query can be asked of.
 
     Attributes:
         exact: whether it is float32's; else it tells candidates only.
@@ -39,7 +39,7 @@ def key_products(
         keys: (p, K, C) float32.
         norms_sq: (p, 1, K) float32.
         dtype: in which to compute; int8 asks for a number of queries.
-        num_queries: Q that will mostly be asked for; None for any, and for parts of the patches.
+        num_queries: Q that will mostly be asked for; None for any, and for parts of the pages.
     """
     if dtype == torch.int8:
         assert num_queries is not None, "int8 keys can't be taken apart"
@@ -72,8 +72,8 @@ class PlainProducts:
         """As :class:`KeyProducts` says."""
         return torch.baddbmm(self._norms_sq, -2 * queries.to(self._keys.dtype), self._keys.mT)
 
-    def of_patches(self, chosen: Tensor) -> PlainProducts:
-        """Those of some of the patches."""
+    def of_pages(self, chosen: Tensor) -> PlainProducts:
+        """Those of some of the pages."""
         return PlainProducts(self._keys[chosen], self._norms_sq[chosen])
 
 
@@ -82,20 +82,20 @@ class PackedProducts:
 
     torch's batched product lays its second operand out anew each time, which for a handful of
     queries costs more than the product. A convolution's weights are laid out once, and a product
-    per patch is a 1x1 convolution in p groups: C channels in, K out, Q places, ‖key‖² the bias.
+    per page is a 1x1 convolution in p groups: C channels in, K out, Q places, ‖key‖² the bias.
     """
 
     def __init__(self, keys: Tensor, norms_sq: Tensor, num_queries: int):
         """Take keys (p, K, C) and norms (p, 1, K) as above; Q is what the layout is best for."""
         self.exact = keys.dtype == torch.float32
         self._dtype, self._width = keys.dtype, keys.shape[1]
-        num_patches, _, channels = keys.shape
-        self._geometry = ([0, 0], [1, 1], [1, 1], num_patches)
+        num_pages, _, channels = keys.shape
+        self._geometry = ([0, 0], [1, 1], [1, 1], num_pages)
         self._biases = norms_sq.reshape(-1)
         self._keys = torch.ops.mkldnn._reorder_convolution_weight(
             (-2 * keys).reshape(-1, channels, 1, 1),
             *self._geometry,
-            [1, num_patches * channels, 1, num_queries],
+            [1, num_pages * channels, 1, num_queries],
         )
 
     def __call__(self, queries: Tensor) -> Tensor:
@@ -124,18 +124,18 @@ class Int8Products:
     def __init__(self, keys: Tensor, norms_sq: Tensor, num_queries: int):
         """Take keys (p, K, C) and norms (p, 1, K), float32, and Q as above."""
         self._norms_sq, self._width = norms_sq, keys.shape[1]
-        num_patches, _, channels = keys.shape
+        num_pages, _, channels = keys.shape
         scales = keys.abs().amax(dim=2).clamp(min=_TINY) / _LEVELS
         rounded = (keys / scales.unsqueeze(2)).round().to(torch.int8)
         self._scales, self._zeros = scales.reshape(-1), torch.zeros(scales.numel()).long()
-        self._geometry = ([1, 1], [0, 0], [1, 1], num_patches)
+        self._geometry = ([1, 1], [0, 0], [1, 1], num_pages)
         self._keys = torch.ops.onednn.qconv_prepack(
             rounded.reshape(-1, channels, 1, 1),
             self._scales,
             1.0,
             _ZERO,
             *self._geometry,
-            [1, num_patches * channels, 1, num_queries],
+            [1, num_pages * channels, 1, num_queries],
         )
 
     def __call__(self, queries: Tensor) -> Tensor:

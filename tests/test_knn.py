@@ -19,6 +19,12 @@ COUNTS = {
 }
 
 
+@pytest.fixture(params=[knn.PAGE_COST, 0], ids=["one page each", "many pages"], autouse=True)
+def page_cost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few keys fit on one page; where pages cost nothing, there are as many as avoid padding."""
+    monkeypatch.setattr(knn, "PAGE_COST", request.param)
+
+
 def make_memory(
     counts: list[int], grid: tuple[int, int] = GRID, channels: int = 6, seed: int = 0
 ) -> tuple[Tensor, Tensor, PatchMemory]:
@@ -135,18 +141,30 @@ def test_the_nearest_key_is_always_one_of_the_patchs_own() -> None:
     assert bool((nearest >= ends - torch.tensor(counts).unsqueeze(1)).all())
 
 
-def test_few_counts_are_laid_out_without_padding_and_many_in_few_groups() -> None:
-    _, _, exact = make_memory(COUNTS["K and 2K"])
-    assert [g.keys.shape[:2] for g in exact.groups] == [(3, 5), (3, 10)]
-    assert all(bool(g.norms_sq.isfinite().all()) for g in exact.groups)
-    many = list(range(1, 61))
-    _, _, padded = make_memory(many, (6, 10))
-    assert len(padded.groups) <= 12
-    assert sorted(int(i) for g in padded.groups for i in g.patches) == list(range(60))
-    for group in padded.groups:
-        for patch, norms_sq in zip(group.patches.tolist(), group.norms_sq, strict=True):
-            assert int(norms_sq.isfinite().sum()) == many[patch]
-            assert norms_sq.shape[1] <= max(2, many[patch] * 1.5)
+@pytest.mark.parametrize(
+    ("counts", "width", "pages"),
+    [
+        ([334] * 6, 334, [1, 1, 1, 1, 1, 1]),
+        ([668] * 6, 668, [1, 1, 1, 1, 1, 1]),
+        ([334, 668, 334, 334, 334, 668], 334, [1, 2, 1, 1, 1, 2]),  # no padding
+        ([668, 668, 334, 668, 668, 668], 668, [1, 1, 1, 1, 1, 1]),  # half a page of it
+        ([700, 650, 30, 690, 710, 2100], 710, [1, 1, 1, 1, 1, 3]),
+    ],
+)
+def test_pages_are_as_wide_as_costs_least(
+    monkeypatch: pytest.MonkeyPatch, counts: list[int], width: int, pages: list[int]
+) -> None:
+    monkeypatch.setattr(knn, "PAGE_COST", 256)
+    keys, _, memory = make_memory(counts, channels=1)
+    assert (memory.width, memory.most_pages) == (width, max(pages))
+    assert torch.bincount(memory.patches).tolist() == pages
+    assert memory.padded == (sum(pages) * width > sum(counts))
+    shown = [
+        key
+        for first, patch in zip(memory.first.flatten(), memory.patches, strict=True)
+        for key in range(int(first), min(int(first) + width, sum(counts[: int(patch) + 1])))
+    ]
+    assert shown == list(range(len(keys)))
 
 
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
@@ -164,7 +182,7 @@ def test_queries_in_chunks_find_the_same(
 
 def test_distances_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     _, queries, memory = make_memory(COUNTS["K and 2K"])
-    budget = 4 * 3 * 10 * 4  # four queries of three patches to ten keys
+    budget = 4 * 6 * 10 * 4  # four queries of six patches to ten keys
     taken = []
     product = torch.baddbmm
 
@@ -177,7 +195,7 @@ def test_distances_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(knn, "MEMORY_BYTES", budget)
     search(queries, memory, 1)
     assert max(taken) <= budget
-    assert len(taken) == 3 + 2  # 11 queries by four, and by eight where there are half the keys
+    assert len(taken) == 3  # 11 queries by four
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
