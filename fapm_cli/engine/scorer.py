@@ -73,7 +73,8 @@ class Scorer:
         if calibration is not None and query.calibration == "local":
             self._factors = calibration.factors.to(device)
         self._place = [
-            make_spreader(size, finest, 0.0, query.placement, device) for size in map_sizes
+            None if size == finest else make_spreader(size, finest, 0.0, query.placement, device)
+            for size in map_sizes
         ]
         self._spread = make_spreader(
             finest, config.preprocessing.crop_px, query.sigma, query.placement, device
@@ -87,7 +88,8 @@ class Scorer:
         inside = [covered(roi, size) for size in self._map_sizes]
         whole = covered(roi, finest)
         self._place = [
-            place.restrict(part, whole) for place, part in zip(self._place, inside, strict=True)
+            None if place is None else place.restrict(part, whole)
+            for place, part in zip(self._place, inside, strict=True)
         ]
         self._spread = self._spread.restrict(whole, roi)
         self._outside = [~part.unsqueeze(2) for part in inside]
@@ -126,17 +128,21 @@ class Scorer:
         neighbor_maps = [distances for distances, _ in found]
         score_maps = [m[..., 0] if paper else m.mean(dim=3) for m in neighbor_maps]
         placed = torch.stack(
-            [place(m) for place, m in zip(self._place, score_maps, strict=True)], dim=1
+            [
+                m if place is None else place(m)
+                for place, m in zip(self._place, score_maps, strict=True)
+            ],
+            dim=1,
         )
-        responses = torch.einsum("blhw,l->bhw", placed, self._weights)
-        layer_maps = self._spread(placed * self._factors)
-        anomaly_maps = torch.einsum("blhw,l->bhw", layer_maps, self._weights)
+        fused = torch.einsum("blhw,l->bhw", placed, self._weights)
+        # All is linear but the last step, so what is fused goes the layers' way, as one more.
+        maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
+        scores = self._summarise(maps)
+        image_scores = scores[:, -1]
         if paper:
             image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
-        else:
-            image_scores = self._summarise(anomaly_maps)
         nearest = [keys[..., 0] for _, keys in found]
-        return Scored(responses, nearest, self._summarise(layer_maps), anomaly_maps, image_scores)
+        return Scored(fused, nearest, scores[:, :-1], maps[:, -1], image_scores)
 
     def _summarise(self, maps: Tensor) -> Tensor:
         if self.query.image_score == "top":
