@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -35,6 +36,7 @@ class FeatureExtractor(nn.Module):
         weights_hash: SHA-256 of the cut, folded weights.
         map_shapes: (C, h, w) of each memory's map.
         ranges: what each convolution is fed by nominal pictures; empty until observed.
+        follows: the plan it was made for; None where it is as it was loaded.
     """
 
     mean: Tensor
@@ -47,7 +49,7 @@ class FeatureExtractor(nn.Module):
         added = (getattr(stage, "adds", None) for stage in stages.values())
         self._needed = {*config.layers, *(name for name in added if name is not None)}
         self.config = config
-        self._plan: Plan | None = None
+        self.follows: Plan | None = None
         self._dtypes = dict.fromkeys(stages, torch.float32)
         self.weights_hash = ""
         self.ranges: Ranges = {}
@@ -79,22 +81,25 @@ class FeatureExtractor(nn.Module):
         return [kept[name] for name in self.config.layers]
 
     def follow(self, plan: Plan) -> FeatureExtractor:
-        """Move to the plan's device, and the stages to its precision; returns itself.
+        """Make one like it on the plan's device, in its precision; this one stays as it is.
 
         Raises:
             BankError: int8 is planned, and what a convolution is fed was never observed.
-            ValueError: it follows another plan already.
+            ValueError: this one follows a plan itself.
         """
-        if self._plan == plan:
-            return self
         self.check_unplanned()
+        shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()}
+        follower: FeatureExtractor = copy.deepcopy(self, shared)
+        follower._become(plan)
+        return follower
+
+    def _become(self, plan: Plan) -> None:
+        self.follows = plan
+        self.to(plan.device)
         if plan.backbone == "int8":
             missing = [name for name in quantizable(self.stages) if name not in self.ranges]
             if missing:
                 raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
-        self._plan = plan
-        self.to(plan.device)
-        if plan.backbone == "int8":
             quantize(self.stages, self.ranges, backbones.chains(self.stages), self._run_once)
         else:
             for name in self._coarse(plan):
@@ -103,16 +108,15 @@ class FeatureExtractor(nn.Module):
         # A compiler packs convolutions itself.
         if has_onednn(plan.device, plan.backbone_dtype) and not plan.compiled:
             pack(self.stages, self._run_once)
-        return self
 
     def check_unplanned(self) -> None:
-        """Check that it is as it was loaded: only that builds a bank, or follows a plan.
+        """Check that its weights are as they were loaded: they belong in banks.
 
         Raises:
-            ValueError: it follows a plan, for which its weights were rounded or laid out anew.
+            ValueError: it follows a plan, for which they were rounded or laid out anew.
         """
-        if self._plan is not None:
-            raise ValueError(f"the extractor follows {self._plan}: load another")
+        if self.follows is not None:
+            raise ValueError(f"this extractor follows {self.follows}: take the one it was made of")
 
     def _coarse(self, plan: Plan) -> list[str]:
         """Name the stages that run in the plan's precision; those before stay float32."""

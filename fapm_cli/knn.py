@@ -61,12 +61,13 @@ def patch_memory(
 
     Args:
         keys: (ΣK_i, C) float32 keys, patch after patch.
-        key_counts: (N_p,) int64, K_i, each at least 1, on the CPU.
+        key_counts: (N_p,) int64, K_i, each at least 1.
         grid: rows and columns of patches.
         dtype: in which the nearest keys are chosen; their distances are float32 all the same.
         num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
             that where it is faster. None for any search.
     """
+    key_counts = key_counts.cpu()
     parts = torch.split(keys, key_counts.tolist())
     means = torch.stack([part.mean(dim=0) for part in parts])
     width = _page_width(key_counts)

@@ -11,7 +11,7 @@ from helpers import small_config
 
 from fapm_cli.engine import Detector, NominalBatch, build_bank, judge, load_bank, load_extractor
 from fapm_cli.engine.judging import Judged
-from fapm_cli.errors import BankError, OptionError
+from fapm_cli.errors import OptionError
 from fapm_cli.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
 
 CPU = torch.device("cpu")
@@ -83,28 +83,27 @@ def test_what_auto_plans_moves_no_score_by_half_a_percent(bank: Path) -> None:
     torch.testing.assert_close(found, exact, rtol=5e-3, atol=0)
 
 
-def test_an_extractor_follows_one_plan() -> None:
-    extractor = load_extractor(small_config(), "random")
-    plan = make_plan(CPU, "fp32")
-    extractor.follow(plan).follow(plan)
-    with pytest.raises(ValueError, match="load another"):
-        extractor.follow(make_plan(CPU, "fp32", compiled=True))
-
-
-def test_an_extractor_that_follows_a_plan_builds_no_bank() -> None:
+@pytest.mark.parametrize("backbone", ["fp32", "bf16", "fp16", "int8"])
+def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(backbone: str) -> None:
+    if backbone == "int8" and not cpu_has_int8():
+        pytest.skip("this CPU has no VNNI")
     config = small_config()
-    extractor = load_extractor(config, "random").follow(make_plan(CPU, "fp32"))
-    pixels = torch.zeros(1, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="load another"):
-        build_bank([NominalBatch(pixels, ["a"], ["0" * 64])], 1, config, extractor)
-
-
-@needs_int8
-def test_a_plan_that_could_not_be_followed_leaves_the_extractor_free() -> None:
-    extractor = load_extractor(small_config(), "random")
-    with pytest.raises(BankError, match="no range"):
-        extractor.follow(make_plan(CPU, "int8"))
-    extractor.follow(make_plan(CPU, "fp32"))
+    extractor = load_extractor(config, "random")
+    pixels = torch.full((1, *config.preprocessing.crop_px, 3), 99, dtype=torch.uint8)
+    batch = NominalBatch(pixels, ["a"], ["0" * 64])
+    before = build_bank([batch], 1, config, extractor)
+    follower = extractor.follow(Plan(CPU, backbone, "fp32"))
+    after = build_bank([batch], 1, config, extractor)
+    assert after.backbone is not None
+    assert before.backbone is not None
+    assert after.backbone.keys() == before.backbone.keys()
+    assert all(torch.equal(after.backbone[name], before.backbone[name]) for name in after.backbone)
+    assert after.ranges == before.ranges
+    assert torch.equal(after.memories[0].keys, before.memories[0].keys)
+    with pytest.raises(ValueError, match="follows Plan"):
+        follower.follow(make_plan(CPU, "fp32"))
+    with pytest.raises(ValueError, match="follows Plan"):
+        build_bank([batch], 1, config, follower)
 
 
 @pytest.mark.parametrize(("has_bf16", "choosing"), [(True, "bf16"), (False, "fp32")])

@@ -118,7 +118,7 @@ class Detector:
 
         Args:
             bank: any bank.
-            extractor: its backbone; None to take it from the bank.
+            extractor: its backbone, which stays as it is; None to take it from the bank.
             plan: where and in which precision to work; None for float32 on the CPU.
             query: how to score; None for the bank's own way.
             roi: (H, W) bool over the input, what to inspect of what the bank does; None for all.
@@ -129,7 +129,7 @@ class Detector:
             OptionError: ``roi`` and the bank's have nothing in common.
             BankError: the backbone's weights are not those the bank was built with, or not to
                 be had.
-            ValueError: the extractor follows another plan.
+            ValueError: the extractor follows a plan.
         """
         self.bank = bank
         query = query or bank.config.query
@@ -145,7 +145,7 @@ class Detector:
         memories = [
             patch_memory(
                 m.keys.to(self.device),
-                m.key_counts.cpu(),
+                m.key_counts,
                 bank.config.grid,
                 self.plan.choosing_dtype,
                 h * w // len(m.key_counts) if query.reach == 0 else None,
