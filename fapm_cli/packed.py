@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fapm_cli.backbones import SameConv2d
+from fapm_cli.efficientnet_lite import SameConv2d
+from fapm_cli.resnet import ResidualBlock
 
 Convolutions = dict[str, nn.Conv2d]
-_IN_BLOCK = ("conv1", "conv2", "conv3")
 _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -94,18 +94,17 @@ class PackedConv2d(nn.Module):
 
 
 class PackedBlock(nn.Module):
-    """A residual block: convolutions, the last of which adds what the block was fed (ResNet)."""
+    """A residual block: convolutions, the last of which adds what the block was fed."""
 
-    def __init__(self, block: nn.Module, sizes: dict[str, list[int]]):
-        """Pack a block of torchvision's ResNets, whose convolutions are fed ``sizes``."""
+    def __init__(self, block: ResidualBlock, sizes: dict[str, list[int]]):
+        """Pack a block whose convolutions are fed ``sizes``."""
         super().__init__()
-        assert isinstance(block.relu, nn.ReLU)
         packed = {
-            name: PackedConv2d(conv, sizes[name], block.relu if name in _IN_BLOCK else None)
+            name: PackedConv2d(conv, sizes[name], block.relu if name in block.convs else None)
             for name, conv in convolutions(block).items()
         }
         self.shortcut = packed.pop("downsample.0", None)
-        self.convs = nn.ModuleList(packed[name] for name in _IN_BLOCK if name in packed)
+        self.convs = nn.ModuleList(packed.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block on (B, C, H, W)."""
@@ -126,7 +125,7 @@ def pack(network: nn.Module, run: Callable[[], object]) -> None:
     sizes = fed_sizes(convolutions(network), run)
     for name, block in list(network.named_modules()):
         inside = f"{name}."
-        if hasattr(block, "downsample") and f"{inside}conv1" in sizes:
+        if isinstance(block, ResidualBlock) and f"{inside}conv1" in sizes:
             own = {n.removeprefix(inside): s for n, s in sizes.items() if n.startswith(inside)}
             network.set_submodule(name, PackedBlock(block, own))
     for name, conv in convolutions(network).items():

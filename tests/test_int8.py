@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fapm_cli.backbones import SameConv2d
+from fapm_cli.efficientnet_lite import SameConv2d
 from fapm_cli.errors import OptionError
 from fapm_cli.int8 import Int8Conv2d, observing, quantizable, quantize
 from fapm_cli.plan import Ranges, cpu_has_int8, make_plan

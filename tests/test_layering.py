@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ONE_GOOD
+from conftest import GOOD, ONE_GOOD, build
 
 PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 
 # From the bottom up. An import goes to a lower layer only.
 LAYERS = [
-    {"", "errors"},
+    {"", "errors", "resnet", "efficientnet_lite"},
     {
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
         *("thumbnails", "threshold"),
@@ -138,8 +138,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & modules
 
 
-def test_score_imports_no_compiler_and_no_networks(bank: Path) -> None:
-    code, _, modules = imported_by("score", bank, ONE_GOOD)
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
+def test_score_imports_no_compiler_and_no_networks(tmp_path: Path, backbone: str) -> None:
+    options = ["--backbone", backbone, "--weights", "random"] if backbone == "resnet18" else []
+    bank = build(tmp_path / "bank.st", GOOD[:3], *options)
+    code, _, modules = imported_by("score", bank, ONE_GOOD, "--exit-zero")
     assert code == 0
     assert "torch" in modules
     assert not {"torch._dynamo", "torchvision", "sympy", "matplotlib"} & modules

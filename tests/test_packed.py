@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fapm_cli import backbones
-from fapm_cli.backbones import SameConv2d, random_weights
+from fapm_cli.backbones import random_weights
 from fapm_cli.device import has_onednn
+from fapm_cli.efficientnet_lite import SameConv2d
 from fapm_cli.packed import PackedBlock, PackedConv2d, pack
+from fapm_cli.resnet import ResidualBlock
 
 CPU = torch.device("cpu")
 
@@ -68,6 +70,7 @@ def test_a_packed_block_leaves_what_it_is_fed_as_it_was() -> None:
     stages.load_state_dict(state, assign=True)
     stages.to(memory_format=torch.channels_last).eval()
     block = stages["layer1"].get_submodule("0")
+    assert isinstance(block, ResidualBlock)
     x = random_maps(1, 64, 12, 12).relu()
     before = x.clone()
     sizes = {name: [1, 64, 12, 12] for name in ("conv1", "conv2")}
