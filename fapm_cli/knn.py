@@ -29,6 +29,7 @@ class PatchMemory:
         patches: (p,) int64, each page's patch.
         numbers: (p,) int64, which of its patch's pages it is, from 0.
         first: (p, 1, 1) int64, index of each page's first key among all keys.
+        end: (p, 1, 1) int64, one past the index of its last.
         centers: (p, 1, C) mean key of each page's patch. Distances don't change when keys and
             queries are both taken relative to it, and ‖q‖² + ‖v‖² - 2q·v then cancels less.
         width: K, keys on a page.
@@ -43,6 +44,7 @@ class PatchMemory:
     patches: Tensor
     numbers: Tensor
     first: Tensor
+    end: Tensor
     centers: Tensor
     width: int
     most_pages: int
@@ -77,7 +79,8 @@ def patch_memory(
     ends = key_counts.cumsum(0)
     first = (ends - key_counts)[patches] + width * numbers
     places = (first.unsqueeze(1) + torch.arange(width)).to(keys.device)
-    there = places < ends[patches].unsqueeze(1).to(keys.device)
+    ends = ends[patches].to(keys.device)
+    there = places < ends.unsqueeze(1)
     patches = patches.to(keys.device)
     centers = means[patches].unsqueeze(1)
     block = keys[places.clamp_(max=len(keys) - 1)].sub_(centers)
@@ -90,6 +93,7 @@ def patch_memory(
         patches=patches,
         numbers=numbers.to(keys.device),
         first=first.to(keys.device).view(-1, 1, 1),
+        end=ends.view(-1, 1, 1),
         centers=centers,
         width=width,
         most_pages=int(num_pages.max()),
@@ -200,6 +204,7 @@ def _reaching(memory: PatchMemory, offset: tuple[int, int]) -> tuple[Tensor, Pat
         patches=memory.patches[inside],
         numbers=memory.numbers[inside],
         first=memory.first[inside],
+        end=memory.end[inside],
         centers=memory.centers[inside],
         choosing=memory.choosing.of_pages(inside),
     )
@@ -231,29 +236,28 @@ def _search_part(
     distances_sq = pages.choosing(centered)
     if own is not None:
         distances_sq.masked_fill_(own, torch.inf)
-    if pages.choosing.exact:
-        nearest = distances_sq.topk(k, dim=2, largest=False)
-        lengths_sq = centered.square().sum(dim=2, keepdim=True)
-        return nearest.values + lengths_sq, nearest.indices + pages.first
-    candidates = min(k + _SPARE, pages.width)
-    chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=False)
-    indices = chosen.indices.add_(pages.first)
+    exact = pages.choosing.exact
+    candidates = k if exact else min(k + _SPARE, pages.width)
+    chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=exact)
+    indices = chosen.indices + pages.first
+    there = indices.clamp(max=len(pages.keys) - 1) if pages.padded else indices
+    if exact:
+        return chosen.values + centered.square().sum(dim=2, keepdim=True), there
+    measured = _measure(vectors, pages.keys, there)
+    # What doesn't count is told by its place: in half precision what does may be infinite, too.
     if pages.padded:
-        indices.clamp_(max=len(pages.keys) - 1)
-    measured = _measure(vectors, pages.keys, indices)
-    if pages.padded or own is not None:
-        measured.masked_fill_(chosen.values == torch.inf, torch.inf)
-    return _nearest_of(measured, indices, k)
+        measured.masked_fill_(indices >= pages.end, torch.inf)
+    if own is not None:
+        measured.masked_fill_(own.gather(2, chosen.indices), torch.inf)
+    return _nearest_of(measured, there, k)
 
 
 def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
     """Squared distances (p, Q, c) to the keys of these indices, by differences."""
     # Whole rows by one index: several times as fast as indexing by page and key.
-    chosen = keys.index_select(0, indices.view(-1)).view(*indices.shape, -1)
-    distances_sq: Tensor = torch.linalg.vector_norm(
-        chosen.sub_(vectors.unsqueeze(2)), dim=3
-    ).square_()
-    return distances_sq
+    chosen = keys.index_select(0, indices.flatten()).view(*indices.shape, keys.shape[1])
+    distances: Tensor = torch.linalg.vector_norm(chosen.sub_(vectors.unsqueeze(2)), dim=3)
+    return distances.square_()
 
 
 def _own_keys(pages: PatchMemory, leave_out: LeaveOut, part: slice) -> Tensor:

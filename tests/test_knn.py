@@ -5,10 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fapm_cli import knn
 from fapm_cli.knn import LeaveOut, PatchMemory, patch_memory, search
+from fapm_cli.plan import cpu_has_int8
+
+needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 
 GRID = (2, 3)
 COUNTS = {
@@ -222,3 +227,51 @@ def test_a_common_offset_changes_no_distance() -> None:
     far_distances, found = search(queries + 1024, far, 4)
     torch.testing.assert_close(far_distances, near_distances, rtol=1e-4, atol=1e-4)
     assert torch.equal(found[..., 0], near[..., 0])
+
+
+GRIDS = st.sampled_from([(1, 1), (1, 4), (2, 3)])
+SIZES = st.lists(st.sampled_from([1, 2, 3, 9, 17, 40]), min_size=6, max_size=6)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=needs_int8)]
+)
+@given(GRIDS, SIZES, st.sampled_from([1, 2, 4, 7]), st.integers(0, 2), st.booleans(), st.booleans())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_chooses_the_keys_they_are_the_nearest_or_nearly(
+    dtype: torch.dtype,
+    grid: tuple[int, int],
+    sizes: list[int],
+    k: int,
+    reach: int,
+    laid_out: bool,
+    leaving: bool,
+) -> None:
+    counts = sizes[: grid[0] * grid[1]]
+    keys, queries, _ = make_memory(counts, grid)
+    reach = 0 if laid_out or dtype == torch.int8 else reach
+    number = 11 if laid_out or dtype == torch.int8 else None
+    memory = patch_memory(keys, torch.tensor(counts), grid, dtype, number)
+    pictures = torch.arange(len(keys)) % 3
+    leave_out = LeaveOut(torch.arange(11) % 3, pictures) if leaving else None
+    distances, indices = search(queries, memory, k, reach, leave_out)
+    nearest, of = plain_search(keys, counts, queries, grid, k, reach, leave_out)
+    assert torch.equal(distances.isfinite(), nearest.isfinite())
+    off = (distances - nearest).nan_to_num()
+    assert float(off.min()) >= -1e-4
+    assert float(off.max()) <= (1e-4 if dtype == torch.float32 else 0.3)
+    measured = (queries.unsqueeze(2) - keys[indices]).norm(dim=3)
+    torch.testing.assert_close(distances[of >= 0], measured[of >= 0], rtol=1e-3, atol=1e-4)
+
+
+def test_what_half_precision_cannot_hold_is_measured_all_the_same() -> None:
+    counts = COUNTS["equal"]
+    keys, queries, _ = make_memory(counts)
+    keys, queries = 200 * keys, 200 * queries
+    memory = patch_memory(keys, torch.tensor(counts), GRID, torch.float16)
+    centered = queries[memory.patches] - memory.centers
+    assert bool(memory.choosing(centered).isinf().any())
+    distances, indices = search(queries, memory, 4)
+    assert bool(distances.isfinite().all())
+    measured = (queries.unsqueeze(2) - keys[indices]).norm(dim=3)
+    torch.testing.assert_close(distances, measured, rtol=1e-3, atol=1e-2)
