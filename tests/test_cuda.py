@@ -1,0 +1,137 @@
+"""What only a CUDA device shows: banks built there, and pictures judged there, agree with a CPU's."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import GOOD, ONE_BAD, SAMPLES, assert_fails, build, fapm
+
+from fapm_cli.bank import Bank, load_bank
+from fapm_cli.engine import Detection, Detector
+from fapm_cli.engine.reading import Prepared, prepare_item
+from fapm_cli.plan import make_plan
+from fapm_cli.running import MAX_GRAPHS
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+PICTURES = sorted((SAMPLES / "test").rglob("*.jpg"))
+
+
+def pixels(bank: Bank, count: int) -> torch.Tensor:
+    """The first test pictures, prepared."""
+    ready = [prepare_item(path, bank.config.preprocessing) for path in PICTURES[:count]]
+    return torch.stack([one.pixels for one in ready if isinstance(one, Prepared)])
+
+
+def detect(bank: Bank, device: torch.device, precision: str, count: int) -> Detection:
+    return Detector(bank, plan=make_plan(device, precision)).detect(pixels(bank, count))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 2e-2)])
+def test_maps_layer_scores_and_scores_agree_with_the_cpu(
+    bank: Path, precision: str, tolerance: float
+) -> None:
+    loaded = load_bank(bank)
+    there, here = (detect(loaded, d, p, 9) for d, p in ((CUDA, precision), (CPU, "fp32")))
+    for name in ("image_scores", "layer_scores", "anomaly_maps"):
+        found, wanted = getattr(there, name).cpu(), getattr(here, name)
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance * 0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_score_does_not_depend_on_its_batch_beyond_rounding(bank: Path, precision: str) -> None:
+    loaded = load_bank(bank, CUDA)
+    detector = Detector(loaded, plan=make_plan(CUDA, precision))
+    together = pixels(loaded, 16)
+    whole = detector.detect(together).image_scores
+    for size in (1, 3, 7):
+        parts = [detector.detect(part).image_scores for part in torch.split(together, size)]
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=2e-3, atol=0)
+
+
+def test_a_replayed_graph_gives_what_the_first_run_gave(bank: Path) -> None:
+    loaded = load_bank(bank, CUDA)
+    detector = Detector(loaded, plan=make_plan(CUDA))
+    one, other = pixels(loaded, 2).split(1)
+    first = detector.detect(one)
+    kept = first.image_scores.clone()
+    between = detector.detect(other)
+    again = detector.detect(one)
+    assert torch.equal(first.image_scores, kept)  # a later run overwrites nothing handed out
+    assert torch.equal(again.anomaly_maps, first.anomaly_maps)
+    assert not torch.equal(between.anomaly_maps, first.anomaly_maps)
+
+
+def test_more_batch_shapes_than_graphs_are_judged_all_the_same(bank: Path) -> None:
+    loaded = load_bank(bank, CUDA)
+    detector = Detector(loaded, plan=make_plan(CUDA, "fp32"))
+    together = pixels(loaded, MAX_GRAPHS + 3)
+    wanted = detector.detect(together).image_scores
+    for size in range(1, len(together) + 1):
+        found = detector.detect(together[:size]).image_scores
+        torch.testing.assert_close(found, wanted[:size], rtol=2e-3, atol=0)
+
+
+def test_a_search_with_reach_and_roi_agrees_with_the_cpu(bank: Path) -> None:
+    loaded = load_bank(bank)
+    query = dataclasses.replace(loaded.config.query, reach=1)
+    roi = torch.zeros(loaded.config.preprocessing.crop_px, dtype=torch.bool)
+    roi[40:180, 20:150] = True
+    found = [
+        Detector(loaded, plan=make_plan(device, "fp32"), query=query, roi=roi)
+        .detect(pixels(loaded, 5))
+        .image_scores.cpu()
+        for device in (CUDA, CPU)
+    ]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=0)
+
+
+def test_a_bank_built_on_cuda_judges_as_one_built_on_a_cpu(bank: Path, tmp_path: Path) -> None:
+    built = build(tmp_path / "cuda.st", GOOD[:12], "--device", "cuda")
+    there, here = load_bank(built), load_bank(bank)
+    for one, other in zip(there.memories, here.memories, strict=True):
+        torch.testing.assert_close(one.radius_sq, other.radius_sq, rtol=2e-2, atol=1e-2)
+    assert there.thresholds.score == pytest.approx(here.thresholds.score, rel=2e-2)
+    found, wanted = (detect(one, CPU, "fp32", 9).image_scores for one in (there, here))
+    torch.testing.assert_close(found, wanted, rtol=2e-2, atol=0)
+
+
+def test_the_same_pictures_give_the_same_bank_on_cuda(tmp_path: Path) -> None:
+    one, other = (build(tmp_path / n, GOOD[:8], "--device", "cuda") for n in ("a.st", "b.st"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_every_command_works_on_cuda(bank: Path, tmp_path: Path) -> None:
+    cuda = ("--device", "cuda")
+    scored = fapm("score", bank, SAMPLES / "test", "--json", "--exit-zero", *cuda)
+    on_cpu = fapm("score", bank, SAMPLES / "test", "--json", "--exit-zero", "--device", "cpu")
+    assert scored.code == 0
+    for path, score in on_cpu.scores.items():
+        assert scored.scores[path] == pytest.approx(score, rel=2e-2)
+    grown = tmp_path / "grown.st"
+    assert fapm("add", bank, SAMPLES / "test" / "good", "-o", grown, *cuda).code == 0
+    assert fapm("merge", bank, grown, "-o", tmp_path / "merged.st", *cuda).code == 0
+    calibrated = fapm(
+        "calibrate", bank, SAMPLES / "test" / "good", "-o", tmp_path / "c.st", *cuda
+    )
+    assert calibrated.code == 0, calibrated
+    assert fapm("heatmap", bank, ONE_BAD, "-o", tmp_path / "out", *cuda).code in (0, 1)
+    assert fapm("bench", bank, "--runs", "3", "--json", *cuda).json[0]["fps"] > 0
+
+
+def test_a_device_that_is_not_there_is_told_in_one_line(bank: Path) -> None:
+    assert_fails(fapm("score", bank, ONE_BAD, "--device", "cuda:99"), "cuda:99", "device")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_compiled_scores_agree_with_plain_ones(bank: Path, precision: str) -> None:
+    loaded = load_bank(bank, CUDA)
+    plans = (make_plan(CUDA, precision, compiled=c) for c in (True, False))
+    found = [Detector(loaded, plan=p).detect(pixels(loaded, 4)).image_scores for p in plans]
+    torch.testing.assert_close(found[0], found[1], rtol=3e-2, atol=0)
