@@ -1,4 +1,4 @@
-"""What only a CUDA device shows: banks built there, and pictures judged there, agree with a CPU's."""
+"""What only a CUDA device shows: banks built and pictures judged there agree with a CPU's."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_score_does_not_depend_on_its_batch_beyond_rounding(bank: Path, precis
 def test_a_replayed_graph_gives_what_the_first_run_gave(bank: Path) -> None:
     loaded = load_bank(bank, CUDA)
     detector = Detector(loaded, plan=make_plan(CUDA))
-    one, other = pixels(loaded, 2).split(1)
+    one, other = torch.split(pixels(loaded, 2), 1)
     first = detector.detect(one)
     kept = first.image_scores.clone()
     between = detector.detect(other)
@@ -117,9 +117,7 @@ def test_every_command_works_on_cuda(bank: Path, tmp_path: Path) -> None:
     grown = tmp_path / "grown.st"
     assert fapm("add", bank, SAMPLES / "test" / "good", "-o", grown, *cuda).code == 0
     assert fapm("merge", bank, grown, "-o", tmp_path / "merged.st", *cuda).code == 0
-    calibrated = fapm(
-        "calibrate", bank, SAMPLES / "test" / "good", "-o", tmp_path / "c.st", *cuda
-    )
+    calibrated = fapm("calibrate", bank, SAMPLES / "test" / "good", "-o", tmp_path / "c.st", *cuda)
     assert calibrated.code == 0, calibrated
     assert fapm("heatmap", bank, ONE_BAD, "-o", tmp_path / "out", *cuda).code in (0, 1)
     assert fapm("bench", bank, "--runs", "3", "--json", *cuda).json[0]["fps"] > 0

@@ -180,6 +180,8 @@ def _measure(
             if key.startswith(f"{name}/")
         }
         engine, floor = stages.pop("engine"), stages.pop("backbone")
+        stages_ms = {stage: spent.median_ms for stage, spent in stages.items()}
+        stages_ms["preprocess"] *= size
         config = detector.bank.config
         records.append(
             {
@@ -194,7 +196,7 @@ def _measure(
                 "fps": 1000 * size / engine.median_ms,
                 "backbone_ms": floor.median_ms,
                 "ratio_to_backbone": engine.median_ms / floor.median_ms,
-                "stages_ms": {stage: spent.median_ms for stage, spent in stages.items()},
+                "stages_ms": stages_ms,
                 "keys": sum(len(m.keys) for m in detector.bank.memories),
                 "bank_mb": sum(m.keys.nbytes for m in detector.bank.memories) / 1e6,
                 "peak_memory_mb": _peak_memory_mb(where),
@@ -208,7 +210,8 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     """The engine whole, the backbone alone, and each stage on what the one before it gives.
 
     The engine starts from decoded, resized pixels. ``preprocess`` is the resize of a 1024×1024
-    picture, which the engine's threads do beside it. A compiled engine has no stages.
+    picture, which the engine's threads do beside it: one, however large the batch, for a batch
+    takes as many times as long. A compiled engine has no stages.
     """
     import torch
     from PIL import Image
@@ -227,7 +230,7 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     whole: dict[str, Callable[[], object]] = {
         "engine": lambda: detector.detect(pixels),
         "backbone": lambda: [floor(part) for part in parts],
-        "preprocess": lambda: [prepare(large, config.preprocessing) for _ in pixels],
+        "preprocess": lambda: prepare(large, config.preprocessing),
     }
     if detector.plan.compiled:
         return whole
