@@ -685,6 +685,13 @@ def test_info_shows_picture_names_literally(tmp_path: Path) -> None:
 QUICK = ("--runs", "2", "--warm-up", "1")
 
 
+def test_bench_puts_all_of_table_2_beside_its_variants() -> None:
+    options = ("--images", "2", "--runs", "1", "--warm-up", "0", "--backbone", "resnet18", "--json")
+    records = fapm("bench", "--against-paper", *options).json
+    paper = {record["variant"]: record["paper_fps"] for record in records}
+    assert paper == {"A": 23.4, "B": 34.1, "C": 35.7, "D": 46.0, "E": 44.1}
+
+
 def test_bench_json_has_times_of_every_variant() -> None:
     shape = ("--backbone", "resnet18", "--images", "4", "--variants", "A,E")
     options = (*shape, "--precision", "fp32", *QUICK)
