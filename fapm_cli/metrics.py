@@ -62,15 +62,17 @@ class Curve:
         """Area under the curve of rates, as a share of what ``up_to`` (a rate) allows.
 
         None where one class is missing. With ``up_to`` 1 this is the AUROC: the chance that a
-        positive scores above a negative, ties counting half.
+        positive scores above a negative, ties counting half. Where a step crosses the limit, it
+        is cut there; what rises at the very limit (a vertical step) adds nothing.
         """
         if not self.defined:
             return None
         false, true = self.rates
         if up_to < 1:
-            keep = false < up_to
-            at_limit = np.interp(up_to, false, true)
-            false, true = np.append(false[keep], up_to), np.append(true[keep], at_limit)
+            # The first point at or beyond the limit: np.interp would take the last of a step.
+            end = int(np.searchsorted(false, up_to, side="left"))
+            at_limit = np.interp(up_to, false[end - 1 : end + 1], true[end - 1 : end + 1])
+            false, true = np.append(false[:end], up_to), np.append(true[:end], at_limit)
         return float(np.trapezoid(true, false) / up_to)
 
     def average_precision(self) -> float | None:
@@ -150,7 +152,9 @@ class PixelCurves:
     def aupro(self, up_to: float = 0.3) -> float | None:
         """Area under the mean overlap of regions, up to a false positive rate, from 0 to 1.
 
-        (Bergmann et al., CVPR 2019: the integration limit 0.3.)
+        As in MVTec AD's evaluation (Bergmann et al., CVPR 2019, limit 0.3): a point of the curve
+        for each distinct score, from (0, 0) on, joined by straight lines; the false positive
+        rate is that of all good pixels together; the area is a share of the limit.
         """
         scores, _, negative, share = self._all()
         return Curve.of(scores, share / max(self._num_regions, 1), negative).area(up_to)

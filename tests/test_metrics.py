@@ -24,31 +24,6 @@ def loop_auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> floa
     return wins / float(positive.sum() * (~positive).sum())
 
 
-def loop_aupro(maps: list[NDArray[np.float32]], masks: list[NDArray[np.bool_]]) -> float:
-    """Threshold by threshold, region by region; trapezoids up to a false positive rate of 0.3."""
-    thresholds = sorted({float(v) for m in maps for v in m.ravel()}, reverse=True)
-    good_pixels = sum(int((~mask).sum()) for mask in masks)
-    points = [(0.0, 0.0)]
-    for threshold in thresholds:
-        overlaps = []
-        false = 0
-        for scores, mask in zip(maps, masks, strict=True):
-            above = scores >= threshold
-            false += int((above & ~mask).sum())
-            count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-            overlaps += [float(above[regions == r].mean()) for r in range(1, count)]
-        points.append((false / good_pixels, float(np.mean(overlaps))))
-    area = 0.0
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if x1 > 0.3:
-            if x0 < 0.3:
-                y_end = y0 + (y1 - y0) * (0.3 - x0) / (x1 - x0)
-                area += (0.3 - x0) * (y0 + y_end) / 2
-            break
-        area += (x1 - x0) * (y0 + y1) / 2
-    return area / 0.3
-
-
 labelled = st.integers(2, 40).flatmap(
     lambda n: st.tuples(
         arrays(np.float64, n, elements=st.integers(0, 8).map(float)),
@@ -108,7 +83,64 @@ def test_pixel_metrics_agree_with_loops_under_ties_and_empty_masks(seed: int) ->
         curves.add(scores, mask)
     truth, flat = np.stack(masks).ravel(), np.stack(maps).ravel()
     assert curves.auroc() == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
-    assert curves.aupro() == pytest.approx(loop_aupro(maps, masks), abs=1e-9)
+    assert curves.aupro() == pytest.approx(plain_aupro(np.stack(maps), np.stack(masks)), abs=1e-9)
+
+
+def plain_aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_], limit: float = 0.3) -> float:
+    """AUPRO by its definition (Bergmann et al., CVPR 2019), one threshold and pixel at a time.
+
+    A point for each distinct score: which share of the good pixels, and of each region on
+    average, lies at or above it. Lines join the points from (0, 0) on; the area under them up to
+    the limit, cut where a line crosses it, is divided by the limit.
+    """
+    regions = []
+    for number, mask in enumerate(masks):
+        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        regions += [maps[number][labels == label].tolist() for label in range(1, count)]
+    good = maps[~masks].tolist()
+    points = [(0.0, 0.0)]
+    for threshold in sorted({*good, *itertools.chain(*regions)}, reverse=True):
+        overlaps = [sum(v >= threshold for v in region) / len(region) for region in regions]
+        false = sum(v >= threshold for v in good) / len(good)
+        points.append((false, sum(overlaps) / len(overlaps)))
+    area = 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if x0 >= limit or x0 == x1:  # what rises vertically has no area, at the limit neither
+            continue
+        end = min(x1, limit)
+        area += (end - x0) * (y0 + y0 + (y1 - y0) * (end - x0) / (x1 - x0)) / 2
+    return area / limit
+
+
+@st.composite
+def coarse_maps(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Two pictures of ten good pixels in all, so that a rate of 0.3 is often met exactly."""
+    masks = np.zeros((2, 4, 4), bool)
+    bad = draw(st.permutations(range(32)))[:22]
+    masks.ravel()[bad] = True
+    levels = draw(st.integers(2, 20))
+    values = draw(arrays(np.int64, 32, elements=st.integers(0, levels)))
+    return values.reshape(masks.shape).astype(np.float32), masks
+
+
+@settings(max_examples=200, deadline=None)
+@given(coarse_maps())
+def test_aupro_is_that_of_its_definition_also_where_the_curve_steps_at_the_limit(
+    case: tuple[NDArray[np.float32], NDArray[np.bool_]],
+) -> None:
+    curves = PixelCurves()
+    for scores, mask in zip(*case, strict=True):
+        curves.add(scores, mask)
+    assert curves.aupro() == pytest.approx(plain_aupro(*case), abs=1e-9)
+
+
+def test_aupro_counts_no_step_at_the_very_limit() -> None:
+    """Three of ten good pixels score above the defect: all it gains is at 30 %, and beyond."""
+    scores = np.array([[9, 8, 7, 6, 1, 1, 1, 1, 1, 1, 1]], np.float32)
+    mask = scores == 6
+    curves = PixelCurves()
+    curves.add(scores, mask)
+    assert curves.aupro() == 0.0
 
 
 def test_pixel_metrics_of_good_pictures_only_are_undefined() -> None:
