@@ -23,12 +23,14 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
+from fapm_cli.nominal_pictures import TENSORS as PICTURE_TENSORS
+from fapm_cli.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
 from fapm_cli.plan import Ranges
 from fapm_cli.threshold import Thresholds
 from fapm_cli.thumbnails import decode_thumbnail, pack_thumbnails, unpack_thumbnails
 
 FORMAT = "fapm-bank"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the one written; 1 is read, too
 OWN_WEIGHTS = "own"
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
@@ -68,23 +70,6 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class NominalPicture:
-    """A picture that the bank was built from.
-
-    Attributes:
-        name: its path below the folder that was given, with ``/``.
-        sha256: of the file's bytes.
-        score: its image score, its own keys left out.
-        peak: the maximum of its anomaly map, likewise.
-    """
-
-    name: str
-    sha256: str
-    score: float
-    peak: float
-
-
-@dataclass(frozen=True)
 class Bank:
     """A memory bank.
 
@@ -103,6 +88,7 @@ class Bank:
         versions: of the programs that built it.
         roi: (H, W) bool over the input's px, what is inspected; None for all.
         thumbnails: of each picture, the backbone's input as a lossless WebP; None where left out.
+        previous_thresholds: those before the last change; None where there was none.
     """
 
     config: BankConfig
@@ -118,6 +104,7 @@ class Bank:
     versions: dict[str, str]
     roi: Tensor | None = None
     thumbnails: tuple[bytes, ...] | None = None
+    previous_thresholds: Thresholds | None = None
 
     @property
     def nominal_scores(self) -> Tensor:
@@ -165,19 +152,21 @@ def save_bank(bank: Bank, path: Path) -> int:
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
+    before = bank.previous_thresholds
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
         "ranges": bank.ranges,
         "place_share": bank.calibration.place_share,
-        "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
+        "previous_thresholds": before and before.to_json(),
         "thresholds": bank.thresholds.to_json(),
         "version": FORMAT_VERSION,
         "versions": bank.versions,
         "weights": bank.weights,
         "weights_hash": bank.weights_hash,
     }
-    tensors = {
+    tensors = pack_pictures(bank.pictures)
+    tensors |= {
         f"{part}.{j}": getattr(memory, part).to("cpu").contiguous()
         for j, memory in enumerate(bank.memories)
         for part in _DTYPES
@@ -228,9 +217,9 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         version = header["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BankError(f"bank {path} is damaged (its header); build it again") from None
-    if version != FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         raise BankError(
-            f"bank {path} has format version {version!r}, this fapm reads {FORMAT_VERSION}; "
+            f"bank {path} has format version {version!r}, this fapm reads 1 to {FORMAT_VERSION}; "
             "update fapm, or build the bank again"
         )
     assert isinstance(header, dict)
@@ -239,13 +228,12 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     config = BankConfig.from_json(header["config"])
-    pictures = tuple(
-        NominalPicture(str(name), str(digest), float(score), float(peak))
-        for name, digest, score, peak in header["pictures"]
-    )
+    if header["version"] == 1:
+        _bring_up_to_date(header, tensors)
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
-    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)} | {_FACTORS}
+    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)}
+    wanted |= {_FACTORS, *PICTURE_TENSORS}
     backbone = {
         name.removeprefix(_BACKBONE): tensors.pop(name)
         for name in sorted(tensors)
@@ -255,10 +243,9 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     if roi is not None:
         _check_roi(roi, config.preprocessing.crop_px)
     packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
-    if not all(math.isfinite(p.score) and math.isfinite(p.peak) for p in pictures):
-        raise ValueError("a picture's score is not finite")
-    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories or not pictures:
+    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
+    pictures = unpack_pictures(tensors)
     memories = []
     for j, (h, w) in enumerate(map_sizes):
         memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
@@ -268,6 +255,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     if packed:
         size_px = config.preprocessing.crop_px
         thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
+    before = header["previous_thresholds"]
     return Bank(
         config,
         tuple(memories),
@@ -282,7 +270,18 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
         thumbnails,
+        None if before is None else Thresholds(**before),
     )
+
+
+def _bring_up_to_date(header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Make of a bank of version 1, whose header names the pictures, one of version 2."""
+    pictures = [
+        NominalPicture(str(name), str(digest), "", float(score), float(peak), number)
+        for number, (name, digest, score, peak) in enumerate(header["pictures"])
+    ]
+    tensors |= pack_pictures(pictures)
+    header["previous_thresholds"] = None
 
 
 def _check_ranges(ranges: dict[str, Any]) -> Ranges:

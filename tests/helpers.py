@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import torch
+from safetensors.torch import save
 
-from fapm_cli.bank import Bank, LayerMemory, NominalPicture
+from fapm_cli.bank import FORMAT, Bank, LayerMemory
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.engine import default_config
+from fapm_cli.nominal_pictures import NominalPicture
 from fapm_cli.threshold import rate_thresholds, with_review
 from fapm_cli.thumbnails import encode_thumbnail
 
@@ -46,7 +49,9 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bo
     shown = torch.randint(256, (3, *config.preprocessing.crop_px, 3), generator=generator)
     thumbnails = tuple(encode_thumbnail(one) for one in shown.to(torch.uint8).numpy())
     pictures = tuple(
-        NominalPicture(f"good/{i:03} ü.png", f"{i:064x}", 0.1 + i / 3, 0.2 + i / 3)
+        NominalPicture(
+            f"good/{i:03} ü.png", f"{i + 1:064x}", f"{i + 7:064x}", 0.1 + i / 3, 0.2 + i / 3, i
+        )
         for i in range(3)
     )
     scores, peaks = zip(*((p.score, p.peak) for p in pictures), strict=True)
@@ -65,3 +70,33 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bo
         versions={"fapm": "0.1.0", "torch": "2.6.0"},
         thumbnails=thumbnails if with_thumbnails else None,
     )
+
+
+def version_1_bytes(bank: Bank) -> bytes:
+    """Write a bank as format version 1 did: pictures stand in the header, without groups."""
+    header = {
+        "config": bank.config.to_json(),
+        "map_sizes": bank.map_sizes,
+        "ranges": bank.ranges,
+        "place_share": bank.calibration.place_share,
+        "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
+        "thresholds": bank.thresholds.to_json(),
+        "version": 1,
+        "versions": bank.versions,
+        "weights": bank.weights,
+        "weights_hash": bank.weights_hash,
+    }
+    tensors = {
+        f"{field.name}.{j}": getattr(memory, field.name)
+        for j, memory in enumerate(bank.memories)
+        for field in dataclasses.fields(LayerMemory)
+    }
+    tensors |= {f"backbone.{name}": value for name, value in (bank.backbone or {}).items()}
+    tensors["calibration"] = bank.calibration.factors
+    if bank.roi is not None:
+        tensors["roi"] = bank.roi
+    if bank.thumbnails is not None:
+        whole = b"".join(bank.thumbnails)
+        tensors["thumbnails"] = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
+        tensors["thumbnail_ends"] = torch.tensor([len(t) for t in bank.thumbnails]).cumsum(0)
+    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 import fapm_cli
-from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory, NominalPicture
+from fapm_cli.bank import OWN_WEIGHTS, Bank, LayerMemory
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
@@ -21,6 +22,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
 from fapm_cli.grid import check_divisible, map_cells, to_patches
+from fapm_cli.nominal_pictures import NominalPicture, in_groups, pixels_digest
 from fapm_cli.threshold import UNSET, find_suspects
 from fapm_cli.thumbnails import encode_thumbnail
 
@@ -46,6 +48,14 @@ class NominalBatch:
     pixels: Tensor
     names: Sequence[str]
     sha256: Sequence[str]
+
+    @functools.cached_property
+    def pictures(self) -> list[NominalPicture]:
+        """What is known of each before it is judged."""
+        return [
+            NominalPicture(name, digest, pixels_digest(pixels), 0.0, 0.0, 0)
+            for name, digest, pixels in zip(self.names, self.sha256, self.pixels, strict=True)
+        ]
 
 
 def build_from_files(
@@ -187,8 +197,8 @@ def build_bank(
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     encoded: list[bytes] | None = [] if thumbnails else None
     batches = encode_passing(batches, encoded)
-    features, names = extract(batches, capacity, config, extractor, on_stage)
-    if not names:
+    features, pictures = extract(batches, capacity, config, extractor, on_stage)
+    if not pictures:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
     bank = Bank(
         config,
@@ -196,7 +206,7 @@ def build_bank(
         map_sizes,
         Calibration(torch.ones(max(map_sizes)), 0.0),
         UNSET,
-        tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
+        tuple(in_groups(pictures, range(len(pictures)))),
         extractor.ranges,
         extractor.weights_hash,
         weights,
@@ -208,9 +218,9 @@ def build_bank(
     learnt, suspects = _learn(bank, features, on_stage)
     outliers = [(i, z) for i, z in suspects if z > _OUTLIER]
     if drop_outliers and outliers:
-        on_suspects([(names[i][0], z) for i, z in outliers], True)
-        kept = sorted(set(range(len(names))) - {i for i, _ in outliers})
-        features = [of_pictures(vectors, torch.tensor(kept), len(names)) for vectors in features]
+        on_suspects([(pictures[i].name, z) for i, z in outliers], True)
+        kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
+        features = [of_pictures(v, torch.tensor(kept), len(pictures)) for v in features]
         learnt, suspects = _learn(_only(bank, kept), features, on_stage)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
@@ -219,9 +229,10 @@ def build_bank(
 def _only(bank: Bank, kept: Sequence[int]) -> Bank:
     """The bank of some of its pictures."""
     thumbnails = bank.thumbnails
+    pictures = [bank.pictures[i] for i in kept]
     return replace(
         bank,
-        pictures=tuple(bank.pictures[i] for i in kept),
+        pictures=tuple(in_groups(pictures, (p.group for p in pictures))),
         thumbnails=None if thumbnails is None else tuple(thumbnails[i] for i in kept),
     )
 
@@ -256,11 +267,11 @@ def extract(
     config: BankConfig,
     extractor: FeatureExtractor,
     on_stage: OnStage,
-) -> tuple[list[Tensor], list[tuple[str, str]]]:
+) -> tuple[list[Tensor], list[NominalPicture]]:
     """Extract all patch memories whole.
 
     Returns:
-        Per memory (N_p, N·N_v, C) vectors; and name and SHA-256 of each picture.
+        Per memory (N_p, N·N_v, C) vectors; and the pictures, yet to be judged.
 
     Raises:
         ValueError: the extractor follows a plan.
@@ -273,11 +284,11 @@ def extract(
         torch.empty(num_patches, capacity * n, shape[0], device=device)
         for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
     ]
-    names: list[tuple[str, str]] = []
+    pictures: list[NominalPicture] = []
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
-        first = len(names)
+        first = len(pictures)
         for pixels in torch.split(batch.pixels, at_a_time):
             last = first + len(pixels)
             with extractor.observing() if first < OBSERVED else nullcontext():
@@ -285,9 +296,10 @@ def extract(
             for whole, part, n in zip(features, maps, per_picture, strict=True):
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
             first = last
-        names.extend(zip(batch.names, batch.sha256, strict=True))
-        on_stage("extract", len(names), capacity)
-    return [f[:, : len(names) * n] for f, n in zip(features, per_picture, strict=True)], names
+        pictures += batch.pictures
+        on_stage("extract", len(pictures), capacity)
+    total = len(pictures)
+    return [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)], pictures
 
 
 def _coreset(vectors: Tensor, config: BankConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fapm_cli.bank import Bank, NominalPicture, nominal_picture
+from fapm_cli.bank import Bank, nominal_picture
 from fapm_cli.calibration import Calibration
 from fapm_cli.engine.builder import (
     NominalBatch,
@@ -26,6 +26,7 @@ from fapm_cli.engine.nominal import OnStage, anew, calibrate
 from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.nominal_pictures import in_groups
 from fapm_cli.plan import Ranges
 
 _AT_A_TIME = 16
@@ -64,24 +65,25 @@ def add_pictures(
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
     batches = nominal_batches(files, config, batch_size, on_bad)
     fresh = unseen(batches, {p.sha256 for p in bank.pictures}, on_known)
-    features, names = extract(
+    features, new_pictures = extract(
         encode_passing(fresh, encoded), len(files), config, extractor, on_stage
     )
-    if not names:
+    if not new_pictures:
         raise PictureError("nothing to add: no picture is new to the bank; it stays as it is")
+    pictures = [*bank.pictures, *new_pictures]
     memories = []
     for j, vectors in enumerate(features):
         old = keys_of(bank.memories[j], vectors.device)
-        new = vectors_of(vectors, num_before, len(names), config, bank.map_sizes[j])
+        new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
         both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
         kept = bank.memories[j].key_counts.tolist()
-        num_vectors = (num_before + len(names)) * (vectors.shape[1] // len(names))
+        num_vectors = len(pictures) * (vectors.shape[1] // len(new_pictures))
         memories.append(grow_memory(both, kept, num_vectors, config))
         on_stage("select", j + 1, len(features))
     grown = replace(
         bank,
         memories=tuple(memories),
-        pictures=bank.pictures + tuple(NominalPicture(*name, 0.0, 0.0) for name in names),
+        pictures=tuple(in_groups(pictures, range(len(pictures)))),
         thumbnails=None if encoded is None else (bank.thumbnails or ()) + tuple(encoded),
         ranges=dict(extractor.ranges),
         versions=program_versions(),
@@ -134,7 +136,7 @@ def merge_banks(
         first,
         memories=tuple(memories),
         calibration=_mean_calibration(banks),
-        pictures=tuple(pictures[digest] for digest in order),
+        pictures=tuple(in_groups([pictures[digest] for digest in order], range(len(order)))),
         backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
         thumbnails=_join_thumbnails(banks, order),
         ranges=_join_ranges(banks),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from fapm_cli.bank import Bank, LayerMemory, NominalPicture
+from fapm_cli.bank import Bank, LayerMemory
 from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import num_keys
 from fapm_cli.engine.builder import MIN_KEYS, program_versions
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.nominal_pictures import NominalPicture
 from fapm_cli.threshold import UNSET
 
 
@@ -40,7 +41,9 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
             )
         )
     sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
-    pictures = (NominalPicture("synthetic", "", 1.0, 1.0),) * num_pictures
+    pictures = tuple(
+        NominalPicture("synthetic", "", "", 1.0, 1.0, number) for number in range(num_pictures)
+    )
     none = Calibration(torch.ones(max(sizes)), 0.0)
     return Bank(
         config=config,

@@ -1,0 +1,138 @@
+"""What a bank knows of each nominal picture, and how that stands in its file.
+
+As tensors: a header of JSON is read whole before anything else, and has a limit that the names of
+some 700,000 pictures exceed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_DIGEST_BYTES = 32
+_UNKNOWN = bytes(_DIGEST_BYTES)
+_NAMES, _ENDS = "picture_names", "picture_name_ends"
+_SHA256, _PIXELS = "picture_sha256", "picture_pixels"
+_SCORES, _PEAKS, _GROUPS = "picture_scores", "picture_peaks", "picture_groups"
+TENSORS = frozenset((_NAMES, _ENDS, _SHA256, _PIXELS, _SCORES, _PEAKS, _GROUPS))
+
+
+@dataclass(frozen=True)
+class NominalPicture:
+    """A picture that the bank was built from.
+
+    Attributes:
+        name: its path below the folder that was given, with ``/``.
+        sha256: of the file's bytes; empty where that is not known.
+        pixels: SHA-256 of the backbone's input, (H, W, 3) uint8; empty in a bank of version 1.
+        score: its image score, the keys of its group left out.
+        peak: the maximum of its anomaly map, likewise.
+        group: number of the part that it shows, from 0: pictures of one group are shots of one
+            part, which say of other parts what one shot would.
+    """
+
+    name: str
+    sha256: str
+    pixels: str
+    score: float
+    peak: float
+    group: int
+
+
+def pixels_digest(pixels: Tensor) -> str:
+    """SHA-256 of a prepared picture, (H, W, 3) uint8: equal for copies in other encodings."""
+    return hashlib.sha256(pixels.cpu().numpy().tobytes()).hexdigest()
+
+
+def in_groups(pictures: Sequence[NominalPicture], groups: Iterable[int]) -> list[NominalPicture]:
+    """Pictures with new groups, which any numbers tell: numbered from 0, as they first come."""
+    numbers: dict[int, int] = {}
+    return [
+        replace(picture, group=numbers.setdefault(group, len(numbers)))
+        for picture, group in zip(pictures, groups, strict=True)
+    ]
+
+
+def pack_pictures(pictures: Sequence[NominalPicture]) -> dict[str, Tensor]:
+    """Lay pictures out as tensors, N of each.
+
+    Raises:
+        ValueError: a digest is no SHA-256 in hexadecimal.
+    """
+    # A file's name may be no text: Python then writes its bytes as lone surrogates.
+    names = [p.name.encode("utf-8", "surrogatepass") for p in pictures]
+    return {
+        _NAMES: torch.from_numpy(np.frombuffer(b"".join(names), np.uint8).copy()),
+        _ENDS: torch.tensor([len(name) for name in names]).cumsum(0),
+        _SHA256: _pack_digests([p.sha256 for p in pictures]),
+        _PIXELS: _pack_digests([p.pixels for p in pictures]),
+        _SCORES: torch.tensor([p.score for p in pictures], dtype=torch.float64),
+        _PEAKS: torch.tensor([p.peak for p in pictures], dtype=torch.float64),
+        _GROUPS: torch.tensor([p.group for p in pictures]),
+    }
+
+
+def unpack_pictures(tensors: dict[str, Tensor]) -> tuple[NominalPicture, ...]:
+    """Undo :func:`pack_pictures`, every value checked.
+
+    Args:
+        tensors: ``TENSORS``, and any others.
+
+    Raises:
+        ValueError: types, shapes, lengths or values make no sense.
+    """
+    count = len(tensors[_ENDS]) if tensors[_ENDS].dim() else 0
+    if count == 0:
+        raise ValueError("no pictures")
+    names = _unpack_names(
+        _checked(tensors, _NAMES, torch.uint8, tensors[_NAMES].numel()),
+        _checked(tensors, _ENDS, torch.int64, count),
+    )
+    digests = [
+        _unpack_digests(_checked(tensors, name, torch.uint8, count, _DIGEST_BYTES))
+        for name in (_SHA256, _PIXELS)
+    ]
+    values = [_checked(tensors, name, torch.float64, count) for name in (_SCORES, _PEAKS)]
+    if not all(np.isfinite(one).all() for one in values):
+        raise ValueError("a picture's score is not finite")
+    groups = _checked(tensors, _GROUPS, torch.int64, count)
+    if groups.min() < 0 or groups.max() >= count:
+        raise ValueError("picture_groups out of range")
+    columns = (names, *digests, *(one.tolist() for one in (*values, groups)))
+    return tuple(NominalPicture(*row) for row in zip(*columns, strict=True))
+
+
+def _checked(
+    tensors: dict[str, Tensor], name: str, dtype: torch.dtype, *shape: int
+) -> NDArray[np.generic]:
+    tensor = tensors[name]
+    if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
+        raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+    return np.asarray(tensor.cpu().numpy())
+
+
+def _unpack_names(data: NDArray[np.generic], ends: NDArray[np.generic]) -> list[str]:
+    stops = [int(end) for end in ends.tolist()]
+    starts = [0, *stops[:-1]]
+    if stops[-1] != len(data) or not all(a <= b for a, b in zip(starts, stops, strict=True)):
+        raise ValueError("picture_name_ends don't add up")
+    whole = data.tobytes()
+    return [whole[a:b].decode("utf-8", "surrogatepass") for a, b in zip(starts, stops, strict=True)]
+
+
+def _pack_digests(digests: Sequence[str]) -> Tensor:
+    rows = [bytes.fromhex(digest) or _UNKNOWN for digest in digests]
+    if not all(len(row) == _DIGEST_BYTES for row in rows):
+        raise ValueError("a picture's digest is no SHA-256")
+    data = np.frombuffer(b"".join(rows), np.uint8)
+    return torch.from_numpy(data.reshape(-1, _DIGEST_BYTES).copy())
+
+
+def _unpack_digests(rows: NDArray[np.generic]) -> list[str]:
+    return ["" if row == _UNKNOWN else row.hex() for row in map(bytes, rows.astype(np.uint8))]
