@@ -67,7 +67,12 @@ def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Cal
 
 
 def place_share(responses: Tensor) -> float:
-    """Intraclass correlation ρ of (N, ...) log responses: variance between places over all."""
+    """Intraclass correlation ρ of (N, ...) log responses: variance between places over all.
+
+    One place alone differs from no other: 0.
+    """
+    if responses[0].numel() < 2:
+        return 0.0
     logs = responses.double().clamp(min=1e-6).log()
     between = logs.mean(dim=0).var()
     within = logs.var(dim=0).mean()

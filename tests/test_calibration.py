@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -48,6 +49,19 @@ def test_a_busy_place_counts_less_and_a_calm_one_more() -> None:
     assert float(factors[8:, 8:].min()) > 1.1
 
 
+def test_a_place_is_known_by_the_mean_of_its_largest_fiftieth() -> None:
+    values = responses(0.0, 0.1, pictures=100)
+    values[:2, :6] *= 4  # 2 of 100 pictures, in one half
+    calibration = local_calibration(values)
+    halves = [values[:, rows].topk(2, dim=0).values.mean() for rows in (slice(0, 6), slice(6, 12))]
+    upper, share = torch.stack(halves), calibration.place_share
+    wanted = 2 * upper.mean() / (share * upper + (2 - share) * upper.mean())
+    for rows, factor in ((slice(0, 3), wanted[0]), (slice(9, 12), wanted[1])):
+        assert abs(float(calibration.factors[rows].mean() / factor) - 1) < 0.003
+    many = local_calibration(torch.cat([values] * 2)).factors  # the same share of twice as many
+    torch.testing.assert_close(many, calibration.factors, atol=1e-3, rtol=0)
+
+
 def test_calibration_has_no_unit() -> None:
     values = responses(0.5, 0.2)
     factors = local_calibration(values).factors
@@ -58,3 +72,18 @@ def test_a_single_picture_calibrates_nothing() -> None:
     calibration = local_calibration(responses(1.0, 0.1, pictures=1))
     assert calibration.place_share == 0
     assert bool((calibration.factors == 1).all())
+
+
+@pytest.mark.parametrize("inspected", [None, 1, 2])
+def test_one_place_differs_from_no_other_and_is_not_calibrated(inspected: int | None) -> None:
+    values = responses(1.0, 0.3, pictures=5)
+    if inspected is None:
+        calibration = local_calibration(values[:, :1, :1])
+    else:
+        places = torch.zeros(12, 12, dtype=torch.bool)
+        places[3, 4 : 4 + inspected] = True
+        calibration = local_calibration(values * places, places)
+    assert (calibration.place_share == 0) == (inspected != 2)
+    assert 0 <= calibration.place_share <= 1
+    assert bool((calibration.factors == 1).all()) == (inspected != 2)
+    assert bool((calibration.factors > 0).all())

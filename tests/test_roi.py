@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,25 @@ import pytest
 import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 from helpers import small_bank
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from fapm_cli.calibration import local_calibration, place_share
+from fapm_cli.config import BankConfig
+from fapm_cli.engine import (
+    Detector,
+    NominalBatch,
+    build_bank,
+    default_config,
+    load_bank,
+    load_extractor,
+    save_bank,
+)
 from fapm_cli.engine.scorer import Scored, Scorer
+from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
 from fapm_cli.grid import to_patches
 from fapm_cli.knn import patch_memory
@@ -160,6 +173,38 @@ def test_calibration_counts_the_inspected_places_alone() -> None:
     assert calibration.place_share == place_share(values[:, 2:9, 1:6])
     torch.testing.assert_close(calibration.factors[inspected], torch.ones(35), atol=0.02, rtol=0)
     assert bool((calibration.factors > 0).all())
+
+
+@functools.cache
+def small_learner() -> tuple[BankConfig, FeatureExtractor, Tensor]:
+    """A configuration, a random network and five random pictures: maps of 4×4 and 2×2 places."""
+    config = default_config("resnet18", size_px=(32, 32), grid=(1, 2))
+    pictures = torch.randint(256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(0))
+    return config, load_extractor(config, "random"), pictures.to(torch.uint8)
+
+
+@given(st.integers(0, 31), st.integers(0, 31), st.integers(1, 9), st.integers(1, 9))
+@example(0, 0, 1, 1)
+@example(31, 31, 1, 1)
+@example(7, 8, 1, 8)
+@settings(max_examples=20, deadline=None)
+def test_a_region_however_small_gives_a_bank_that_can_be_read_and_judges(
+    top: int, left: int, height: int, width: int
+) -> None:
+    config, extractor, pictures = small_learner()
+    roi = torch.zeros(32, 32, dtype=torch.bool)
+    roi[top : top + height, left : left + width] = True
+    names = [str(i) for i in range(len(pictures))]
+    bank = build_bank(
+        [NominalBatch(pictures, names, names)], len(pictures), config, extractor, roi=roi
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_bank(bank, path := Path(folder) / "bank.st")
+        loaded = load_bank(path)
+    assert loaded.thresholds == bank.thresholds
+    found = Detector(loaded, extractor).detect(pictures)
+    assert bool(found.image_scores.isfinite().all())
+    assert bool(roi[tuple(found.peaks.T)].all())
 
 
 # --- The commands ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fapm_cli.bank import Bank
 from fapm_cli.calibration import Calibration, local_calibration
-from fapm_cli.engine.pseudo import Found, pseudo_scores
+from fapm_cli.engine.pseudo import Found, elsewhere_patches, pseudo_scores
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.geometry import covered
 from fapm_cli.knn import LeaveOut, patch_memory
@@ -134,7 +134,7 @@ def nominal_response(
         levels += inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values.tolist()
     pseudo = None
     if elsewhere:
-        pseudo = pseudo_scores(scorer, found, elsewhere, generator)
+        pseudo = pseudo_scores(scorer, found, elsewhere, bank.roi, generator)
     if len(bank.pictures) == 1:
         scores, peaks = [_ALONE * scores[0]], [_ALONE * peaks[0]]
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
@@ -149,7 +149,7 @@ def _search(
     on_stage: OnStage,
 ) -> tuple[list[Found], list[Found]]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
-    total, num_patches = len(bank.pictures), bank.config.grid[0] * bank.config.grid[1]
+    total = len(bank.pictures)
     found: list[Found] = []
     elsewhere: list[Found] = []
     for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
@@ -164,9 +164,12 @@ def _search(
                 for q, m in zip(queries, bank.memories, strict=True)
             ]
         found.append(scorer.search(queries, leave_out))
-        if first == 0 and num_patches > 1:
-            shift = int(torch.randint(1, num_patches, (), generator=generator))
-            elsewhere.append(scorer.search([q.roll(shift, 0) for q in queries], leave_out))
+        sources = None
+        if first == 0:
+            sources = elsewhere_patches(bank.config.grid, bank.roi, generator)
+        if sources is not None:
+            moved = [q[sources.to(q.device)] for q in queries]
+            elsewhere.append(scorer.search(moved, leave_out))
         on_stage("calibrate", int(pictures[-1]) + 1 - first, total - first)
     return _fill(found), _fill(elsewhere)
 
