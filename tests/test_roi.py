@@ -194,7 +194,7 @@ def test_a_region_however_small_gives_a_bank_that_can_be_read_and_judges(
     config, extractor, pictures = small_learner()
     roi = torch.zeros(32, 32, dtype=torch.bool)
     roi[top : top + height, left : left + width] = True
-    names = [str(i) for i in range(len(pictures))]
+    names = [f"{i:064x}" for i in range(len(pictures))]
     bank = build_bank(
         [NominalBatch(pictures, names, names)], len(pictures), config, extractor, roi=roi
     )
