@@ -1,11 +1,8 @@
-"""Pictures: finding, decoding and preparing them, the same way for every command and device."""
+"""Pictures: decoding and preparing them, the same way for every command and device."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +14,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
 ALPHA_BACKGROUND = (255, 255, 255)
 MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = None  # checked here, with a message of our own
@@ -75,38 +71,6 @@ class Picture:
     size_px: tuple[int, int]
     sha256: str
     moment: Moment | None = None
-
-
-def find_pictures(path: Path) -> list[Path]:
-    """List the picture files of a folder and its folders, sorted; a file stands for itself.
-
-    A named file is listed whether or not it exists or is a picture: reading it will tell.
-
-    Raises:
-        PictureError: a folder holds no picture.
-    """
-    if not os.path.isdir(path):
-        return [path]
-    found = sorted(Path(entry.path) for entry in scan_pictures(path))
-    if not found:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise PictureError(f"folder {path} holds no picture ({kinds}); check the path")
-    return found
-
-
-def scan_pictures(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """Go through the picture files of a folder and its folders, in no order.
-
-    What is hidden is left out, and so is what vanishes meanwhile or can't be entered.
-    """
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from scan_pictures(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
-                yield entry
 
 
 def frame_picture(frame: Frame) -> Picture:

@@ -18,8 +18,8 @@ import pytest
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 from numpy.typing import NDArray
 
-from fapm_cli.engine.reading import Unreadable
 from fapm_cli.engine.video import _newest_frames, video_frames
+from fapm_cli.finding import Unreadable
 from fapm_cli.images import Frame
 
 FPS = 5

@@ -24,12 +24,12 @@ from fapm_cli.engine.watching import Watch
 from fapm_cli.errors import PictureError
 
 
-def watching(folder: Path, **options: Any) -> tuple[Watch, Iterator[Path | None]]:
+def watching(folder: Path, **options: Any) -> tuple[Watch, Iterator[Path | Unreadable | None]]:
     watch = Watch(folder, interval_s=0.01, **options)
     return watch, iter(watch)
 
 
-def given(items: Iterator[Path | None], looks: int = 3) -> list[str]:
+def given(items: Iterator[Path | Unreadable | None], looks: int = 3) -> list[str]:
     """Names of the pictures that some looks give out."""
     names = []
     while looks:
@@ -37,7 +37,7 @@ def given(items: Iterator[Path | None], looks: int = 3) -> list[str]:
         if item is None:
             looks -= 1
         else:
-            names.append(item.name)
+            names.append((item.path if isinstance(item, Unreadable) else item).name)
     return names
 
 

@@ -8,11 +8,16 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.common import check_rates, check_writable, choose_thresholds, configure
+from fapm_cli.commands.common import (
+    check_rates,
+    check_writable,
+    choose_thresholds,
+    configure,
+    find_named,
+)
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
-    find_all,
     making,
     note_known,
     tell_memory,
@@ -85,7 +90,7 @@ def build(
     )
     where = resolve_device(device)
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
-    files = find_all(paths)
+    files = find_named(paths, to_learn=True)
     extractor = load_extractor(config, weights, seed).to(where)
     tell_memory(config, extractor, len(files))
     with making(output, skip_bad) as work:

@@ -98,9 +98,7 @@ def _scores(
     """
     from fapm_cli.engine import Unreadable, judge
 
-    named, failures = find_named(paths)
-    if failures:
-        raise failures[0][1]
+    named = find_named(paths, to_learn=True)
     known = {one.sha256 for one in detector.bank.pictures} if fresh else set()
     scores: list[float] = []
     peaks: list[float] = []

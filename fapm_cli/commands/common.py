@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,16 @@ import typer
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import one_line
+from fapm_cli.finding import DRAWN_BY, Unreadable, count_kinds, search
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
     from fapm_cli.engine import Detector
     from fapm_cli.threshold import Thresholds
+
+
+Named = tuple[Path | Unreadable, str]
+"""A picture, and its path below the folder that was given."""
 
 
 class Advance(Protocol):
@@ -104,25 +110,42 @@ def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def find_named(
-    paths: Iterable[Path],
-) -> tuple[list[tuple[Path, str]], list[tuple[Path, PictureError]]]:
+def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
     """Find the pictures under all paths, each with its path below the folder that was given.
 
-    Returns:
-        Files and their names; and folders without a picture, each with its error.
-    """
-    from fapm_cli.images import find_pictures
+    What is left out is noted, and what can't be read stands in its place.
 
-    named: list[tuple[Path, str]] = []
-    failures: list[tuple[Path, PictureError]] = []
+    Args:
+        paths: as they were given; ``-`` for those on stdin.
+        to_learn: whether the pictures are to be of good parts.
+
+    Raises:
+        PictureError: some that are to be learnt were drawn by fapm.
+    """
+    named: list[Named] = []
     for path in named_paths(paths):
         root = path if os.path.isdir(path) else path.parent
         try:
-            named += [(file, file.relative_to(root).as_posix()) for file in find_pictures(path)]
+            found = search(path)
         except PictureError as error:
-            failures.append((path, error))
-    return named, failures
+            named.append((Unreadable(path, error), path.name))
+            continue
+        if to_learn and found.drawn:
+            raise PictureError(
+                f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
+                f"(first: {found.drawn[0]}): they are of no part; move them elsewhere"
+            )
+        note_left_out(path, found.left_out)
+        for item in found.items:
+            below = item.path if isinstance(item, Unreadable) else item
+            named.append((item, below.relative_to(root).as_posix()))
+    return named
+
+
+def note_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Note how many files of a folder are left out, by ending or kind; nothing for none."""
+    if left_out:
+        note(f"note: left out of {folder}: {count_kinds(left_out)}")
 
 
 def check_writable(path: Path) -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import check_writable, note
+from fapm_cli.commands.common import check_writable, find_named, note
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
-    find_all,
     making,
     note_known,
     tell_memory,
@@ -56,7 +55,7 @@ def add(
 
     where = resolve_device(device)
     loaded = load_bank(bank)
-    files = find_all(paths)
+    files = find_named(paths, to_learn=True)
     extractor = bank_extractor(loaded, weights).to(where)
     tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files))
     with making(target, skip_bad) as work:

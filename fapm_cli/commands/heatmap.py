@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.common import (
+    Named,
     check_score,
     check_threshold,
     check_writable,
@@ -96,11 +97,11 @@ def heatmap(
     detector = open_detector(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
-    named, failures = find_named(paths)
+    named = find_named(paths)
     stems = [None] * len(named) if output is None else _stems(named, output)
     report = None
     if html is not None:
-        _check_target(html, [bank, *(file for file, _ in named)])
+        _check_target(html, [bank, *_files(named)])
         report = _begin_report(detector, bank, threshold)
     failed = 0
 
@@ -111,18 +112,17 @@ def heatmap(
         if report is not None:
             report.add_error(path, str(error))
 
-    for path, error in failures:
-        fail(path, error)
     with progress_bar(beside_rows=True) as advance:
-        judged = judge(detector, (file for file, _ in named), batch_size)
+        judged = judge(detector, (item for item, _ in named), batch_size)
         every = zip(named, judged, stems, strict=True)
-        for done, ((path, _), one, stem) in enumerate(every, start=1):
-            try:
-                if isinstance(one, Unreadable):
-                    raise one.error
-                _show(detector, one, stem, report, raw_map, mask, boxes)
-            except PictureError as error:
-                fail(path, error)
+        for done, (_, one, stem) in enumerate(every, start=1):
+            if isinstance(one, Unreadable):
+                fail(one.path, one.error)
+            else:
+                try:
+                    _show(detector, one, stem, report, raw_map, mask, boxes)
+                except PictureError as error:
+                    fail(one.prepared.picture.path, error)
             advance("heatmap", done, len(named))
     if report is not None and html is not None:
         report.write(html)
@@ -169,14 +169,18 @@ def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Re
     )
 
 
+def _files(named: list[Named]) -> list[Path]:
+    return [item for item, _ in named if isinstance(item, Path)]
+
+
 _KINDS = ("heatmap.png", "map.tiff", "map.npy", "mask.png")
 
 
-def _stems(named: list[tuple[Path, str]], output: Path) -> list[str]:
+def _stems(named: list[Named], output: Path) -> list[str]:
     """Choose a stem for each picture's files: its path below its folder, unique, never an input."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {output} is a file; name a folder")
-    taken = {str(file.resolve()) for file, _ in named}
+    taken = {str(file.resolve()) for file in _files(named)}
     stems = []
     for _, name in named:
         stem = str(output.resolve() / Path(name).with_suffix(""))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import Advance, find_named, note, progress_bar
+from fapm_cli.commands.common import Advance, note, progress_bar
 from fapm_cli.errors import PictureError
 from fapm_cli.files import one_line
 
@@ -115,18 +115,6 @@ def making(output: Path, skip_bad: bool = False) -> Iterator[Making]:
     """Make a bank for ``output``, with progress on the terminal."""
     with progress_bar() as advance:
         yield Making(output, skip_bad, advance)
-
-
-def find_all(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Find the pictures under all paths, each with its name in a bank.
-
-    Raises:
-        PictureError: a folder holds no picture.
-    """
-    files, failures = find_named(paths)
-    if failures:
-        raise failures[0][1]
-    return files
 
 
 def _describe(bank: Bank) -> dict[str, Any]:

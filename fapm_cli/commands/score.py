@@ -16,6 +16,7 @@ from fapm_cli.commands.common import (
     find_named,
     gentle_stop,
     note,
+    note_left_out,
     open_detector,
     progress_bar,
     query_changes,
@@ -151,14 +152,15 @@ def _open_source(
         raise OptionError("--only-new is for --watch: add it, or leave it out")
     if every > 1 and not paths:
         raise OptionError("--every is for videos named as PATH")
-    from fapm_cli.engine import Unreadable, camera_source, files_source, watch_source
+    from fapm_cli.engine import camera_source, files_source, watch_source
 
     if watch is not None:
-        return watch_source(watch, only_new=only_new)
+        source = watch_source(watch, only_new=only_new)
+        note_left_out(watch, source.left_out)
+        return source
     if camera is not None:
         return camera_source(camera)
-    named, failures = find_named(paths)
-    return files_source([file for file, _ in named], [Unreadable(*one) for one in failures], every)
+    return files_source([item for item, _ in find_named(paths)], every)
 
 
 def score_records(

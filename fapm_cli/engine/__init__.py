@@ -13,10 +13,11 @@ from fapm_cli.engine.detector import Detection, Detector, bank_extractor
 from fapm_cli.engine.growing import add_pictures, merge_banks
 from fapm_cli.engine.judging import Judged, judge
 from fapm_cli.engine.presets import default_config, paper_config
-from fapm_cli.engine.reading import Prepared, Unreadable, read_batches, read_roi
+from fapm_cli.engine.reading import Prepared, read_batches, read_roi
 from fapm_cli.engine.sources import Source, camera_source, files_source, watch_source
 from fapm_cli.engine.synthetic import synthetic_bank
 from fapm_cli.extraction import load_extractor
+from fapm_cli.finding import Unreadable
 
 __all__ = [
     "Bank",

@@ -17,10 +17,11 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
 from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
-from fapm_cli.engine.reading import Prepared, Unreadable, read_batches
+from fapm_cli.engine.reading import Prepared, read_batches
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
+from fapm_cli.finding import Unreadable
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.nominal_pictures import NominalPicture, in_groups, pixels_digest
 from fapm_cli.threshold import UNSET, find_suspects
@@ -59,7 +60,7 @@ class NominalBatch:
 
 
 def build_from_files(
-    files: Sequence[tuple[Path, str]],
+    files: Sequence[tuple[Path | Unreadable, str]],
     config: BankConfig,
     extractor: FeatureExtractor,
     batch_size: int,
@@ -112,7 +113,7 @@ def build_from_files(
 
 
 def nominal_batches(
-    files: Sequence[tuple[Path, str]],
+    files: Sequence[tuple[Path | Unreadable, str]],
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,

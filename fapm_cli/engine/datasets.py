@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
-from fapm_cli.images import SUFFIXES, find_pictures, read_mask
+from fapm_cli.finding import SUFFIXES, find_pictures
+from fapm_cli.images import read_mask
 
 GOOD = ("good", "ok")  # BTAD says ok
 

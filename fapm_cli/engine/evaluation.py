@@ -12,7 +12,7 @@ from fapm_cli.engine.datasets import Category, read_truth
 from fapm_cli.engine.detector import Detector
 from fapm_cli.engine.judging import judge
 from fapm_cli.engine.nominal import OnStage
-from fapm_cli.engine.reading import Unreadable
+from fapm_cli.finding import Unreadable
 from fapm_cli.metrics import Curve, PixelCurves, balanced_accuracy, image_curve
 
 

@@ -23,9 +23,9 @@ from fapm_cli.engine.builder import (
 from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
 from fapm_cli.engine.detector import check_weights
 from fapm_cli.engine.nominal import OnStage, anew, calibrate
-from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.finding import Unreadable
 from fapm_cli.nominal_pictures import in_groups
 from fapm_cli.plan import Ranges
 
@@ -34,7 +34,7 @@ _AT_A_TIME = 16
 
 def add_pictures(
     bank: Bank,
-    files: Sequence[tuple[Path, str]],
+    files: Sequence[tuple[Path | Unreadable, str]],
     extractor: FeatureExtractor,
     batch_size: int,
     *,

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from fapm_cli.engine.detector import Detection, Detector
-from fapm_cli.engine.reading import Item, Prepared, Unreadable, prepare_item, read_batches
+from fapm_cli.engine.reading import Item, Prepared, prepare_item, read_batches
 from fapm_cli.feeding import in_order, usable_cores
+from fapm_cli.finding import Unreadable
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.feeding import batched, in_order
+from fapm_cli.finding import Unreadable
 from fapm_cli.images import Frame, Picture, frame_picture, prepare, read_mask, read_picture
 
 
@@ -27,14 +28,6 @@ class Prepared:
 
     picture: Picture
     pixels: Tensor
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A picture that can't be used, in its place among the others."""
-
-    path: Path
-    error: PictureError
 
 
 Item = Path | Frame | Unreadable

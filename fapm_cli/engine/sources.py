@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.engine.judging import Judged
-from fapm_cli.engine.reading import Item, Unreadable
+from fapm_cli.engine.reading import Item
 from fapm_cli.engine.video import is_video, open_camera, video_frames
 from fapm_cli.engine.watching import Watch
+from fapm_cli.finding import Unreadable
 
 
 def _all(one: Judged | Unreadable) -> bool:
@@ -25,32 +27,34 @@ class Source:
         total: how many there are; None if that can't be known.
         live: whether they come when they will, and should be judged at once.
         wants: whether what came of one is worth telling; asked once for each.
+        left_out: how many files of a watched folder are left out at first, by ending or kind.
     """
 
     items: Iterable[Item | None]
     total: int | None = None
     live: bool = False
     wants: Callable[[Judged | Unreadable], bool] = _all
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
-def files_source(files: list[Path], missing: Iterable[Unreadable] = (), every: int = 1) -> Source:
-    """Give pictures, and of videos each ``every``-th frame, after what is known to be missing."""
+def files_source(files: list[Path | Unreadable], every: int = 1) -> Source:
+    """Give pictures, and of videos each ``every``-th frame."""
 
     def items() -> Iterator[Item]:
-        yield from missing
         for file in files:
-            if is_video(file):
+            if isinstance(file, Path) and is_video(file):
                 yield from video_frames(file, every)
             else:
                 yield file
 
-    return Source(items(), None if any(map(is_video, files)) else len(files))
+    has_video = any(isinstance(file, Path) and is_video(file) for file in files)
+    return Source(items(), None if has_video else len(files))
 
 
 def watch_source(folder: Path, *, only_new: bool = False) -> Source:
     """Give a folder's pictures as they are finished; see :class:`Watch`."""
     watch = Watch(folder, only_new=only_new)
-    return Source(watch, live=True, wants=watch.wants)
+    return Source(watch, live=True, wants=watch.wants, left_out=watch.left_out)
 
 
 def camera_source(number: int) -> Source:

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import DeviceError, PictureError
+from fapm_cli.finding import Unreadable
 from fapm_cli.images import Frame, Moment
 
 VIDEO_SUFFIXES = frozenset(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fapm_cli.engine.judging import Judged
-from fapm_cli.engine.reading import Unreadable
 from fapm_cli.errors import PictureError
-from fapm_cli.images import scan_pictures
+from fapm_cli.finding import Unreadable, left_out_as, scan
 
 _Stamp = tuple[int, int, int]
+_NO_STAMP = (0, 0, 0)
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Watch:
         """Look for the first time.
 
         Args:
-            folder: searched through as :func:`fapm_cli.images.find_pictures` does.
+            folder: searched through as :func:`fapm_cli.finding.search` does.
             only_new: leave out what is there now, until it changes.
             interval_s: between looks, at least.
             patience_s: how long a picture that can't be read may stand still.
@@ -64,12 +65,14 @@ class Watch:
         self._folder = folder
         self._interval_s, self._patience_s = interval_s, patience_s
         self._looks: dict[Path, _Look] = {}
+        self._unreadable: dict[Path, Unreadable] = {}
+        self.left_out: Counter[str] = Counter()
         self._look()
         if only_new:
             for look in self._looks.values():
                 look.taken = True
 
-    def __iter__(self) -> Iterator[Path | None]:
+    def __iter__(self) -> Iterator[Path | Unreadable | None]:
         """Give pictures, in the order of their paths at each look, and None after each look.
 
         Raises:
@@ -79,7 +82,11 @@ class Watch:
             begun = time.monotonic()
             finished = self._look()
             spent = time.monotonic() - begun
-            yield from finished
+            for path in finished:
+                if path in self._unreadable:
+                    yield self._unreadable[path]
+                elif left_out_as(path) is None:
+                    yield path
             yield None
             time.sleep(max(self._interval_s, 4 * spent))  # looking takes a fifth at most
 
@@ -91,7 +98,7 @@ class Watch:
         if isinstance(one, Unreadable):
             look, sha256 = self._looks[one.path], ""
             look.taken = time.monotonic() - look.since >= self._patience_s
-            if not look.taken or not os.path.exists(one.path):
+            if not look.taken or not os.path.lexists(one.path):
                 return False
         else:
             look, sha256 = self._looks[one.prepared.picture.path], one.prepared.picture.sha256
@@ -118,7 +125,12 @@ class Watch:
     def _stamps(self) -> Iterator[tuple[Path, _Stamp]]:
         if not (os.path.isdir(self._folder) and os.access(self._folder, os.R_OK | os.X_OK)):
             raise PictureError(f"folder {self._folder} is not there, or can't be read")
-        for entry in scan_pictures(self._folder):
+        self._unreadable, self.left_out = {}, Counter()
+        for item in scan(self._folder, self.left_out):
+            if isinstance(item, Unreadable):
+                self._unreadable[item.path] = item
+                yield item.path, _NO_STAMP
+                continue
             with suppress(OSError):  # gone meanwhile
-                status = os.stat(entry.path)  # on Windows the entry's own may lag behind
-                yield Path(entry.path), (status.st_size, status.st_mtime_ns, status.st_ino)
+                status = os.stat(item)
+                yield item, (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -1,0 +1,193 @@
+"""Finding: what lies under a path. Nothing that a folder holds is left out without a word."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fapm_cli.errors import PictureError
+
+# Pillow's name of each format that is read: its endings, and what its first 16 bytes are like.
+FORMATS: dict[str, tuple[tuple[str, ...], bytes]] = {
+    "PNG": ((".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": ((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
+    "BMP": ((".bmp",), rb"BM.{4}\0{4}"),
+    "TIFF": ((".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
+    "WEBP": ((".webp",), rb"RIFF.{4}WEBP"),
+    "PPM": ((".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s+[#\d]"),
+    "JPEG2000": ((".jp2", ".j2k"), rb"\0{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    "GIF": ((".gif",), rb"GIF8[79]a"),
+    "AVIF": ((".avif",), rb".{4}ftypavi[fs]"),
+}
+SUFFIXES = frozenset(suffix for suffixes, _ in FORMATS.values() for suffix in suffixes)
+_START = re.compile(b"|".join(start for _, start in FORMATS.values()), re.DOTALL)
+
+DRAWN_BY = "drawn by fapm"
+"""What pictures that fapm draws name as their ``Software``, so that none is taken for a part's."""
+_DRAWN_NAME = "_heatmap.png"
+_MARKED = (".png", ".apng", ".tif", ".tiff")  # in these, texts stand before the pixels
+_HEAD_BYTES = 512
+_SHOWN_KINDS = 6
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture or folder that can't be used, in its place among the others."""
+
+    path: Path
+    error: PictureError
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        items: pictures, and what may hold some but can't be read; sorted by path.
+        drawn: pictures that fapm drew itself, left out.
+        left_out: how many files of a folder were left out, by ending or kind.
+    """
+
+    items: list[Path | Unreadable] = field(default_factory=list)
+    drawn: list[Path] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def search(path: Path) -> Search:
+    """Find the pictures of a folder and its folders; a file stands for itself.
+
+    A named file is found whether or not it exists or is a picture: reading it will tell.
+
+    Raises:
+        PictureError: a folder holds no picture.
+    """
+    found = Search()
+    if not os.path.isdir(path):
+        found.items.append(path)
+        if os.path.isfile(path) and left_out_as(path) == DRAWN_BY:
+            found.drawn.append(path)
+            error = PictureError(f"picture {path} was {DRAWN_BY}; give the picture of the part")
+            found.items[:] = [Unreadable(path, error)]
+        return found
+    for item in scan(path, found.left_out):
+        kind = left_out_as(item) if isinstance(item, Path) else None
+        if kind is None:
+            found.items.append(item)
+            continue
+        found.left_out[kind] += 1
+        if kind == DRAWN_BY and isinstance(item, Path):
+            found.drawn.append(item)
+    found.items.sort(key=lambda item: item.path if isinstance(item, Unreadable) else item)
+    if not (found.items or found.drawn):
+        there = f"; it holds {count_kinds(found.left_out)}" if found.left_out else ""
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise PictureError(f"folder {path} holds no picture ({kinds}){there}; check the path")
+    return found
+
+
+def count_kinds(left_out: Counter[str]) -> str:
+    """Say what was left out, the most frequent first, like ``3 .txt, 1 .db``."""
+    kinds = sorted(left_out.items(), key=lambda kind: (-kind[1], kind[0]))
+    shown = [f"{count} {kind}" for kind, count in kinds[:_SHOWN_KINDS]]
+    rest = sum(count for _, count in kinds[_SHOWN_KINDS:])
+    return ", ".join(shown + [f"{rest} others"] * (rest > 0))
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """List what :func:`search` finds; of what can't be read, reading it will tell.
+
+    Raises:
+        PictureError: a folder holds no picture.
+    """
+    return [one.path if isinstance(one, Unreadable) else one for one in search(path).items]
+
+
+def scan(folder: str | Path, left_out: Counter[str]) -> Iterator[Path | Unreadable]:
+    """Go through a folder and its folders, in no order, without a look into files.
+
+    Links are followed, and each real folder is gone through once: where it stands, rather than
+    where a link leads to it. What is hidden is left out, and so is what vanishes meanwhile.
+
+    Args:
+        folder: where to begin.
+        left_out: counts what is left out, by ending or kind.
+
+    Yields:
+        Files that have a picture's ending, or none; and what can't be followed or entered.
+    """
+    folders, linked, seen = [os.fspath(folder)], list[str](), set[tuple[int, int]]()
+    while folders or linked:
+        current = folders.pop() if folders else heapq.heappop(linked)
+        try:
+            entries = _enter(current, seen)
+        except OSError as error:
+            yield _unreadable("folder", current, error)
+            continue
+        if entries is None:
+            left_out["links to what is searched anyway"] += 1
+        for entry in entries or ():
+            try:
+                if _is_link(entry) and entry.is_dir():
+                    heapq.heappush(linked, entry.path)
+                elif entry.is_dir():
+                    folders.append(entry.path)
+                elif (kind := _foreign(entry)) is None:
+                    yield Path(entry.path)
+                else:
+                    left_out[kind] += 1
+            except OSError as error:
+                yield _unreadable("link", entry.path, error)
+
+
+def _enter(folder: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]] | None:
+    """List what is not hidden in a folder; None if it was seen before."""
+    try:
+        status = os.stat(folder)
+        place = status.st_dev, status.st_ino
+        if place in seen:
+            return None
+        seen.add(place)
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Tell links; raises OSError where one leads nowhere, to itself, or beyond our rights."""
+    return entry.is_symlink() and bool(entry.stat())
+
+
+def _foreign(entry: os.DirEntry[str]) -> str | None:
+    """Say as what a file is left out by its name or nature; None if it may be a picture."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    if ending and ending not in SUFFIXES:
+        return ending
+    return None if entry.is_file() else "pipes or devices"
+
+
+def _unreadable(what: str, path: str, error: OSError) -> Unreadable:
+    message = f"{what} {path} can't be followed: {error.strerror}"
+    return Unreadable(Path(path), PictureError(message))
+
+
+def left_out_as(path: Path) -> str | None:
+    """Say as what a file is left out after a look at its first bytes; None for a picture."""
+    ending = path.suffix.lower()
+    if path.name.lower().endswith(_DRAWN_NAME):
+        return DRAWN_BY
+    if ending and ending not in _MARKED:
+        return None
+    start = b""
+    with suppress(OSError, ValueError):  # reading it will tell
+        with open(path, "rb") as file:
+            start = file.read(_HEAD_BYTES)
+        if not ending and not _START.match(start):
+            return "without ending"
+    return DRAWN_BY if DRAWN_BY.encode() in start else None
