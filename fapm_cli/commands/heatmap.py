@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
     from fapm_cli.engine import Detector, Judged
     from fapm_cli.report import Report
+
+    Strips = Iterator[tuple[int, NDArray[np.float32]]]
 
 EXIT_ERROR = 2
 
@@ -209,75 +213,100 @@ def _show(
     picture = read_picture(one.prepared.picture.path)
     located = detector.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
-    if stem is not None:
-        scores = _map(detector, one, picture.size_px)
-        _draw(detector, picture.image, scores, located, stem, boxes)
-        _write_extras(scores, stem, raw_map, detector.pixel_threshold if mask else None)
-        typer.echo(f"{stem}_heatmap.png")
     if report is not None:
         from fapm_cli.report import heat_size
 
-        scores = _map(detector, one, heat_size(picture.size_px))
-        report.add(picture.path, picture.image, located, scores)
+        small = detector.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
+        report.add(picture.path, picture.image, located, small.cpu().numpy())
+    if stem is not None:
+        size_px = picture.size_px
+        strips = functools.partial(_strips, detector, one, size_px)
+        _draw(detector, picture.image, strips(), located, stem, boxes)
+        del picture  # the map of a large picture is as large
+        if raw_map is not None:
+            _write_map(strips(), size_px, stem, raw_map)
+        if mask:
+            _write_mask(strips(), size_px, stem, detector.pixel_threshold)
+        typer.echo(f"{stem}_heatmap.png")
 
 
-def _map(detector: Detector, one: Judged, size_px: tuple[int, int]) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = (
-        detector.picture_map(one.found.anomaly_maps[0], size_px).cpu().numpy()
-    )
-    return scores
+def _strips(detector: Detector, one: Judged, size_px: tuple[int, int]) -> Strips:
+    """The anomaly map in the picture's own pixels, some rows at a time."""
+    for top, scores in detector.map_strips(one.found.anomaly_maps[0], size_px):
+        yield top, scores.cpu().numpy()
 
 
 def _draw(
     detector: Detector,
     image: Image.Image,
-    scores: NDArray[np.float32],
+    strips: Strips,
     located: dict[str, Any],
     stem: str,
     boxes: bool,
 ) -> None:
-    import numpy as np
-
+    """Draw over the picture, and write it."""
     from fapm_cli.drawing import draw_heatmap
 
-    drawn = draw_heatmap(
-        np.asarray(image),
-        scores,
+    draw_heatmap(
+        image,
+        strips,
         detector.pixel_threshold,
         (located["peak"]["x"], located["peak"]["y"]),
         located["score"],
         [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
+        strong=bool(located["regions"]),
     )
-    _save(Path(f"{stem}_heatmap.png"), _png(drawn))
+    _save(Path(f"{stem}_heatmap.png"), _encoded(image, "PNG", compress_level=3))
 
 
-def _write_extras(
-    scores: NDArray[np.float32], stem: str, raw_map: str | None, threshold: float | None
-) -> None:
+def _write_map(strips: Strips, size_px: tuple[int, int], stem: str, kind: str) -> None:
+    """Write the map as it is."""
+    if kind == "npy":
+        data: bytes | Iterator[bytes] = _npy(strips, size_px)
+    else:
+        data = _encoded(_assemble("F", strips, size_px), "TIFF")
+    _save(Path(f"{stem}_map.{kind}"), data)
+
+
+def _npy(strips: Strips, size_px: tuple[int, int]) -> Iterator[bytes]:
+    from numpy.lib.format import write_array_header_1_0
+
+    header = io.BytesIO()
+    write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": size_px})
+    yield header.getvalue()
+    for _, scores in strips:
+        yield scores.astype("<f4").tobytes()
+
+
+def _write_mask(strips: Strips, size_px: tuple[int, int], stem: str, threshold: float) -> None:
+    """Write where the map exceeds the threshold: white there, else black."""
     import numpy as np
+
+    # What is not inspected is NaN, and that exceeds nothing.
+    above = ((top, np.where(scores > threshold, 255, 0).astype(np.uint8)) for top, scores in strips)
+    mask = _assemble("L", above, size_px)
+    _save(Path(f"{stem}_mask.png"), _encoded(mask, "PNG", compress_level=3))
+
+
+def _assemble(
+    mode: str, strips: Iterable[tuple[int, NDArray[Any]]], size_px: tuple[int, int]
+) -> Image.Image:
+    """Put strips together to a picture."""
     from PIL import Image
 
+    whole = Image.new(mode, size_px[::-1])
+    for top, values in strips:
+        whole.paste(Image.fromarray(values), (0, top))
+    return whole
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     data = io.BytesIO()
-    if raw_map == "npy":
-        np.save(data, scores)
-    elif raw_map == "tiff":
-        Image.fromarray(scores).save(data, "TIFF")
-    if raw_map is not None:
-        _save(Path(f"{stem}_map.{raw_map}"), data.getvalue())
-    if threshold is not None:
-        above = np.where(np.nan_to_num(scores, nan=-np.inf) > threshold, 255, 0).astype(np.uint8)
-        _save(Path(f"{stem}_mask.png"), _png(above))
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG", compress_level=3)
+    image.save(data, kind, **options)
     return data.getvalue()
 
 
-def _save(path: Path, data: bytes) -> None:
+def _save(path: Path, data: bytes | Iterator[bytes]) -> None:
     from fapm_cli.files import write_atomically
 
     try:

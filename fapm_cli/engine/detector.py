@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ from fapm_cli.plan import Plan, make_plan
 from fapm_cli.regions import Region, find_regions
 from fapm_cli.running import runner
 from fapm_cli.threshold import Thresholds
+
+_STRIP_PX = 2**17  # of a picture's map at a time: more would not be faster
 
 
 @dataclass(frozen=True)
@@ -306,18 +309,37 @@ class Detector:
             (height, width) float32; NaN where the picture was not inspected, outside the crop or
             the region of interest.
         """
+        return torch.cat([strip for _, strip in self.map_strips(anomaly_map, size_px)])
+
+    def map_strips(
+        self, anomaly_map: Tensor, size_px: tuple[int, int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
+
+        Args:
+            anomaly_map: as for :meth:`picture_map`.
+            size_px: likewise.
+
+        Yields:
+            The first row's number, and (n, width) float32 as of :meth:`picture_map`.
+        """
         sides = self._sides(size_px)
-        rows, columns = (picture_matrix(*side).float().to(anomaly_map.device) for side in sides)
-        spread = Spreader(rows, columns)
-        if self.roi is None:
-            whole = spread(anomaly_map)
-        else:
-            roi = self.roi.to(anomaly_map.device)
-            own_rows, own_columns = (to_places(*side).to(roi.device) for side in sides)
-            own = roi[own_rows][:, own_columns]
-            whole = spread.restrict(roi, own)(anomaly_map).masked_fill(~own, torch.nan)
-        for axis, side in enumerate(sides):
-            first, last = inspected_span(*side)
-            whole.narrow(axis, 0, first).fill_(torch.nan)
-            whole.narrow(axis, last, side[0] - last).fill_(torch.nan)
-        return whole
+        device = anomaly_map.device
+        rows, columns = (picture_matrix(*side).float().to(device) for side in sides)
+        own_rows, own_columns = (to_places(*side).to(device) for side in sides)
+        roi = None if self.roi is None else self.roi.to(device)
+        (first, end), (left, right) = (inspected_span(*side) for side in sides)
+        at_a_time = max(1, _STRIP_PX // size_px[1])
+        for top in range(0, size_px[0], at_a_time):
+            some = slice(top, top + at_a_time)
+            spread = Spreader(rows[some], columns)
+            if roi is None:
+                strip = spread(anomaly_map)
+            else:
+                own = roi[own_rows[some]][:, own_columns]
+                strip = spread.restrict(roi, own)(anomaly_map).masked_fill(~own, torch.nan)
+            strip[: max(first - top, 0)] = torch.nan
+            strip[max(end - top, 0) :] = torch.nan
+            strip[:, :left] = torch.nan
+            strip[:, right:] = torch.nan
+            yield top, strip
