@@ -60,7 +60,8 @@ def main() -> None:
                 f"keys {sum(len(m.keys) for m in bank.memories):6} "
                 f"widened {sum(int(m.widened.sum()) for m in bank.memories):3} "
                 f"image AUROC {100 * (found.curve.area() or 0):6.2f} "
-                f"pixel AUROC {100 * (found.pixel_auroc or 0):6.2f} nominal median {median:.4f}",
+                f"pixel AUROC {100 * (found.figures.pixel_auroc or 0):6.2f} "
+                f"nominal median {median:.4f}",
                 flush=True,
             )
 

@@ -38,7 +38,7 @@ def score(detector: Detector, root: Path) -> tuple[np.ndarray, float | None]:
         for one in batch:
             assert not isinstance(one, Unreadable)
             found = detector.detect(one.pixels.unsqueeze(0))
-            mask = read_truth(category.test[len(scores)], preprocessing)
+            mask = read_truth(category.test[len(scores)], one.picture.size_px, preprocessing)
             pixels.add(found.anomaly_maps[0].cpu().numpy(), mask)
             scores.append(float(found.image_scores[0]))
     return np.array(scores), pixels.auroc()

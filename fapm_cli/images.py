@@ -186,11 +186,24 @@ def read_mask(path: Path, preprocessing: Preprocessing) -> NDArray[np.bool_]:
     Raises:
         PictureError: it can't be read.
     """
-    marked = Image.fromarray(_marked(path).astype(np.uint8) * 255)
-    return _fit(marked, preprocessing, Image.Resampling.NEAREST) > 0
+    return fit_mask(marked(path), preprocessing)
 
 
-def _marked(path: Path) -> NDArray[np.bool_]:
+def fit_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> NDArray[np.bool_]:
+    """Resize (nearest pixel) and crop a mask as its pictures are.
+
+    Args:
+        mask: (height, width) bool of any size.
+        preprocessing: of the pictures.
+
+    Returns:
+        (H, W) bool, over the input's px.
+    """
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return _fit(image, preprocessing, Image.Resampling.NEAREST) > 0
+
+
+def marked(path: Path) -> NDArray[np.bool_]:
     """Where a mask is neither black nor transparent, at its own size."""
     try:
         with Image.open(path) as image:

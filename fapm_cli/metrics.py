@@ -40,7 +40,7 @@ class Curve:
         """Draw the curve of (n,) scores with each one's weight as a positive and as a negative."""
         order = np.argsort(-scores, kind="stable")
         falling = scores[order]
-        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], len(falling) > 0))
         return cls(
             falling[last].astype(np.float64),
             np.cumsum(positive[order], dtype=np.float64)[last],

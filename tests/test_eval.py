@@ -42,6 +42,9 @@ FIELDS = {
     "num_train",
     "num_test",
     "num_defective",
+    "num_masked",
+    "num_failures",
+    "inspected_share",
     "keys",
     "bank_mb",
     "build_seconds",
@@ -471,6 +474,16 @@ def test_plots_take_names_as_they_are(
     assert len(list(folder.iterdir())) == 3
 
 
+def test_categories_of_one_name_have_plots_of_their_own(part_bank: Path, tmp_path: Path) -> None:
+    roots = [make_category(tmp_path / line / "cap") for line in ("left", "right")]
+    folder = tmp_path / "plots"
+    arguments = ("eval", *roots, *FAST, "--bank", part_bank, "--plots", folder)
+    assert fapm(*arguments).code == 0
+    names = [f"cap_E{number}_{kind}.png" for number in ("", "_2") for kind in ("roc", "scores")]
+    assert {*names} < {file.name for file in folder.iterdir()}
+    assert len(list(folder.iterdir())) == 6
+
+
 # --- Layouts -----------------------------------------------------------------------------------
 
 
@@ -490,20 +503,19 @@ def test_mask_is_resized_with_hard_edges_and_cropped_as_the_picture_is(
     root = make_category(tmp_path / "part", defects=("scratch",))
     preprocessing = load_bank(paper_bank).config.preprocessing
     [defective] = [one for one in read_category(root).test if one.defect is not None]
-    assert defective.mask is not None
+    [mask_path] = defective.masks
     image = Image.new("L", (512, 512))
     image.paste(1, (64, 128, 448, 192))  # x 64 to 448, y 128 to 192; 1 counts as well as 255
-    image.save(defective.mask)
-    mask = read_truth(defective, preprocessing)
+    image.save(mask_path)
+    mask = read_truth(defective, (512, 512), preprocessing)
     expected = np.zeros((224, 224), dtype=bool)
     expected[64 - 16 : 96 - 16, 32 - 16 : 224 - 16] = True
     assert (mask == expected).all()
 
 
-@pytest.mark.parametrize("missing", ["all", "one"])
-def test_missing_masks_leave_pixel_figures_out_and_say_so(missing: str, tmp_path: Path) -> None:
+def test_missing_masks_leave_pixel_figures_out_and_say_so(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=("stain", "scratch"))
-    shutil.rmtree(root / "ground_truth" / ("" if missing == "all" else "stain"))
+    shutil.rmtree(root / "ground_truth")
     result = fapm("eval", root, *FAST, "--json")
     record = only(result)
     assert (record["pixel_auroc"], record["aupro"]) == (None, None)
@@ -513,6 +525,82 @@ def test_missing_masks_leave_pixel_figures_out_and_say_so(missing: str, tmp_path
     assert text[3:5] == ["-", "-"]
 
 
+def test_a_missing_mask_costs_that_picture_s_pixels_alone_and_names_it(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part", defects=("stain", "scratch"))
+    (root / "ground_truth" / "stain" / "000_mask.png").unlink()
+    result = fapm("eval", root, *FAST, "--bank", part_bank, "--json")
+    record = only(result)
+    assert "1 of 2 defective pictures" in result.err
+    assert "stain/000.jpg" in result.err
+    assert (record["num_test"], record["num_masked"]) == (4, 1)
+    alone = make_category(tmp_path / "alone" / "part", defects=("scratch",))
+    expected = only(fapm("eval", alone, *FAST, "--bank", part_bank, "--json"))
+    for figure in ("pixel_auroc", "aupro"):
+        assert record[figure] == pytest.approx(expected[figure], abs=1e-9)
+
+
+def test_a_mask_of_another_size_is_an_error_of_that_picture_alone(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part", defects=("stain", "scratch"))
+    mask = root / "ground_truth" / "stain" / "000_mask.png"
+    with Image.open(mask) as image:
+        image.resize((image.width // 2, image.height // 2)).save(mask)
+    result = fapm("eval", root, *FAST, "--bank", part_bank, "--json")
+    assert result.code == 2
+    assert "stain/000_mask.png has 160×160 px" in result.err
+    [record] = result.json
+    assert (record["num_test"], record["num_masked"], record["num_failures"]) == (4, 1, 1)
+    assert record["pixel_auroc"] > 0.8
+
+
+def test_inverted_masks_are_warned_of(part_bank: Path, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "part", defects=("stain", "scratch"))
+    arguments = ("eval", root, *FAST, "--bank", part_bank, "--json")
+    assert "inverted" not in fapm(*arguments).err
+    for mask in (root / "ground_truth").rglob("*.png"):
+        with Image.open(mask) as image:
+            Image.eval(image.convert("L"), lambda value: 255 - value).save(mask)
+    result = fapm(*arguments)
+    only(result)
+    assert "2 of 2 masks mark more than half" in result.err
+
+
+def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -> None:
+    """A stain outside, which the bank may not see, would count as missed."""
+    bank = load_bank(build(tmp_path / "whole.st", TRAIN))
+    root = make_category(tmp_path / "part", defects=("stain",))
+    [marked] = root.rglob("*_mask.png")
+    size = bank.config.preprocessing.crop_px
+    with Image.open(marked) as image:
+        ys, _ = np.nonzero(np.asarray(image.convert("L").resize(size[::-1])))
+        middle = (int(ys.min()) + int(ys.max())) // 2
+        roi = Image.new("L", image.size)
+        roi.paste(255, (0, 0, image.width, middle * image.height // size[0]))
+    roi.save(tmp_path / "roi.png")
+    limited = build(tmp_path / "limited.st", TRAIN, "--roi", tmp_path / "roi.png")
+    result = fapm("eval", root, *FAST, "--bank", limited, "--json")
+    record = only(result)
+    share = record["inspected_share"]
+    assert 0 < share < 1
+    assert f"pixel figures are of the {share:.0%} of each picture" in result.err
+
+    detector = Detector(load_bank(limited))
+    inside = detector.roi
+    assert inside is not None
+    maps, masks = [], []
+    for one in read_category(root).test:
+        [[prepared]] = read_batches([one.path], bank.config.preprocessing, 1)
+        found = detector.detect(prepared.pixels.unsqueeze(0))  # type: ignore[union-attr]
+        maps.append(found.anomaly_maps[0][inside].numpy())
+        mask = read_truth(one, prepared.picture.size_px, bank.config.preprocessing)  # type: ignore[union-attr]
+        masks.append(mask[inside.numpy()])
+    expected = roc_auc_score(np.concatenate(masks), np.concatenate(maps))
+    assert record["pixel_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_good_pictures_alone_have_no_figures(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=())
     record = only(fapm("eval", root, *FAST, "--json"))
@@ -520,19 +608,32 @@ def test_good_pictures_alone_have_no_figures(tmp_path: Path) -> None:
     assert all(record[rate] is None for rate in (*RATES, "f1_threshold"))
 
 
-def test_defective_pictures_alone_have_no_image_figures(tmp_path: Path) -> None:
+def test_no_good_test_pictures_are_an_error_that_says_what_is_there(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part")
-    shutil.rmtree(root / "test" / "good")
-    record = only(fapm("eval", root, *FAST, "--json"))
-    assert record["image_auroc"] is None
-    assert record["pixel_auroc"] is not None
+    (root / "test" / "good").rename(root / "test" / "fine")
+    result = fapm("eval", root, *FAST, "--json")
+    assert result.code == 2
+    [record] = result.json
+    assert set(record) == {"category", "error"}
+    assert "fine, stain" in record["error"]
+    assert "--good" in record["error"]
+
+
+@pytest.mark.parametrize("name", ["Good", "OK", "normal", "ok", "fine"])
+def test_good_folders_may_be_called_in_any_case_or_as_the_option_says(
+    name: str, part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part", ok=name)
+    option = ("--good", "Fine") if name == "fine" else ()
+    record = only(fapm("eval", root, *FAST, *option, "--bank", part_bank, "--json"))
+    assert (record["num_test"], record["num_defective"]) == (3, 1)
 
 
 def test_folders_that_are_no_category_are_passed_over(tmp_path: Path) -> None:
     cap = make_category(tmp_path / "cap")
     copy(GOOD[0], tmp_path / "notes" / "readme.jpg")
     (tmp_path / "license.txt").write_text("free")
-    assert find_categories(tmp_path) == [cap]
+    assert [one.name for one in find_categories(tmp_path)] == [cap.name]
 
 
 def test_hidden_folders_hold_no_test_pictures(tmp_path: Path) -> None:
@@ -545,7 +646,7 @@ def test_hidden_folders_hold_no_test_pictures(tmp_path: Path) -> None:
 
 def test_mask_suffix_may_be_in_capitals_as_a_picture_s_may(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", mask="{}_mask.PNG")
-    assert read_category(root).has_masks
+    assert not read_category(root).unmarked
 
 
 def test_pictures_of_one_name_in_deeper_folders_have_masks_of_their_own(tmp_path: Path) -> None:
@@ -555,9 +656,67 @@ def test_pictures_of_one_name_in_deeper_folders_have_masks_of_their_own(tmp_path
         copy(picture, root / "test" / "stain" / camera / "000.jpg")
         mask = SAMPLES / "ground_truth" / "stain" / f"{source}_mask.png"
         copy(mask, root / "ground_truth" / "stain" / camera / "000_mask.png")
-    masks = [one.mask for one in read_category(root).test if one.defect is not None]
+    masks = [one.masks for one in read_category(root).defective]
     folder = root / "ground_truth" / "stain"
-    assert masks == [folder / "left" / "000_mask.png", folder / "right" / "000_mask.png"]
+    assert masks == [(folder / "left" / "000_mask.png",), (folder / "right" / "000_mask.png",)]
+
+
+def test_pictures_that_lie_in_test_itself_are_counted_and_named(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part")
+    copy(GOOD[7], root / "test" / "stray.jpg")
+    result = fapm("eval", root, *FAST, "--bank", part_bank, "--json")
+    assert only(result)["num_test"] == 3
+    [line] = [line for line in result.err.splitlines() if "stray.jpg" in line]
+    assert line.startswith("note: part: 1 picture lies in ")
+
+
+def test_logical_and_structural_anomalies_have_figures_apart(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    """As if each had been the only kind; columns are there for such sets alone."""
+    root = make_category(tmp_path / "part", defects=("missing", "scratch"))
+    kinds = {"logical": "missing", "structural": "scratch"}
+    for kind, defect in kinds.items():
+        (root / "test" / defect).rename(root / "test" / f"{kind}_anomalies")
+        truth = root / "ground_truth" / f"{kind}_anomalies" / "000"
+        copy(root / "ground_truth" / defect / "000_mask.png", truth / "000.png")
+        shutil.rmtree(root / "ground_truth" / defect)
+    arguments = ("eval", root, *FAST, "--bank", part_bank)
+    record = only(fapm(*arguments, "--json"))
+    for kind, defect in kinds.items():
+        alone = make_category(tmp_path / kind / "part", defects=(defect,))
+        expected = only(fapm("eval", alone, *FAST, "--bank", part_bank, "--json"))
+        for figure in ("image_auroc", "pixel_auroc", "aupro"):
+            assert record[f"{kind}_{figure}"] == pytest.approx(expected[figure], abs=1e-9)
+        assert not any(name.startswith(kind) for name in expected)
+    header, row = fapm(*arguments).out.splitlines()
+    assert header.endswith("structural AUROC  structural pixel  structural AUPRO")
+    assert row.split()[-1] == f"{100 * record['structural_aupro']:.2f}"
+    [csv_row] = read_rows(fapm(*arguments, "--csv").out)
+    assert float(csv_row["logical_aupro"]) == pytest.approx(record["logical_aupro"])
+
+
+def test_a_table_is_judged_by_a_bank_and_learnt_from_where_it_has_a_split(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "part")
+    tests = ["part/test/good/000.jpg,good,", "part/test/good/001.jpg,OK,"]
+    tests += ["part/test/stain/000.jpg,stain,part/ground_truth/stain/000_mask.png"]
+    table = tmp_path / "parts.csv"
+    table.write_text("\n".join(("path,label,mask", *tests)))
+    whole = only(fapm("eval", root, *FAST, "--bank", part_bank, "--json"))
+    listed = only(fapm("eval", table, *FAST, "--bank", part_bank, "--json"))
+    assert listed["category"] == "parts"
+    names = {"category": "any"}
+    assert without_times(listed) | names == without_times(whole) | names
+    unsplit = fapm("eval", table, *FAST)
+    assert unsplit.code == 2
+    assert "--bank" in unsplit.err
+    learnt = [f"part/train/good/{one.name},good,,train" for one in TRAIN[:4]]
+    table.write_text("\n".join(("path,label,mask,split", *learnt, *(f"{t},test" for t in tests))))
+    assert only(fapm("eval", table, *FAST, "--json"))["num_train"] == 4
 
 
 # --- Failures ----------------------------------------------------------------------------------
@@ -565,6 +724,11 @@ def test_pictures_of_one_name_in_deeper_folders_have_masks_of_their_own(tmp_path
 
 def make_unreadable(root: Path) -> None:
     (root / "test" / "good" / "bad.png").write_text("no picture")
+
+
+def make_all_unreadable(root: Path) -> None:
+    for file in (root / "test").rglob("*.jpg"):
+        file.write_text("no picture")
 
 
 def make_without_test(root: Path) -> None:
@@ -590,6 +754,35 @@ def make_without_train(root: Path) -> None:
         (make_unreadable, "bad.png"),
         (make_unreadable_train, "bad.png"),
         (make_unreadable_mask, "000_mask.png"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
+    spoil: Any, words: str, tmp_path: Path
+) -> None:
+    root = make_category(tmp_path / "cap", defects=("stain", "scratch"))
+    expected = only(fapm("eval", root, *FAST, "--json"))
+    spoil(root)
+    scores = tmp_path / "scores.csv"
+    result = fapm("eval", root, *FAST, "--variants", "D,E", "--json", "--scores", scores)
+    assert result.code == 2
+    [error] = [line for line in result.err.splitlines() if line.startswith("fapm: ")]
+    assert error.startswith("fapm: cap: ")
+    assert words in error
+    record = result.json[1]
+    assert record["image_auroc"] == pytest.approx(expected["image_auroc"], abs=1e-9)
+    assert (record["num_test"], record["num_defective"]) == (4, 2)
+    assert record["pixel_auroc"] is not None
+    of = [line for line in result.err.splitlines() if "figures are of" in line]
+    assert of == (
+        ["note: cap: figures are of 4 of 5 test pictures"] if spoil is make_unreadable else []
+    )
+    assert len(read_rows(scores.read_text())) == 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (make_all_unreadable, ".jpg"),
         (make_without_test, "test"),
         (make_without_train, "good"),
     ],
@@ -612,13 +805,13 @@ def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: 
 
 
 def test_category_that_fails_is_a_row_of_the_csv_too(tmp_path: Path) -> None:
-    make_unreadable(make_category(tmp_path / "cap"))
+    make_all_unreadable(make_category(tmp_path / "cap"))
     make_category(tmp_path / "lid")
     result = fapm("eval", tmp_path, *FAST, "--csv")
     assert result.code == 2
     cap, lid = read_rows(result.out)
     assert (cap["category"], cap["image_auroc"]) == ("cap", "")
-    assert "bad.png" in cap["error"]
+    assert ".jpg" in cap["error"]
     assert (lid["category"], lid["error"]) == ("lid", "")
 
 
@@ -626,7 +819,7 @@ def test_category_that_fails_is_named_where_it_is_the_folder_one_is_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_category(tmp_path / "cap")
-    make_unreadable(root)
+    make_without_test(root)
     monkeypatch.chdir(root)
     [record] = fapm("eval", ".", *FAST, "--json").json
     assert record["category"] == "cap"

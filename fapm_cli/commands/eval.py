@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import itertools
 import json
 import os
 import time
@@ -79,17 +80,38 @@ _COLUMNS = (
     "num_train",
     "num_test",
     "num_defective",
+    "num_masked",
+    "num_failures",
+    "inspected_share",
     "keys",
     "bank_mb",
     "build_seconds",
 )
+# Figures of one kind of defect, in sets that have such kinds.
+_APART = {
+    f"{kind}_{figure}": f"{kind} {name}"
+    for kind in ("logical", "structural")
+    for figure, name in (
+        ("image_auroc", "AUROC"),
+        ("pixel_auroc", "pixel"),
+        ("aupro", "AUPRO"),
+    )
+}
 
 
 def eval_(
     datasets: Annotated[
         list[Path],
-        typer.Argument(metavar="DATASET...", help="Categories in MVTec AD's layout, or a root."),
+        typer.Argument(metavar="DATASET...", help="Categories, folders of them, or tables."),
     ],
+    layout: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the datasets; told by what is there by default."),
+    ] = None,
+    good: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What good pictures' folders or labels are called."),
+    ] = None,
     variants: Annotated[
         str | None,
         typer.Option(metavar="A,B,C,D,E", help="Variants of the paper's Table 2 (default: E)."),
@@ -129,8 +151,11 @@ def eval_(
     Balanced accuracy and false alarms are those of the bank's own verdicts, beside the best
     balanced accuracy that any threshold gives, and the most false alarms that were foretold.
 
-    A dataset is a category (train/good, test/good, test/DEFECT, ground_truth/DEFECT) or a folder
-    of them. Frames per second are of the engine at batch size 1, variants taking turns.
+    A dataset is a category (train/good, test/good, test/DEFECT, ground_truth/DEFECT), a folder of
+    them, or a table path,label[,mask][,split] as .csv or .jsonl. MVTec AD, LOCO and AD 2, BTAD,
+    MPDD, VisA, KolektorSDD and KolektorSDD2 are read as published. What can't be read is named
+    and left out (exit code 2). Frames per second are of the engine at batch size 1, variants
+    taking turns.
 
     Example:  fapm eval samples --json
     """
@@ -141,7 +166,7 @@ def eval_(
     ):
         raise OptionError("--bank is judged as it is: leave the options for building out")
     from fapm_cli.device import resolve_device
-    from fapm_cli.engine.datasets import find_categories, read_category
+    from fapm_cli.engine.datasets import find_categories
     from fapm_cli.plan import make_plan
 
     # All that can be wrong with the options is said before the work.
@@ -163,37 +188,70 @@ def eval_(
         check_writable(scores)
     if plots is not None:
         _make_folder(plots)
-    roots = [category for dataset in datasets for category in find_categories(dataset)]
+    found = [one for dataset in datasets for one in find_categories(dataset, layout, good)]
 
-    def detectors(category: Category, advance: Advance) -> Iterator[tuple[Detector, float | None]]:
+    def detectors(
+        category: Category, report: Report, advance: Advance
+    ) -> Iterator[tuple[Detector, float | None]]:
         """The bank that was given, or one per variant and the seconds it took to build."""
         if given is not None:
             yield given, None
             return
         for config in configs:
-            yield _build(category, config, weights, seed, plan, batch_size, advance)
+            yield _build(category, config, weights, seed, plan, batch_size, report, advance)
 
     records: list[Record] = []
     rows: list[Record] = []
-    for root in roots:
-        note(f"{root} …")
+    plotted: set[str] = set()
+    failed = False
+    for one in found:
+        note(f"{one.name} …")
+        report = Report(one.name)
         try:
-            evaluations = _evaluate(read_category(root), detectors, batch_size)
+            evaluations = _evaluate(one.read(), detectors, batch_size, report)
         except PictureError as error:
-            name = root.resolve().name
-            note(f"fapm: {name}: {error}")
-            records.append({"category": name, "error": str(error)})
-            continue
-        for evaluation, fps in zip(evaluations, _speeds(evaluations), strict=True):
-            records.append({**evaluation.record(), "images_per_second": fps})
-            rows += _score_rows(evaluation)
-            if plots is not None:
-                _plot(evaluation, plots)
+            report.failure(error)
+            records.append({"category": one.name, "error": str(error)})
+        else:
+            for evaluation, fps in zip(evaluations, _speeds(evaluations), strict=True):
+                records.append({**evaluation.record(), "images_per_second": fps})
+                rows += _score_rows(evaluation)
+                if plots is not None:
+                    _plot(evaluation, plots, plotted)
+        failed |= report.failed
     typer.echo(_render(records, as_json, as_csv, markdown), nl=False)
     if scores is not None:
         text = _as_csv(rows, _SCORE_COLUMNS)
         write_atomically(scores, text.encode(errors="backslashreplace"))
-    return EXIT_ERROR if any("error" in record for record in records) else 0
+    return EXIT_ERROR if failed else 0
+
+
+class Report:
+    """Says on stderr, once each, what is to be known of a category.
+
+    Attributes:
+        failed: whether something could not be read.
+    """
+
+    def __init__(self, name: str):
+        """Report on the category of this name."""
+        self._name = name
+        self._said: set[str] = set()
+        self.failed = False
+
+    def failure(self, error: PictureError) -> None:
+        """Say what could not be read."""
+        self.failed = True
+        self._say(f"fapm: {self._name}: {error}")
+
+    def note(self, text: str) -> None:
+        """Say something else."""
+        self._say(f"note: {self._name}: {text}")
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            note(line)
 
 
 def _build(
@@ -203,15 +261,24 @@ def _build(
     seed: int,
     plan: Plan,
     batch_size: int,
+    report: Report,
     advance: Advance,
 ) -> tuple[Detector, float]:
     from fapm_cli.engine import Detector, build_from_files, load_extractor
 
+    if not category.train:
+        raise PictureError("no pictures to learn from: say --bank, or which rows' split is train")
     extractor = load_extractor(config, weights, seed).to(plan.device)
     started = time.perf_counter()
     files = [(path, path.name) for path in category.train]
     built = build_from_files(
-        files, config, extractor, batch_size, thumbnails=False, on_stage=advance
+        files,
+        config,
+        extractor,
+        batch_size,
+        thumbnails=False,
+        on_bad=lambda bad: report.failure(bad.error),
+        on_stage=advance,
     )
     seconds = time.perf_counter() - started
     return Detector(built, extractor, plan=plan), seconds
@@ -219,18 +286,56 @@ def _build(
 
 def _evaluate(
     category: Category,
-    detectors: Callable[[Category, Advance], Iterator[tuple[Detector, float | None]]],
+    detectors: Callable[[Category, Report, Advance], Iterator[tuple[Detector, float | None]]],
     batch_size: int,
+    report: Report,
 ) -> list[Evaluation]:
     from fapm_cli.engine.evaluation import evaluate
 
-    if not category.has_masks:
-        note(f"note: {category.name} lacks masks: no pixel figures")
+    for text in (*category.notes, *_missing_masks(category)):
+        report.note(text)
     evaluations = []
     with progress_bar() as advance:
-        for detector, seconds in detectors(category, advance):
+        for detector, seconds in detectors(category, report, advance):
             evaluations.append(evaluate(category, detector, batch_size, advance, seconds))
+    for evaluation in evaluations:
+        for error in evaluation.failures:
+            report.failure(error)
+        for text in _limits(evaluation):
+            report.note(text)
     return evaluations
+
+
+def _missing_masks(category: Category) -> list[str]:
+    """What the lack of masks costs."""
+    from fapm_cli.engine.datasets.category import shown
+
+    missing, num_defective = category.unmarked, len(category.defective)
+    if not missing:
+        return []
+    if len(missing) == num_defective:
+        return ["lacks masks: no pixel figures"]
+    names = shown([f"{one.path.parent.name}/{one.path.name}" for one in missing])
+    return [
+        f"{len(missing)} of {num_defective} defective pictures lack a mask and are left out of "
+        f"the pixel figures: {names}"
+    ]
+
+
+def _limits(evaluation: Evaluation) -> list[str]:
+    """What the figures are of, where that is not all of every picture; and what is odd."""
+    limits = []
+    num_test, share = len(evaluation.category.test), evaluation.detector.inspected_share
+    if len(evaluation.test) < num_test:
+        limits.append(f"figures are of {len(evaluation.test)} of {num_test} test pictures")
+    if share < 1 and evaluation.figures.pixel_auroc is not None:
+        limits.append(f"pixel figures are of the {share:.0%} of each picture that is inspected")
+    if evaluation.masks_look_inverted:
+        limits.append(
+            f"{evaluation.num_inverted} of {evaluation.num_masked} masks mark more than half of "
+            "their picture: are they inverted? White is where the defect is"
+        )
+    return limits
 
 
 def _speeds(evaluations: list[Evaluation]) -> list[float]:
@@ -251,7 +356,7 @@ def _speeds(evaluations: list[Evaluation]) -> list[float]:
 
 def _score_rows(evaluation: Evaluation) -> list[Record]:
     variant, name = evaluation.detector.bank.config.variant, evaluation.category.name
-    rows = zip(evaluation.category.test, evaluation.scores.tolist(), strict=True)
+    rows = zip(evaluation.test, evaluation.scores.tolist(), strict=True)
     return [
         dict(
             zip(
@@ -273,15 +378,18 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"folder {folder} is read-only; choose another")
 
 
-def _plot(evaluation: Evaluation, folder: Path) -> None:
+def _plot(evaluation: Evaluation, folder: Path, taken: set[str]) -> None:
+    """Write an evaluation's plots, beside those of categories of the same name."""
     import numpy as np
 
     from fapm_cli import plots
 
     category = evaluation.category
-    defective = np.array([one.defect is not None for one in category.test])
-    paths = [one.path for one in category.test]
+    defective = np.array([one.defect is not None for one in evaluation.test])
+    paths = [one.path for one in evaluation.test]
     name = f"{category.name}_{evaluation.detector.bank.config.variant or 'bank'}"
+    name = next(one for one in _numbered(name) if one.casefold() not in taken)
+    taken.add(name.casefold())
     pictures = {
         "roc": plots.draw_roc(evaluation.curve, name),
         "scores": plots.draw_histogram(evaluation.scores, defective, name),
@@ -292,6 +400,12 @@ def _plot(evaluation: Evaluation, folder: Path) -> None:
             write_atomically(folder / f"{name}_{kind}.png", data)
 
 
+def _numbered(name: str) -> Iterator[str]:
+    """A name, then with a number behind it, from 2 on."""
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(2))
+
+
 # --- Printing ----------------------------------------------------------------------------------
 
 
@@ -299,7 +413,7 @@ def _render(records: list[Record], as_json: bool, as_csv: bool, markdown: bool) 
     if as_json:
         return json.dumps(records, indent=1) + "\n"
     if as_csv:
-        return _as_csv(records, (*_COLUMNS, "error"))
+        return _as_csv(records, (*_COLUMNS, *_apart_in(records), "error"))
     header, rows = _table(records)
     return _as_markdown(header, rows) if markdown else _as_text(header, rows)
 
@@ -326,16 +440,24 @@ def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:
         "bank MB",
         "build s",
     ]
+    apart = _apart_in(records)
+    header += [_APART[column] for column in apart]
     good = [record for record in records if "error" not in record]
-    rows = [_row(record) for record in good]
+    rows = [_row(record, apart) for record in good]
     for variant in dict.fromkeys(record["variant"] for record in good):
         same = [record for record in good if record["variant"] == variant]
         if len(same) > 1:
             mean = {
-                key: _mean([one[key] for one in same]) for key in (*_RATES, *_VERDICTS, *_MEANT)
+                key: _mean([one.get(key) for one in same])
+                for key in (*_RATES, *_VERDICTS, *_MEANT, *apart)
             }
-            rows.append(_row({"category": "mean", "variant": variant, **mean}))
+            rows.append(_row({"category": "mean", "variant": variant, **mean}, apart))
     return header, rows
+
+
+def _apart_in(records: list[Record]) -> list[str]:
+    """The columns of single kinds of defect that a record has."""
+    return [column for column in _APART if any(column in record for record in records)]
 
 
 _MEANT = ("images_per_second", "keys", "bank_mb", "build_seconds")
@@ -346,7 +468,7 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(there) / len(there) if len(there) == len(values) else None
 
 
-def _row(record: Record) -> list[str]:
+def _row(record: Record, apart: list[str]) -> list[str]:
     def number(key: str, digits: int, factor: float = 1) -> str:
         value = record.get(key)
         return "-" if value is None else f"{value * factor:.{digits}f}"
@@ -361,6 +483,7 @@ def _row(record: Record) -> list[str]:
         number("keys", 0),
         number("bank_mb", 1),
         number("build_seconds", 1),
+        *(number(key, 2, 100) for key in apart),
     ]
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.bank import OWN_WEIGHTS, Bank
@@ -297,6 +299,13 @@ class Detector:
             "input_x": column * width // w + width // w // 2,
             "input_y": row * height // h + height // h // 2,
         }
+
+    def inspected_map(self, found: Detection) -> NDArray[np.float32]:
+        """The anomaly map of one picture (B = 1) on the CPU: (H, W), NaN where not inspected."""
+        anomaly_map = found.anomaly_maps[0]
+        if self._outside is not None:
+            anomaly_map = anomaly_map.masked_fill(self._outside, torch.nan)
+        return anomaly_map.cpu().numpy()
 
     def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> Tensor:
         """Take an anomaly map to a picture's own pixels.
