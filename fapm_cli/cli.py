@@ -19,6 +19,14 @@ from fapm_cli.errors import FapmError
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+# As torch says it, of a CPU and of CUDA, and the system of threads.
+_WANT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "start new thread",
+)
+
 # ClickException, the root of what is wrong with arguments; newer typers carry their own click.
 _ArgumentError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -78,12 +86,28 @@ def run(arguments: list[str] | None = None) -> int:
         if message:
             note(f"fapm: {message}; see fapm --help")
         return EXIT_ERROR
+    except (RuntimeError, MemoryError) as error:
+        note(f"fapm: {_engine_fault(error)}")
+        return EXIT_ERROR
     except OSError as error:
         note(f"fapm: can't write output: {error.strerror}")
         return EXIT_ERROR
     if code == EXIT_INTERRUPTED:
         note("fapm: interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _engine_fault(error: Exception) -> str:
+    """Say what failed in torch, or in Python for want of memory, and what to do about it."""
+    said = str(error).strip()
+    reason = said.splitlines()[0].strip() if said else type(error).__name__
+    on_cuda = "CUDA" in said or "NVIDIA" in said
+    if isinstance(error, MemoryError) or any(words in said for words in _WANT_OF_MEMORY):
+        other = ", or --device cpu" * on_cuda
+        advice = f"use fewer or smaller pictures, or a smaller --batch-size{other}"
+        return f"not enough memory ({reason}); {advice}"
+    advice = "check the driver, or use --device cpu" if on_cuda else "is torch installed whole?"
+    return f"the engine failed ({reason}); {advice}"
 
 
 def main() -> None:

