@@ -112,6 +112,11 @@ class Bank:
         return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
 
     @property
+    def num_groups(self) -> int:
+        """How many parts the pictures show."""
+        return len({p.group for p in self.pictures})
+
+    @property
     def inspected_share(self) -> float:
         """Share of each picture that is inspected: what crop and region of interest leave."""
         share = 1.0 if self.roi is None else float(self.roi.float().mean())

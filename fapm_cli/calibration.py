@@ -36,23 +36,23 @@ class Calibration:
 def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Calibration:
     """Calibrate each place as far as the place, and not the picture, decides the response.
 
-    With U the upper response of a place (mean of its largest 2 % over the pictures), Ū its mean
+    With U the upper response of a place (mean of its largest 2 % over the parts), Ū its mean
     over the places, and ρ the intraclass correlation of the log response, the factor is
     2·Ū / (ρ·U + (2 - ρ)·Ū). Where place explains nothing (ρ = 0) every factor is 1. Where it
     explains everything it is the ratio to the place's own response, half shrunk to the mean: a
     defect's distance grows less than in proportion to what good parts do.
 
     Args:
-        responses: (N, h, w) nominal response, each picture's from a bank without its keys.
+        responses: (N, h, w) nominal response, each part's from a bank without its keys.
         inspected: (h, w) bool, places that count; responses are 0 elsewhere. None for all.
 
     Returns:
-        The calibration of each place; all ones for a single picture.
+        The calibration of each place; all ones for a single part.
     """
-    num_pictures = len(responses)
-    if num_pictures < 2:
+    num_parts = len(responses)
+    if num_parts < 2:
         return Calibration(torch.ones_like(responses[0]), 0.0)
-    highest = responses.topk(max(1, round(UPPER_SHARE * num_pictures)), dim=0).values
+    highest = responses.topk(max(1, round(UPPER_SHARE * num_parts)), dim=0).values
     rows, columns = (
         gaussian_matrix(side, _BLUR).float().to(responses.device) for side in responses.shape[1:]
     )
@@ -64,6 +64,21 @@ def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Cal
     share = place_share(responses[:, counting])
     mean = upper[counting].mean()
     return Calibration(2 * mean / (share * upper + (2 - share) * mean), share)
+
+
+def mean_of_groups(responses: Tensor, groups: Tensor) -> Tensor:
+    """Let each part say what its shots say on average, so that ten shots of one don't count as ten.
+
+    Args:
+        responses: (N, h, w), one per picture.
+        groups: (N,) int64, the part that each shows, from 0.
+
+    Returns:
+        (G, h, w), one per part.
+    """
+    counts = groups.bincount().to(responses.dtype).view(-1, 1, 1)
+    sums = responses.new_zeros(len(counts), *responses.shape[1:])
+    return sums.index_add_(0, groups, responses).div_(counts)
 
 
 def place_share(responses: Tensor) -> float:

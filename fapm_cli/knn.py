@@ -111,15 +111,15 @@ def _page_width(key_counts: Tensor) -> int:
 
 @dataclass(frozen=True)
 class LeaveOut:
-    """Which keys a query must not meet: those of its own picture.
+    """Which keys a query must not meet: those of its own part, whichever shot they are from.
 
     Attributes:
-        query_pictures: (Q,) int64, each query's picture.
-        key_pictures: (ΣK_i,) int64, each key's.
+        query_groups: (Q,) int64, the part that each query shows.
+        key_groups: (ΣK_i,) int64, that each key shows.
     """
 
-    query_pictures: Tensor
-    key_pictures: Tensor
+    query_groups: Tensor
+    key_groups: Tensor
 
 
 def search(
@@ -261,8 +261,8 @@ def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
 
 
 def _own_keys(pages: PatchMemory, leave_out: LeaveOut, part: slice) -> Tensor:
-    """(p, Q, K) which keys come from the query's own picture."""
+    """(p, Q, K) which keys show the query's own part."""
     width = torch.arange(pages.width, device=pages.first.device)
-    number = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_pictures) - 1)
-    own = leave_out.query_pictures[part].view(1, -1, 1)
-    return leave_out.key_pictures[number].unsqueeze(1) == own
+    number = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_groups) - 1)
+    own = leave_out.query_groups[part].view(1, -1, 1)
+    return leave_out.key_groups[number].unsqueeze(1) == own

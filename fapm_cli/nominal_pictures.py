@@ -7,7 +7,7 @@ some 700,000 pictures exceed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,19 +44,40 @@ class NominalPicture:
     peak: float
     group: int
 
+    @property
+    def digests(self) -> set[str]:
+        """What tells a copy: the file's digest and the px', as far as they are known."""
+        return {self.sha256, self.pixels} - {""}
+
 
 def pixels_digest(pixels: Tensor) -> str:
     """SHA-256 of a prepared picture, (H, W, 3) uint8: equal for copies in other encodings."""
     return hashlib.sha256(pixels.cpu().numpy().tobytes()).hexdigest()
 
 
-def in_groups(pictures: Sequence[NominalPicture], groups: Iterable[int]) -> list[NominalPicture]:
-    """Pictures with new groups, which any numbers tell: numbered from 0, as they first come."""
-    numbers: dict[int, int] = {}
+def in_groups(
+    pictures: Sequence[NominalPicture], groups: Iterable[Hashable]
+) -> list[NominalPicture]:
+    """Pictures with new groups, which any values tell: numbered from 0, as they first come."""
+    numbers: dict[Hashable, int] = {}
     return [
         replace(picture, group=numbers.setdefault(group, len(numbers)))
         for picture, group in zip(pictures, groups, strict=True)
     ]
+
+
+def scores_of_groups(pictures: Sequence[NominalPicture]) -> tuple[list[float], list[float]]:
+    """Score and peak of each part: the largest of its shots.
+
+    What ranks promise holds where those that are ranked are exchangeable, and shots of one part are
+    not: parts are. A part to come exceeds the k-th largest of G such scores with any of as many
+    shots with a chance of k / (G + 1), and all the more rarely with one shot.
+    """
+    shots: dict[int, list[NominalPicture]] = {}
+    for picture in pictures:
+        shots.setdefault(picture.group, []).append(picture)
+    scores = [max(one.score for one in group) for group in shots.values()]
+    return scores, [max(one.peak for one in group) for group in shots.values()]
 
 
 def pack_pictures(pictures: Sequence[NominalPicture]) -> dict[str, Tensor]:

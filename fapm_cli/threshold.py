@@ -23,6 +23,8 @@ USUAL_RATE = 0.05
 MOST_RATE = 0.1
 _SUSPECT = 3.5  # robust z-score of an outlier (Iglewicz & Hoaglin, 1993)
 _NORMAL_MAD = 1.4826
+# Where most pictures are nearly the same, what differs by less than 7 % is no suspect.
+_LEAST_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Thresholds:
         method: ``pseudo-defects`` or ``labelled``: fewest errors, missed (pseudo-)defects and
             false alarms counting alike; ``rate``: a false-alarm rate; ``given``: a number.
         rate: the false-alarm rate aimed at, or that ``method`` came to.
-        num_pictures: good pictures behind it, N.
-        num_above: how many of those exceed ``score``.
+        num_pictures: good pictures behind it, N; several shots of one part count as one.
+        num_above: how many of those exceed ``score``; of several shots, the largest counts.
     """
 
     score: float
@@ -237,7 +239,9 @@ def _log_beta(a: int, b: int, base_a: int, base_b: int) -> float:
     )
 
 
-def find_suspects(spots: Sequence[float], levels: Sequence[float]) -> list[tuple[int, float]]:
+def find_suspects(
+    spots: Sequence[float], levels: Sequence[float], groups: Sequence[int] | None = None
+) -> list[tuple[int, float]]:
     """Find the nominal pictures that look unlike the rest: a spot stands out, or all of it does.
 
     A part that lies as few others do has a high score because much of it is high; a defect is a
@@ -248,19 +252,25 @@ def find_suspects(spots: Sequence[float], levels: Sequence[float]) -> list[tuple
     Args:
         spots: each nominal picture's largest values, own keys left out.
         levels: what much of each picture has, likewise.
+        groups: the part that each shows, as what is usual is told by parts, not by shots; None
+            for a part each.
 
     Returns:
         Number and robust z-score of each that exceeds 3.5, the most suspicious first. Fewer than
-        5 pictures have no rest to differ from.
+        5 parts have no rest to differ from.
     """
-    if len(spots) < 5:
+    parts = np.unique(range(len(spots)) if groups is None else groups, return_inverse=True)[1]
+    if len(set(parts.tolist())) < 5:
         return []
     log_spots, log_levels = (np.log(np.maximum(v, 1e-12)) for v in (spots, levels))
-    away = np.maximum(_robust_z(log_spots - log_levels), _robust_z(log_levels))
+    away = np.maximum(_robust_z(log_spots - log_levels, parts), _robust_z(log_levels, parts))
     order = np.argsort(-away, kind="stable")
     return [(int(i), float(away[i])) for i in order if away[i] > _SUSPECT]
 
 
-def _robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    away = values - np.median(values)
-    return np.asarray(away / max(_NORMAL_MAD * float(np.median(np.abs(away))), 1e-6))
+def _robust_z(values: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far values lie from the median of parts, each part's value the mean of its shots'."""
+    of_parts = np.bincount(parts, values) / np.bincount(parts)
+    median = np.median(of_parts)
+    spread = _NORMAL_MAD * float(np.median(np.abs(of_parts - median)))
+    return np.asarray((values - median) / max(spread, _LEAST_SPREAD))

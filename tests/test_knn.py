@@ -65,10 +65,7 @@ def plain_search(
         for number, query in enumerate(exact_queries[patch]):
             pairs = []
             for i in within:
-                if (
-                    leave_out is None
-                    or leave_out.key_pictures[i] != leave_out.query_pictures[number]
-                ):
+                if leave_out is None or leave_out.key_groups[i] != leave_out.query_groups[number]:
                     pairs.append((float(np.sqrt(((query - exact_keys[i]) ** 2).sum())), i))
             pairs.sort()
             farthest = pairs[:k][-1][0] if pairs else np.inf

@@ -14,12 +14,12 @@ from fapm_cli.commands.common import (
     choose_thresholds,
     configure,
     find_named,
+    part_namer,
 )
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
     making,
-    note_known,
     tell_memory,
 )
 from fapm_cli.commands.options import (
@@ -28,6 +28,7 @@ from fapm_cli.commands.options import (
     DeviceOption,
     FalseAlarmsOption,
     GridOption,
+    GroupOption,
     LayersOption,
     PathsArgument,
     PresetOption,
@@ -60,6 +61,7 @@ def build(
         bool,
         typer.Option(help="Leave out pictures that look most unlike the rest, and learn again."),
     ] = False,
+    group: GroupOption = None,
     false_alarm_rate: FalseAlarmsOption = None,
     threshold: Annotated[
         float | None, typer.Option(help="Set the threshold itself (default: found by fapm).")
@@ -84,7 +86,9 @@ def build(
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_from_files, load_extractor, read_roi
+    from fapm_cli.nominal_pictures import scores_of_groups
 
+    part_of = part_namer(group)
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
@@ -93,7 +97,7 @@ def build(
     files = find_named(paths, to_learn=True)
     extractor = load_extractor(config, weights, seed).to(where)
     tell_memory(config, extractor, len(files))
-    with making(output, skip_bad) as work:
+    with making(output, skip_bad, group) as work:
         bank = build_from_files(
             files,
             config,
@@ -104,12 +108,13 @@ def build(
             roi=inspected,
             thumbnails=thumbnails,
             drop_outliers=drop_outliers,
+            part_of=part_of,
             on_bad=work.on_bad,
-            on_known=note_known,
+            on_known=work.on_known,
             on_suspects=work.on_suspects,
             on_stage=work.on_stage,
         )
-    scores, peaks = zip(*((p.score, p.peak) for p in bank.pictures), strict=True)
+    scores, peaks = scores_of_groups(bank.pictures)
     thresholds = choose_thresholds(
         bank.thresholds, scores, peaks, false_alarm_rate, review_rate, threshold
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -146,6 +147,55 @@ def note_left_out(folder: Path, left_out: Counter[str]) -> None:
     """Note how many files of a folder are left out, by ending or kind; nothing for none."""
     if left_out:
         note(f"note: left out of {folder}: {count_kinds(left_out)}")
+
+
+def name_first(names: Sequence[str], shown: int = 3) -> str:
+    """Name the first of some pictures, and say how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + f" and {more} more" * (more > 0)
+
+
+def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
+    """Say which pictures are further shots of a part, unless ``--group`` told so.
+
+    Args:
+        names: of pictures.
+        groups: the part that each shows.
+        told: by ``--group``.
+    """
+    firsts = {group: i for i, group in reversed(list(enumerate(groups)))}
+    twins = [name for i, name in enumerate(names) if firsts[groups[i]] != i]
+    if twins and not told:
+        note(
+            f"note: {len(twins)} of {len(names)} pictures are nearly the same as another "
+            f"({name_first(twins)}): N counts as {len(firsts)}; say by --group which show one part"
+        )
+
+
+def part_namer(group: str | None) -> Callable[[Path, str], str] | None:
+    """Make of ``--group`` what names the part that a picture shows; None without it.
+
+    Raises:
+        OptionError: it is no regular expression; or, later, a picture's name does not match it.
+    """
+    if group is None:
+        return None
+    if group == "folder":
+        return lambda path, name: str(path.parent)
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise OptionError(
+            f"--group {group!r} is neither folder nor a regular expression: {error}"
+        ) from error
+
+    def part_of(path: Path, name: str) -> str:
+        found = pattern.search(name)
+        if found is None:
+            raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
+        return found[1] or "" if pattern.groups else found[0]
+
+    return part_of
 
 
 def check_writable(path: Path) -> None:

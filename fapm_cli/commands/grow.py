@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import check_writable, find_named, note
+from fapm_cli.commands.common import check_writable, find_named, note, part_namer
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
     making,
-    note_known,
     tell_memory,
 )
 from fapm_cli.commands.options import (
     BankArgument,
     BatchSizeOption,
     DeviceOption,
+    GroupOption,
     PathsArgument,
     WeightsOption,
 )
@@ -36,6 +36,7 @@ def add(
     ] = None,
     weights: WeightsOption = None,
     skip_bad: SkipBadOption = False,
+    group: GroupOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 16,
     as_json: SummaryOption = False,
@@ -44,12 +45,13 @@ def add(
 
     Its keys stay; places that look new get keys of their own. Scores of good parts and the
     calibration are made anew from the pictures in the bank; the files it was built from are not
-    needed. A picture that is in the bank already is left out.
+    needed. A picture that is in the bank already, in any encoding, is left out.
 
     Example:  fapm add bank.st samples/test/good -o grown.st
     """
     target = output or bank
     check_writable(target)
+    part_of = part_namer(group)
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import add_pictures, bank_extractor, load_bank
 
@@ -58,14 +60,15 @@ def add(
     files = find_named(paths, to_learn=True)
     extractor = bank_extractor(loaded, weights).to(where)
     tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files))
-    with making(target, skip_bad) as work:
+    with making(target, skip_bad, group) as work:
         grown = add_pictures(
             loaded,
             files,
             extractor,
             batch_size,
+            part_of=part_of,
             on_bad=work.on_bad,
-            on_known=note_known,
+            on_known=work.on_known,
             on_stage=work.on_stage,
         )
     if grown.thumbnails is None:

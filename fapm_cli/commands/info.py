@@ -43,7 +43,10 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "inspected_share": bank.inspected_share,
         "thumbnail_bytes": _thumbnail_bytes(bank),
         "thresholds": bank.thresholds.summary(),
-        "pictures": [{"name": p.name, "sha256": p.sha256, "score": p.score} for p in bank.pictures],
+        "pictures": [
+            {"name": p.name, "sha256": p.sha256, "score": p.score, "group": p.group}
+            for p in bank.pictures
+        ],
         "memories": {
             name: {
                 "map_size": list(bank.map_sizes[j]),

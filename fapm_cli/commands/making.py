@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import Advance, note, progress_bar
+from fapm_cli.commands.common import Advance, name_first, note, note_groups, progress_bar
 from fapm_cli.errors import PictureError
 from fapm_cli.files import one_line
 
@@ -31,10 +31,12 @@ _MUCH_BYTES = 2e9
 class Making:
     """The making of a bank, from the first picture to the summary."""
 
-    def __init__(self, output: Path, skip_bad: bool, advance: Advance):
-        """Start the clock; ``advance`` shows the progress."""
+    def __init__(self, output: Path, skip_bad: bool, advance: Advance, grouped: bool):
+        """Start the clock; ``advance`` shows the progress, ``grouped`` tells of ``--group``."""
+        self._grouped = grouped
         self._output, self._skip_bad, self._advance = output, skip_bad, advance
         self._skipped: list[Unreadable] = []
+        self._known: list[str] = []
         self._unlike: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
@@ -48,6 +50,20 @@ class Making:
         if not self._skip_bad:
             raise PictureError(f"{bad.error}; or leave such pictures out with --skip-bad")
         self._skipped.append(bad)
+
+    def on_known(self, name: str) -> None:
+        """Remember a picture that is left out, since the bank has it, as this file or another."""
+        self._known.append(name)
+
+    def note_known(self) -> None:
+        """Say which pictures are left out, since the bank has them."""
+        if len(self._known) == 1:
+            note(f"note: {self._known[0]} is in the bank already: left out")
+        elif self._known:
+            note(
+                f"note: {name_first(self._known)} are in the bank already, or copies of a picture "
+                "that is: left out"
+            )
 
     def on_suspects(self, suspects: list[tuple[str, float]], dropped: bool) -> None:
         """Remember pictures that look unlike the rest, and whether they were left out."""
@@ -68,11 +84,15 @@ class Making:
 
         for bad in self._skipped:
             note(f"note: skipped: {bad.error}")
+        note_groups(
+            [p.name for p in bank.pictures], [p.group for p in bank.pictures], self._grouped
+        )
         num_bytes = save_bank(bank, self._output)
         self._mark("save")
         summary = {
             "bank": str(self._output),
             "pictures": len(bank.pictures),
+            "groups": bank.num_groups,
             "skipped": len(self._skipped),
             **_describe(bank),
             "suspects": _as_records(self._unlike[False]),
@@ -105,16 +125,15 @@ def tell_memory(config: BankConfig, extractor: FeatureExtractor, num_pictures: i
         note(f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory")
 
 
-def note_known(name: str) -> None:
-    """Say that a picture is left out, since the bank has it."""
-    note(f"note: {name} is in the bank already: left out")
-
-
 @contextmanager
-def making(output: Path, skip_bad: bool = False) -> Iterator[Making]:
+def making(output: Path, skip_bad: bool = False, group: str | None = None) -> Iterator[Making]:
     """Make a bank for ``output``, with progress on the terminal."""
     with progress_bar() as advance:
-        yield Making(output, skip_bad, advance)
+        work = Making(output, skip_bad, advance, group is not None)
+        try:
+            yield work
+        finally:
+            work.note_known()
 
 
 def _describe(bank: Bank) -> dict[str, Any]:
@@ -145,6 +164,7 @@ def _as_text(summary: dict[str, Any], verdicts: str) -> str:
     lines = [
         f"bank      {summary['bank']}  ({summary['bytes'] / 1e6:.1f} MB)",
         f"pictures  {summary['pictures']}"
+        + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
         *[f"inspected {summary['inspected_share']:.0%} of each picture"]
         * (summary["inspected_share"] < 1),

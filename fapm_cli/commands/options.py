@@ -75,6 +75,15 @@ PixelThresholdOption = Annotated[
     typer.Option(help="Map value above which a px belongs to a region (default: the bank's)."),
 ]
 
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="folder|PATTERN",
+        help="What tells parts of which there are several shots: their folder, or a regular "
+        "expression whose first group (or all of it) names the part in a picture's name "
+        "(default: near twins are found).",
+    ),
+]
 FalseAlarmsOption = Annotated[
     float | None,
     typer.Option(

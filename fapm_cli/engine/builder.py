@@ -26,6 +26,7 @@ from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.nominal_pictures import NominalPicture, in_groups, pixels_digest
 from fapm_cli.threshold import UNSET, find_suspects
 from fapm_cli.thumbnails import encode_thumbnail
+from fapm_cli.twins import Looks, look_at, twin_groups
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
@@ -33,6 +34,8 @@ _TORCH_BYTES = 850 * 2**20
 # To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
 _OUTLIER = 6.0
 
+PartOf = Callable[[Path, str], str]
+"""Names the part that a picture shows, by its file and its name in the bank."""
 OnSuspects = Callable[[list[tuple[str, float]], bool], None]
 
 
@@ -44,11 +47,13 @@ class NominalBatch:
         pixels: (B, H, W, 3) uint8 RGB, as :func:`fapm_cli.images.prepare` makes them.
         names: what to call each.
         sha256: digest of each one's file.
+        parts: a name of the part that each shows; None to find near twins instead.
     """
 
     pixels: Tensor
     names: Sequence[str]
     sha256: Sequence[str]
+    parts: Sequence[str] | None = None
 
     @functools.cached_property
     def pictures(self) -> list[NominalPicture]:
@@ -57,6 +62,15 @@ class NominalBatch:
             NominalPicture(name, digest, pixels_digest(pixels), 0.0, 0.0, 0)
             for name, digest, pixels in zip(self.names, self.sha256, self.pixels, strict=True)
         ]
+
+    def pick(self, indices: Sequence[int]) -> NominalBatch:
+        """Some of them, in that order."""
+        return NominalBatch(
+            self.pixels[list(indices)],
+            [self.names[i] for i in indices],
+            [self.sha256[i] for i in indices],
+            None if self.parts is None else [self.parts[i] for i in indices],
+        )
 
 
 def build_from_files(
@@ -70,6 +84,7 @@ def build_from_files(
     roi: Tensor | None = None,
     thumbnails: bool = True,
     drop_outliers: bool = False,
+    part_of: PartOf | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
@@ -87,16 +102,17 @@ def build_from_files(
         roi: as for :func:`build_bank`.
         thumbnails: whether the bank holds the pictures, small.
         drop_outliers: as for :func:`build_bank`.
+        part_of: names the part that a picture shows; None to find near twins instead.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
-        on_known: told the name of each picture whose file came before under another name, and is
-            left out: it would vouch for its twin.
+        on_known: told the name of each picture that came before under another name, or in another
+            encoding, and is left out: it would vouch for its twin.
         on_suspects: as for :func:`build_bank`.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
-    batches = nominal_batches(files, config, batch_size, on_bad)
+    batches = nominal_batches(files, config, batch_size, on_bad, part_of)
     return build_bank(
         unseen(batches, set(), on_known),
         len(files),
@@ -117,6 +133,7 @@ def nominal_batches(
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,
+    part_of: PartOf | None = None,
 ) -> Iterator[NominalBatch]:
     """Read pictures as :func:`build_from_files` says."""
     names = dict(files)
@@ -134,27 +151,24 @@ def nominal_batches(
                 torch.stack([one.pixels for one in good]),
                 [names[one.picture.path] for one in good],
                 [one.picture.sha256 for one in good],
+                part_of and [part_of(path, names[path]) for path in (p.picture.path for p in good)],
             )
 
 
 def unseen(
     batches: Iterator[NominalBatch], seen: set[str], on_known: Callable[[str], None]
 ) -> Iterator[NominalBatch]:
-    """Leave out pictures whose file was seen before; ``seen`` grows."""
+    """Leave out pictures of which the file, or the px, were seen before; ``seen`` grows."""
     for batch in batches:
         fresh = []
-        for i, digest in enumerate(batch.sha256):
-            if digest in seen:
-                on_known(batch.names[i])
-            else:
+        for i, picture in enumerate(batch.pictures):
+            if seen.isdisjoint(picture.digests):
                 fresh.append(i)
-                seen.add(digest)
+            else:
+                on_known(picture.name)
+            seen |= picture.digests
         if fresh:
-            yield NominalBatch(
-                batch.pixels[fresh],
-                [batch.names[i] for i in fresh],
-                [batch.sha256[i] for i in fresh],
-            )
+            yield batch.pick(fresh)
 
 
 def build_bank(
@@ -191,13 +205,13 @@ def build_bank(
 
     Raises:
         OptionError: the grid does not fit the maps.
-        PictureError: no picture came.
+        PictureError: no picture came, or each is of one flat colour.
         ValueError: the extractor follows a plan.
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     encoded: list[bytes] | None = [] if thumbnails else None
-    batches = encode_passing(batches, encoded)
+    batches = encode_passing(_with_detail(batches), encoded)
     features, pictures = extract(batches, capacity, config, extractor, on_stage)
     if not pictures:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
@@ -207,7 +221,7 @@ def build_bank(
         map_sizes,
         Calibration(torch.ones(max(map_sizes)), 0.0),
         UNSET,
-        tuple(in_groups(pictures, range(len(pictures)))),
+        tuple(pictures),
         extractor.ranges,
         extractor.weights_hash,
         weights,
@@ -238,6 +252,23 @@ def _only(bank: Bank, kept: Sequence[int]) -> Bank:
     )
 
 
+def _with_detail(batches: Iterable[NominalBatch]) -> Iterator[NominalBatch]:
+    """Pass batches on.
+
+    Raises:
+        PictureError: in the end, if there was nothing to see in any picture.
+    """
+    num_flat = num_all = 0
+    for batch in batches:
+        flat = (batch.pixels == batch.pixels[:, :1, :1]).flatten(1).all(dim=1)
+        num_flat, num_all = num_flat + int(flat.sum()), num_all + len(flat)
+        yield batch
+    if num_flat == num_all > 0:
+        raise PictureError(
+            f"nothing can be learnt: each of {num_all} pictures is of one flat colour; look at them"
+        )
+
+
 def encode_passing(
     batches: Iterable[NominalBatch], encoded: list[bytes] | None
 ) -> Iterator[NominalBatch]:
@@ -258,7 +289,8 @@ def _learn(
         on_stage("select", j + 1, len(features))
     bank = replace(bank, memories=tuple(memories))
     response = nominal_response(bank, features, on_stage=on_stage)
-    return judged_by(response, bank), find_suspects(response.spots, response.levels)
+    groups = [picture.group for picture in bank.pictures]
+    return judged_by(response, bank), find_suspects(response.spots, response.levels, groups)
 
 
 @torch.inference_mode()
@@ -272,7 +304,7 @@ def extract(
     """Extract all patch memories whole.
 
     Returns:
-        Per memory (N_p, N·N_v, C) vectors; and the pictures, yet to be judged.
+        Per memory (N_p, N·N_v, C) vectors; and the pictures in groups, yet to be judged.
 
     Raises:
         ValueError: the extractor follows a plan.
@@ -286,6 +318,8 @@ def extract(
         for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
     ]
     pictures: list[NominalPicture] = []
+    looks: list[Looks] = []
+    parts: list[str] = []
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
@@ -298,8 +332,14 @@ def extract(
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
             first = last
         pictures += batch.pictures
+        parts += batch.parts or ()
+        looks += () if batch.parts else (look_at(batch.pixels),)
         on_stage("extract", len(pictures), capacity)
     total = len(pictures)
+    if looks:
+        pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
+    elif parts:
+        pictures = in_groups(pictures, parts)
     return [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)], pictures
 
 

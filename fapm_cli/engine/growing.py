@@ -14,6 +14,7 @@ from fapm_cli.bank import Bank, nominal_picture
 from fapm_cli.calibration import Calibration
 from fapm_cli.engine.builder import (
     NominalBatch,
+    PartOf,
     encode_passing,
     extract,
     nominal_batches,
@@ -26,8 +27,9 @@ from fapm_cli.engine.nominal import OnStage, anew, calibrate
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.finding import Unreadable
-from fapm_cli.nominal_pictures import in_groups
+from fapm_cli.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.plan import Ranges
+from fapm_cli.twins import join_groups
 
 _AT_A_TIME = 16
 
@@ -38,6 +40,7 @@ def add_pictures(
     extractor: FeatureExtractor,
     batch_size: int,
     *,
+    part_of: PartOf | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
     on_stage: OnStage = lambda stage, done, total: None,
@@ -49,8 +52,11 @@ def add_pictures(
         files: each new picture, and its name in the bank.
         extractor: the bank's backbone, on the device to work on.
         batch_size: pictures at a time.
+        part_of: names the part that a new picture shows; None to find near twins in all of them,
+            those in the bank as well if it has thumbnails.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
-        on_known: told the name of each picture that is in the bank already, and left out.
+        on_known: told the name of each picture that is in the bank already, in any encoding, and
+            left out.
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
@@ -61,16 +67,18 @@ def add_pictures(
         PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
     """
     check_weights(bank, extractor)
+    bank = with_pixels(bank)
     config, num_before = bank.config, len(bank.pictures)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
-    batches = nominal_batches(files, config, batch_size, on_bad)
-    fresh = unseen(batches, {p.sha256 for p in bank.pictures}, on_known)
+    batches = nominal_batches(files, config, batch_size, on_bad, part_of)
+    fresh = unseen(batches, known_digests(bank), on_known)
     features, new_pictures = extract(
         encode_passing(fresh, encoded), len(files), config, extractor, on_stage
     )
     if not new_pictures:
         raise PictureError("nothing to add: no picture is new to the bank; it stays as it is")
     pictures = [*bank.pictures, *new_pictures]
+    groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
     memories = []
     for j, vectors in enumerate(features):
         old = keys_of(bank.memories[j], vectors.device)
@@ -83,7 +91,7 @@ def add_pictures(
     grown = replace(
         bank,
         memories=tuple(memories),
-        pictures=tuple(in_groups(pictures, range(len(pictures)))),
+        pictures=tuple(in_groups(pictures, groups)),
         thumbnails=None if encoded is None else (bank.thumbnails or ()) + tuple(encoded),
         ranges=dict(extractor.ranges),
         versions=program_versions(),
@@ -91,7 +99,7 @@ def add_pictures(
     if grown.thumbnails is None:
         return calibrate(grown, features, num_before, on_stage)
     del features
-    return recalibrate(grown, extractor, on_stage)
+    return recalibrate(grown, extractor, on_stage, find_twins=part_of is None)
 
 
 def merge_banks(
@@ -99,7 +107,7 @@ def merge_banks(
     extractor: FeatureExtractor,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
-    """Join banks of one configuration; a picture that is in several counts once.
+    """Join banks of one configuration; a picture that is in several, as any file, counts once.
 
     Args:
         banks: at least one, of equal configuration and backbone.
@@ -107,8 +115,8 @@ def merge_banks(
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
-        The joined bank. If all have thumbnails it is calibrated anew; else it has none, the
-        pictures keep their scores, and calibrations are averaged.
+        The joined bank. If all have thumbnails, near twins are found and it is calibrated anew;
+        else it has none, the pictures keep their scores, and calibrations are averaged.
 
     Raises:
         BankError: the banks differ, the backbone is another, or a thumbnail is damaged.
@@ -119,14 +127,14 @@ def merge_banks(
         if differs is not None:
             raise BankError(f"banks differ in {differs}; only banks built alike can be merged")
     check_weights(first, extractor)
-    pictures = {p.sha256: p for bank in reversed(banks) for p in reversed(bank.pictures)}
-    order = list(dict.fromkeys(p.sha256 for bank in banks for p in bank.pictures))
-    numbers = {digest: number for number, digest in enumerate(order)}
+    banks = [with_pixels(bank) for bank in banks]
+    numbers = _number_pictures(banks)
+    order = _firsts(numbers)
     memories = []
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
-            keys_of(bank.memories[j], extractor.mean.device, _renumber(bank, numbers))
-            for bank in banks
+            keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
+            for bank, own in zip(banks, numbers, strict=True)
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
         num_vectors = len(order) * (h * w // len(patches))
@@ -136,7 +144,7 @@ def merge_banks(
         first,
         memories=tuple(memories),
         calibration=_mean_calibration(banks),
-        pictures=tuple(in_groups([pictures[digest] for digest in order], range(len(order)))),
+        pictures=_join_pictures(banks, numbers),
         backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
         thumbnails=_join_thumbnails(banks, order),
         ranges=_join_ranges(banks),
@@ -151,14 +159,21 @@ def recalibrate(
     bank: Bank,
     extractor: FeatureExtractor,
     on_stage: OnStage = lambda stage, done, total: None,
+    *,
+    find_twins: bool = True,
 ) -> Bank:
     """Score a bank's pictures and calibrate anew, from its thumbnails, which it must have.
+
+    With ``find_twins``, near twins among them become shots of one part.
 
     Raises:
         BankError: a thumbnail is damaged.
     """
     batches = _thumbnail_batches(bank)
-    features, _ = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    features, seen = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    if find_twins:
+        groups = join_groups([p.group for p in bank.pictures], [p.group for p in seen])
+        bank = replace(bank, pictures=tuple(in_groups(bank.pictures, groups)))
     return calibrate(bank, features, on_stage=on_stage)
 
 
@@ -197,8 +212,64 @@ def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
         yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])
 
 
-def _renumber(bank: Bank, numbers: dict[str, int]) -> Tensor:
-    return torch.tensor([numbers[p.sha256] for p in bank.pictures], dtype=torch.int32)
+def known_digests(bank: Bank) -> set[str]:
+    """What tells that a picture is in a bank."""
+    return set().union(*(picture.digests for picture in bank.pictures))
+
+
+def with_pixels(bank: Bank) -> Bank:
+    """A bank that knows the px' digests of its pictures, if it has thumbnails.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    if bank.thumbnails is None or all(picture.pixels for picture in bank.pictures):
+        return bank
+    seen = (picture for batch in _thumbnail_batches(bank) for picture in batch.pictures)
+    pictures = tuple(
+        replace(picture, pixels=one.pixels)
+        for picture, one in zip(bank.pictures, seen, strict=True)
+    )
+    return replace(bank, pictures=pictures)
+
+
+def _number_pictures(banks: Sequence[Bank]) -> list[list[int]]:
+    """Number the different pictures of several banks, from 0: of each bank's, in order."""
+    known: dict[str, int] = {}
+    numbers: list[list[int]] = []
+    count = 0
+    for bank in banks:
+        numbers.append([])
+        for picture in bank.pictures:
+            number = next((known[d] for d in sorted(picture.digests) if d in known), count)
+            count += number == count
+            known |= dict.fromkeys(picture.digests, number)
+            numbers[-1].append(number)
+    return numbers
+
+
+def _firsts(numbers: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Where each number stands first: which bank, and which picture of it."""
+    first: dict[int, tuple[int, int]] = {}
+    for i, of_bank in enumerate(numbers):
+        for j, number in enumerate(of_bank):
+            first.setdefault(number, (i, j))
+    return list(first.values())
+
+
+def _join_pictures(
+    banks: Sequence[Bank], numbers: Sequence[Sequence[int]]
+) -> tuple[NominalPicture, ...]:
+    """Each picture once, and parts that share a picture are one."""
+    order = _firsts(numbers)
+    groups = list(range(len(order)))
+    for bank, own in zip(banks, numbers, strict=True):
+        alone = len(order)  # a picture of another bank: no part of this one's
+        of_bank = [alone + i for i in range(len(order))]
+        for number, picture in zip(own, bank.pictures, strict=True):
+            of_bank[number] = picture.group
+        groups = join_groups(groups, of_bank)
+    return tuple(in_groups([banks[i].pictures[j] for i, j in order], groups))
 
 
 def _mean_calibration(banks: Sequence[Bank]) -> Calibration:
@@ -222,12 +293,9 @@ def _join_ranges(banks: Sequence[Bank]) -> Ranges:
     return joined
 
 
-def _join_thumbnails(banks: Sequence[Bank], order: Sequence[str]) -> tuple[bytes, ...] | None:
-    """The thumbnails of the pictures in that order; None if a bank lacks them."""
-    found: dict[str, bytes] = {}
-    for bank in reversed(banks):
-        if bank.thumbnails is None:
-            return None
-        digests = (picture.sha256 for picture in bank.pictures)
-        found.update(zip(digests, bank.thumbnails, strict=True))
-    return tuple(found[digest] for digest in order)
+def _join_thumbnails(
+    banks: Sequence[Bank], order: Sequence[tuple[int, int]]
+) -> tuple[bytes, ...] | None:
+    """The thumbnails of those pictures; None if a bank lacks them."""
+    thumbnails = [bank.thumbnails for bank in banks if bank.thumbnails is not None]
+    return tuple(thumbnails[i][j] for i, j in order) if len(thumbnails) == len(banks) else None

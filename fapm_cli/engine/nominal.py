@@ -1,4 +1,4 @@
-"""The nominal response: what a bank says of its own pictures, each one's keys left out."""
+"""The nominal response: what a bank says of its own pictures, each part's keys left out."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank import Bank
-from fapm_cli.calibration import Calibration, local_calibration
+from fapm_cli.calibration import Calibration, local_calibration, mean_of_groups
 from fapm_cli.engine.pseudo import Found, elsewhere_patches, pseudo_scores
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.geometry import covered
 from fapm_cli.knn import LeaveOut, patch_memory
+from fapm_cli.nominal_pictures import scores_of_groups
 from fapm_cli.scoring import top_score
 from fapm_cli.threshold import MOST_RATE, Thresholds, fewest_errors, rate_thresholds, with_review
 
 OnStage = Callable[[str, int, int], None]
 
 _AT_A_TIME = 16
-# A picture alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
+# A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
 # times what it does in its own bank.
 _ALONE = 3.0
 _RIM = 1 / 14
@@ -30,7 +31,7 @@ _LEVEL = 0.9
 
 @dataclass(frozen=True)
 class NominalResponse:
-    """What a bank says of some of its pictures, each one's own keys left out.
+    """What a bank says of some of its pictures, the keys of each one's part left out.
 
     Attributes:
         calibration: of each place.
@@ -85,7 +86,7 @@ def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
     What was given, or labelled, is not to be had from scores: then at the rate that it came to.
     """
     before = bank.thresholds
-    scores, peaks = zip(*((p.score, p.peak) for p in bank.pictures), strict=True)
+    scores, peaks = scores_of_groups(bank.pictures)
     if pseudo is not None and before.method == "pseudo-defects":
         chosen = fewest_errors(scores, peaks, pseudo, "pseudo-defects", MOST_RATE)
     else:
@@ -101,7 +102,7 @@ def nominal_response(
     first: int = 0,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> NominalResponse:
-    """Score pictures, whole and with a spot of elsewhere, their own keys left out.
+    """Score pictures, whole and with a spot of elsewhere, the keys of their own part left out.
 
     Args:
         bank: its memories are used.
@@ -122,7 +123,8 @@ def nominal_response(
         responses = torch.cat([scorer.combine(part).responses for part in found])
         roi = bank.roi
         places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
-        calibration = local_calibration(responses, places)
+        groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
+        calibration = local_calibration(mean_of_groups(responses, groups), places)
     scorer = make_scorer(calibration)
     scores, peaks, spots, levels = [], [], [], []
     for part in found:
@@ -135,8 +137,8 @@ def nominal_response(
     pseudo = None
     if elsewhere:
         pseudo = pseudo_scores(scorer, found, elsewhere, bank.roi, generator)
-    if len(bank.pictures) == 1:
-        scores, peaks = [_ALONE * scores[0]], [_ALONE * peaks[0]]
+    if bank.num_groups == 1:
+        scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
 
 
@@ -150,6 +152,9 @@ def _search(
 ) -> tuple[list[Found], list[Found]]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
     total = len(bank.pictures)
+    groups = torch.tensor([p.group for p in bank.pictures])
+    if bank.num_groups == 1:
+        groups = torch.arange(total)  # shots of one part say a little of each other
     found: list[Found] = []
     elsewhere: list[Found] = []
     for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
@@ -158,8 +163,8 @@ def _search(
         if total > 1:
             leave_out = [
                 LeaveOut(
-                    pictures.repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
-                    m.key_pictures.long().to(q.device),
+                    groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
+                    groups[m.key_pictures.cpu().long()].to(q.device),
                 )
                 for q, m in zip(queries, bank.memories, strict=True)
             ]
@@ -186,7 +191,7 @@ def _inner(bank: Bank) -> Tensor:
 
 
 def _fill(found: list[Found]) -> list[Found]:
-    """Where all keys are a picture's own, nothing is known: assume the largest distance found."""
+    """Where all keys are a part's own, nothing is known: assume the largest distance found."""
     if not found:
         return []
     largest = [
