@@ -23,6 +23,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
+from fapm_cli.finding import A_BANK, kind_of
 from fapm_cli.nominal_pictures import TENSORS as PICTURE_TENSORS
 from fapm_cli.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
 from fapm_cli.plan import Ranges
@@ -193,8 +194,10 @@ def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
     """
-    if path.is_dir():
-        raise BankError(f"bank {path} is a folder; name the bank's file")
+    if (kind := kind_of(path)) not in ("", A_BANK):
+        raise BankError(
+            f"bank {path} is {kind}, not a bank; make one with: fapm build FOLDER -o bank.st"
+        )
     if not path.is_file():
         raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
     try:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 import fapm_cli
 from fapm_cli.commands import bench, build, calibrate, eval, grow, heatmap, info, score
 from fapm_cli.commands.common import note
+from fapm_cli.commands.parsing import Command
 from fapm_cli.errors import FapmError
 
 EXIT_ERROR = 2
@@ -25,6 +27,8 @@ _WANT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "start new thread",
+    "Cannot allocate memory",
+    "failed to map segment",
 )
 
 # ClickException, the root of what is wrong with arguments; newer typers carry their own click.
@@ -68,11 +72,14 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "info": info.info,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name, no_args_is_help=_name != "bench")(_command)
+    app.command(_name, cls=Command, no_args_is_help=_name != "bench")(_command)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors become one line on stderr."""
+    if sys.stdout is None:
+        note("fapm: can't write output: stdout is closed")
+        return EXIT_ERROR
     try:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -86,11 +93,10 @@ def run(arguments: list[str] | None = None) -> int:
         if message:
             note(f"fapm: {message}; see fapm --help")
         return EXIT_ERROR
-    except (RuntimeError, MemoryError) as error:
-        note(f"fapm: {_engine_fault(error)}")
-        return EXIT_ERROR
-    except OSError as error:
-        note(f"fapm: can't write output: {error.strerror}")
+    except Exception as error:  # whatever it is: 1 would mean that a picture is anomalous
+        if os.environ.get("FAPM_DEBUG"):
+            traceback.print_exc()
+        note(f"fapm: {_describe(error)}")
         return EXIT_ERROR
     if code == EXIT_INTERRUPTED:
         note("fapm: interrupted")
@@ -110,16 +116,59 @@ def _engine_fault(error: Exception) -> str:
     return f"the engine failed ({reason}); {advice}"
 
 
+def _describe(error: Exception) -> str:
+    """Say what nobody foresaw."""
+    said = str(error).strip()
+    wants_memory = any(words in said for words in _WANT_OF_MEMORY)
+    if wants_memory or isinstance(error, (RuntimeError, MemoryError)):
+        return _engine_fault(error)
+    if isinstance(error, ImportError):
+        return f"{error.name or 'a package'} can't be imported ({said}); install fapm anew"
+    if isinstance(error, OSError):
+        reason = error.strerror or said
+        if _cannot_write():
+            return f"can't write output: {reason}"
+        return reason if error.filename is None else f"{reason}: {error.filename}"
+    reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return f"unforeseen {reason}; with FAPM_DEBUG=1 it says where: please report it"
+
+
+def _cannot_write() -> bool:
+    """Whether stdout holds what it can't pass on."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _open_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr, or the next file opened would be them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it is open to the end
+
+
 def main() -> None:
     """Be the ``fapm`` program."""
+    _open_streams()
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads us may stop: be silent
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal knows every letter
+    if isinstance(sys.stdin, io.TextIOWrapper):  # paths, whatever letters the terminal speaks
+        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+        sys.stdin.reconfigure(encoding=encoding, errors=errors, newline="\n")
     code = run()
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os._exit(EXIT_ERROR)  # said already; Python would say it again
+    for stream, broken in ((sys.stdout, EXIT_ERROR), (sys.stderr, code)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os._exit(broken)  # said already, if it can be; Python would say it again
     sys.exit(code)

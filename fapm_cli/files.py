@@ -46,3 +46,13 @@ def _umask() -> int:
 def one_line(text: str) -> str:
     """Escape what would break a line or can't be shown: names of files may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def escaped(name: str | Path) -> str:
+    """Escape a name as text output shows it: within a line, and such that it can be read back.
+
+    What can't be shown is written as in a Python string (``\\n``, ``\\x1b``, ``\\udcff`` for a byte
+    that is no text), and so, where names may hold them, are backslashes (``\\\\``).
+    """
+    text = str(name)
+    return one_line(text if os.sep == "\\" else text.replace("\\", "\\\\"))

@@ -6,7 +6,7 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +30,19 @@ _START = re.compile(b"|".join(start for _, start in FORMATS.values()), re.DOTALL
 
 DRAWN_BY = "drawn by fapm"
 """What pictures that fapm draws name as their ``Software``, so that none is taken for a part's."""
+A_BANK, A_DRAWING = "a bank", f"a picture {DRAWN_BY}"
 _DRAWN_NAME = "_heatmap.png"
 _MARKED = (".png", ".apng", ".tif", ".tiff")  # in these, texts stand before the pixels
 _HEAD_BYTES = 512
+_BANK_START = b'{"__metadata__":{"fapm-bank":'
+_GOOD = frozenset(("good", "ok"))
+_NOT_GOOD = frozenset(
+    (
+        *("test", "test_public", "test_private", "test_private_mixed"),
+        *("ground_truth", "groundtruth", "gt", "mask", "masks"),
+        *("anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defects", "defective"),
+    )
+)
 _SHOWN_KINDS = 6
 
 
@@ -62,19 +72,14 @@ class Search:
 def search(path: Path) -> Search:
     """Find the pictures of a folder and its folders; a file stands for itself.
 
-    A named file is found whether or not it exists or is a picture: reading it will tell.
+    A named file is found whether or not it exists or is a picture.
 
     Raises:
         PictureError: a folder holds no picture.
     """
-    found = Search()
     if not os.path.isdir(path):
-        found.items.append(path)
-        if os.path.isfile(path) and left_out_as(path) == DRAWN_BY:
-            found.drawn.append(path)
-            error = PictureError(f"picture {path} was {DRAWN_BY}; give the picture of the part")
-            found.items[:] = [Unreadable(path, error)]
-        return found
+        return Search([_named(path)])
+    found = Search()
     for item in scan(path, found.left_out):
         kind = left_out_as(item) if isinstance(item, Path) else None
         if kind is None:
@@ -83,12 +88,24 @@ def search(path: Path) -> Search:
         found.left_out[kind] += 1
         if kind == DRAWN_BY and isinstance(item, Path):
             found.drawn.append(item)
-    found.items.sort(key=lambda item: item.path if isinstance(item, Unreadable) else item)
-    if not (found.items or found.drawn):
+    found.items.sort(key=path_of)
+    if not found.items:
         there = f"; it holds {count_kinds(found.left_out)}" if found.left_out else ""
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise PictureError(f"folder {path} holds no picture ({kinds}){there}; check the path")
     return found
+
+
+def _named(path: Path) -> Path | Unreadable:
+    kind = kind_of(path)
+    if kind not in (A_BANK, A_DRAWING):
+        return path
+    return Unreadable(path, PictureError(f"file {path} is {kind}, not a picture of a part"))
+
+
+def path_of(item: Path | Unreadable) -> Path:
+    """Say where an item lies."""
+    return item.path if isinstance(item, Unreadable) else item
 
 
 def count_kinds(left_out: Counter[str]) -> str:
@@ -105,7 +122,7 @@ def find_pictures(path: Path) -> list[Path]:
     Raises:
         PictureError: a folder holds no picture.
     """
-    return [one.path if isinstance(one, Unreadable) else one for one in search(path).items]
+    return [path_of(item) for item in search(path).items]
 
 
 def scan(folder: str | Path, left_out: Counter[str]) -> Iterator[Path | Unreadable]:
@@ -178,16 +195,83 @@ def _unreadable(what: str, path: str, error: OSError) -> Unreadable:
 
 
 def left_out_as(path: Path) -> str | None:
-    """Say as what a file is left out after a look at its first bytes; None for a picture."""
+    """Say as what a file of a folder is left out, by its first bytes; None for a picture."""
     ending = path.suffix.lower()
-    if path.name.lower().endswith(_DRAWN_NAME):
+    if path.name.lower().endswith(_DRAWN_NAME) or (ending in _MARKED and is_drawn(path)):
         return DRAWN_BY
-    if ending and ending not in _MARKED:
+    if ending:
         return None
-    start = b""
-    with suppress(OSError, ValueError):  # reading it will tell
-        with open(path, "rb") as file:
-            start = file.read(_HEAD_BYTES)
-        if not ending and not _START.match(start):
-            return "without ending"
-    return DRAWN_BY if DRAWN_BY.encode() in start else None
+    try:
+        return None if _START.match(_first_bytes(path, 16)) else "without ending"
+    except OSError:
+        return None  # reading it will tell
+
+
+def is_drawn(path: str | Path) -> bool:
+    """Tell by a text before its pixels whether fapm drew a picture."""
+    with suppress(OSError):
+        return DRAWN_BY.encode() in _first_bytes(path, _HEAD_BYTES)
+    return False
+
+
+def kind_of(path: Path) -> str:
+    """Say what a path is, by its first bytes, as the end of a sentence; empty if nothing known."""
+    if os.path.isdir(path):
+        return "a folder"
+    if not os.path.isfile(path):  # a pipe can be read but once
+        return ""
+    try:
+        start = _first_bytes(path, _HEAD_BYTES)
+    except OSError:
+        return ""
+    if start[8:].startswith(_BANK_START):
+        return A_BANK
+    if DRAWN_BY.encode() in start:
+        return A_DRAWING
+    if _START.match(start):
+        return "a picture"
+    if start.lstrip().startswith((b"{", b"[")):
+        return "JSON"
+    return "text" if re.fullmatch(rb"[\t\n\r -\xff]+", start) else ""
+
+
+def _first_bytes(path: str | Path, count: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(count)
+
+
+def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
+    """Say why a folder's pictures are not of good parts alone, by their folders' names, if so."""
+    inside = Counter(file.relative_to(folder).parent.parts for file in files)
+    others = [parts for parts in inside if _others(parts)]
+    good = [parts for parts in inside if parts[-1:] and _is_good(parts[-1]) and not _others(parts)]
+    others += [parts for parts in inside if any(_beside(parts, one) for one in good)]
+    if not others:
+        return None
+    count = sum(inside[parts] for parts in set(others))
+    shown = folder.joinpath(*min(others))
+    trained = [parts for parts in good if "train" in map(str.casefold, parts)] or good
+    advice = (
+        f"give {folder.joinpath(*min(trained))}" + " (or one like it)" * (len(trained) > 1)
+        if trained
+        else "give the folders of good parts alone"
+    )
+    return (
+        f"{count} of {sum(inside.values())} pictures in folder {folder} are not of good parts, "
+        f"by their folders' names (such as {shown}): {advice}"
+    )
+
+
+def _is_good(name: str) -> bool:
+    return name.casefold() in _GOOD
+
+
+def _others(parts: tuple[str, ...]) -> bool:
+    """Whether a folder's name, or one above it, says that its pictures are no good parts'."""
+    return any(name.casefold() in _NOT_GOOD for name in parts)
+
+
+def _beside(parts: tuple[str, ...], good: tuple[str, ...]) -> bool:
+    """Whether a folder lies beside a good one, or below such a one."""
+    depth = len(good)
+    return parts[: depth - 1] == good[:-1] and parts[depth - 1 : depth] not in ((), good[-1:])

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fapm_cli.files import one_line
+from fapm_cli.finding import DRAWN_BY
 from fapm_cli.images import read_picture
 from fapm_cli.metrics import Curve
 
@@ -79,5 +80,5 @@ def _entitle(axes: Axes, *lines: str) -> None:
 
 def _png(figure: Figure) -> bytes:
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": DRAWN_BY})
     return data.getvalue()

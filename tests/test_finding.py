@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shutil
@@ -10,16 +11,31 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+from fapm_cli.engine.video import video_frames
 from fapm_cli.engine.watching import Watch
 from fapm_cli.errors import PictureError
-from fapm_cli.finding import FORMATS, SUFFIXES, Unreadable, left_out_as, scan, search
+from fapm_cli.files import escaped
+from fapm_cli.finding import (
+    FORMATS,
+    SUFFIXES,
+    Unreadable,
+    left_out_as,
+    not_learnable,
+    path_of,
+    scan,
+    search,
+)
 
+posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX file system's names")
 needs_links = pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
 
 
@@ -263,3 +279,304 @@ def test_a_missing_file_is_found_and_an_empty_folder_is_an_error(tmp_path: Path)
         search(tmp_path)
     assert {".png", ".jpg", ".tif"} <= SUFFIXES
     assert ONE_BAD.suffix in SUFFIXES
+
+
+# --- What fapm drew ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn_beside(bank: Path, tmp_path: Path) -> Path:
+    """A folder of three good pictures, and their heatmaps and masks in it."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for picture in GOOD[:3]:
+        shutil.copy(picture, folder)
+    assert fapm("heatmap", bank, folder, "-o", folder, "--mask", "--map", "tiff").code == 0
+    return folder
+
+
+def test_makers_refuse_what_fapm_drew(bank: Path, drawn_beside: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.st"
+    for arguments in (("build",), ("add", bank), ("calibrate", bank)):
+        result = fapm(*arguments, drawn_beside, "-o", target)
+        assert_fails(result, "9", str(drawn_beside), "drawn by fapm")
+    assert not target.exists()
+
+
+def test_judges_skip_what_fapm_drew_and_count_it(bank: Path, drawn_beside: Path) -> None:
+    before = sorted(path.name for path in drawn_beside.iterdir())
+    result = fapm("score", bank, drawn_beside, "--json")
+    assert [Path(record["path"]).name for record in result.json] == [p.name for p in GOOD[:3]]
+    assert result.err == f"note: left out of {drawn_beside}: 9 drawn by fapm\n"
+    options = ("-o", drawn_beside, "--mask", "--map", "tiff")
+    assert fapm("heatmap", bank, drawn_beside, *options).code == 0
+    assert sorted(path.name for path in drawn_beside.iterdir()) == before
+
+
+def test_a_heatmap_under_another_name_is_known_by_its_text(
+    bank: Path, drawn_beside: Path, tmp_path: Path
+) -> None:
+    moved = drawn_beside / "000_heatmap.png"
+    renamed = shutil.copy(moved, tmp_path / "part.png")
+    result = fapm("score", bank, renamed, ONE_GOOD, "--json")
+    assert ["error" in record for record in result.json] == [True, False]
+    assert "drawn by fapm" in result.json[0]["error"]
+    assert_fails(fapm("build", renamed, *GOOD[:3], "-o", tmp_path / "x.st"), "drawn by fapm")
+
+
+def test_a_watched_heatmap_is_no_picture(drawn_beside: Path) -> None:
+    items = iter(Watch(drawn_beside, interval_s=0.01))
+    given = [next(items) for _ in range(12)]
+    assert [item.name for item in given if isinstance(item, Path)] == [p.name for p in GOOD[:3]]
+
+
+def test_plots_are_known_as_drawn(tmp_path: Path) -> None:
+    from fapm_cli.plots import draw_histogram
+
+    data = draw_histogram(np.arange(9.0), np.arange(9) > 5, "title")
+    assert data is not None
+    (tmp_path / "plot.png").write_bytes(data)
+    assert left_out_as(tmp_path / "plot.png") == "drawn by fapm"
+
+
+def test_a_photograph_where_a_heatmap_would_go_is_not_overwritten(
+    bank: Path, tmp_path: Path
+) -> None:
+    photograph = tmp_path / "000_heatmap.png"
+    shutil.copy(ONE_BAD, photograph)
+    before = photograph.read_bytes()
+    result = fapm("heatmap", bank, ONE_GOOD, "-o", tmp_path)
+    assert result.out == f"{tmp_path / '000_2_heatmap.png'}\n"
+    assert photograph.read_bytes() == before
+
+
+# --- Folders of more than good parts -----------------------------------------------------------
+
+LAYOUTS = {
+    "mvtec": ("train/good", ["test/good", "test/scratch", "ground_truth/scratch"]),
+    "any case": ("Train/OK", ["Test/OK", "Test/NG"]),
+    "mvtec ad 2": ("train/good", ["validation/good", "test_public/bad", "test_private"]),
+    "visa": ("Data/Images/Normal", ["Data/Images/Anomaly", "Data/Masks/Anomaly"]),
+    "good beside test": ("good", ["test/good", "test/stain"]),
+    "good beside defects": ("good", ["scratch", "dent/deep"]),
+    "a root": ("bottle/train/good", ["bottle/test/broken", "bottle/test/good"]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_labelled_set_is_told_by_its_folders_and_by_nothing_else(
+    layout: str, tmp_path: Path
+) -> None:
+    good, others = LAYOUTS[layout]
+    touch(tmp_path, *(f"{folder}/{i}.png" for folder in (good, *others) for i in range(2)))
+    files = search(tmp_path).items
+    reason = not_learnable(tmp_path, [path_of(file) for file in files])
+    assert reason is not None
+    if layout != "visa":
+        assert f"give {tmp_path / good}" in reason
+    below = search(tmp_path / good).items
+    assert not_learnable(tmp_path / good, [path_of(file) for file in below]) is None
+
+
+@pytest.mark.parametrize("names", [("a", "b/c"), ("good",), ("normal", "dark"), ("train/good",)])
+def test_folders_of_good_parts_are_learnable_however_they_are_named(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    touch(tmp_path, *(f"{name}/0.png" for name in names))
+    assert not_learnable(tmp_path, map(path_of, search(tmp_path).items)) is None
+
+
+def test_makers_refuse_a_category_and_name_its_good_folder(bank: Path, tmp_path: Path) -> None:
+    category = tmp_path / "part"
+    shutil.copytree(SAMPLES / "good", category / "train" / "good")
+    shutil.copytree(SAMPLES / "test", category / "test")
+    target = tmp_path / "target.st"
+    for arguments in (("build",), ("add", bank), ("calibrate", bank)):
+        result = fapm(*arguments, category, "-o", target)
+        assert_fails(result, f"give {category / 'train' / 'good'}")
+    assert not target.exists()
+
+
+def test_more_than_a_fifth_of_suspects_is_refused_unless_kept(tmp_path: Path) -> None:
+    folder, target = tmp_path / "parts", tmp_path / "target.st"
+    folder.mkdir()
+    for picture in GOOD[:12]:
+        shutil.copy(picture, folder)
+    for i in range(4):
+        image = Image.open(ONE_BAD).convert("RGB").rotate(90 * i)
+        image.paste((255, 0, 0), (40 + 40 * i, 60, 140 + 40 * i, 160))
+        image.save(folder / f"bad{i}.png")
+    assert_fails(fapm("build", folder, "-o", target), "of 16", "bad", "--keep-suspects")
+    assert not target.exists()
+    kept = fapm("build", folder, "-o", target, "--keep-suspects", "--json")
+    assert (kept.code, kept.json["pictures"]) == (0, 16)
+    assert len(kept.json["suspects"]) > 16 / 5
+    dropped = fapm("build", folder, "-o", target, "--drop-outliers")
+    assert dropped.code == 0
+
+
+# --- Bank and pictures in the wrong order ------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["score", "heatmap", "calibrate", "add"])
+def test_pictures_before_the_bank_are_told_with_the_right_order(
+    command: str, bank: Path, tmp_path: Path
+) -> None:
+    options = () if command == "score" else ("-o", tmp_path / "out")
+    for first in (ONE_GOOD, SAMPLES):
+        result = fapm(command, first, bank, *options)
+        assert_fails(result, f"fapm {command} {bank} {first}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("[1]", "JSON"), ('{"a": 1}', "JSON"), ("path,score\na,1\n", "text")],
+)
+def test_what_stands_in_a_banks_place_is_named(text: str, kind: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text(text)
+    commands = [("score", other, ONE_GOOD), ("info", other), ("bench", other)]
+    commands += [("heatmap", other, ONE_GOOD, "-o", tmp_path), ("merge", other, other, "-o", "x")]
+    for arguments in (*commands, ("eval", SAMPLES, "--bank", other)):
+        assert_fails(fapm(*arguments), f"is {kind}, not a bank")
+    assert_fails(fapm("info", ONE_GOOD), "is a picture, not a bank")
+    assert_fails(fapm("info", tmp_path), "is a folder, not a bank")
+
+
+def test_a_bank_among_the_pictures_is_no_picture(bank: Path) -> None:
+    result = fapm("score", bank, ONE_GOOD, bank, "--json")
+    assert (result.code, ["error" in record for record in result.json]) == (2, [False, True])
+    assert "is a bank, not a picture" in result.json[1]["error"]
+
+
+# --- Names -------------------------------------------------------------------------------------
+
+
+@given(name=st.text(st.characters(exclude_categories=())))
+def test_an_escaped_name_is_one_field_of_one_line_and_can_be_read_back(name: str) -> None:
+    shown = escaped(name)
+    assert shown.isprintable()
+    quoted = shown.replace('"', '\\"')
+    assert ast.literal_eval(f'"{quoted}"') == name
+
+
+@posix
+def test_names_of_training_pictures_forge_no_record(tmp_path: Path) -> None:
+    folder = tmp_path / "a\tb\n c"
+    folder.mkdir()
+    names = [f"p\n   0.1000\tfake\tok\t{i}\x1b[2K.jpg" for i in range(5)]
+    for name, picture in zip(names, GOOD, strict=False):
+        shutil.copy(picture, folder / name)
+    bank = folder / "b\nank.st"
+    made = fapm("build", folder, "-o", bank)
+    drawn = fapm("heatmap", bank, folder, "-o", folder / "out", "--html", folder / "r\n.html")
+    scored = fapm("score", bank, folder)
+    set_anew = fapm("calibrate", bank, *GOOD[5:9])
+    shown = fapm("info", bank)
+    assert [r.code for r in (made, drawn, scored, set_anew, shown)] == [0] * 5
+    assert len(scored.out.splitlines()) == 5
+    assert len({line.count("\t") for line in scored.out.splitlines()}) == 1
+    assert len(drawn.out.splitlines()) == 6
+    assert len(set_anew.out.splitlines()) == 1
+    for result in (made, drawn, scored, set_anew, shown):
+        assert "\x1b" not in result.out + result.err
+        assert "\tfake" not in result.out + result.err
+    back = [ast.literal_eval(f"'{line.split(chr(9))[1]}'") for line in scored.out.splitlines()]
+    assert back == [str(folder / name) for name in names]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "BANK", ""),
+        ("score", "", ONE_GOOD),
+        ("score", "BANK", ONE_GOOD, ""),
+        ("score", "BANK", "--watch", ""),
+        ("score", "BANK", ONE_GOOD, "--roi", ""),
+        ("score", "BANK", ONE_GOOD, "--weights="),
+        ("build", "", "-o", "x.st"),
+        ("build", ONE_GOOD, "-o", ""),
+        ("add", "BANK", ""),
+        ("merge", "BANK", "", "-o", "x.st"),
+        ("calibrate", "BANK", ""),
+        ("calibrate", "BANK", ONE_GOOD, "--bad", ""),
+        ("heatmap", "BANK", ONE_GOOD, "-o", ""),
+        ("heatmap", "BANK", ONE_GOOD, "--html="),
+        ("eval", ""),
+        ("eval", SAMPLES, "--plots", ""),
+        ("bench", ""),
+        ("info", ""),
+    ],
+    ids=lambda arguments: " ".join(Path(str(a)).name or "''" for a in arguments),
+)
+def test_an_empty_path_is_a_usage_error(
+    arguments: tuple[object, ...], bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ONE_GOOD, tmp_path)
+    result = fapm(*(bank if one == "BANK" else one for one in arguments))
+    assert_fails(result, "is empty")
+    assert [path.name for path in tmp_path.iterdir()] == [ONE_GOOD.name]
+
+
+# --- Small ones --------------------------------------------------------------------------------
+
+
+def test_a_heatmaps_name_that_is_too_long_costs_that_picture_only(
+    bank: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / ("a" * 246 + ".jpg")
+    shutil.copy(ONE_GOOD, long)
+    result = fapm("heatmap", bank, long, ONE_BAD, "-o", tmp_path / "out")
+    assert_fails(result, "too long")
+    assert result.out == f"{tmp_path / 'out' / '000_heatmap.png'}\n"
+
+
+def test_a_picture_that_changed_after_it_was_judged_is_not_drawn_under_its_map(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fapm_cli.engine.detector import Detector
+
+    picture = tmp_path / "live.jpg"
+    shutil.copy(ONE_GOOD, picture)
+    detect = Detector.detect
+
+    def overwritten_meanwhile(self: Detector, pixels: torch.Tensor) -> object:
+        shutil.copy(ONE_BAD, picture)
+        return detect(self, pixels)
+
+    monkeypatch.setattr(Detector, "detect", overwritten_meanwhile)
+    result = fapm("heatmap", bank, picture, "-o", tmp_path / "out")
+    assert_fails(result, "live.jpg", "changed")
+    assert result.out == ""
+
+
+@posix
+def test_a_video_whose_name_looks_like_a_protocols_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64)
+    )
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no MJPG video")
+    for _ in range(3):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    (tmp_path / "clip.avi").rename(tmp_path / "12:30:45.avi")
+    monkeypatch.chdir(tmp_path)
+    frames = list(video_frames(Path("12:30:45.avi")))
+    assert [type(frame).__name__ for frame in frames] == ["Frame"] * 3
+    assert frames[0].path == Path("12:30:45.avi")
+
+
+def test_eval_counts_what_a_set_holds_besides_pictures(tmp_path: Path) -> None:
+    root = touch(tmp_path / "part", "train/good/notes.txt", "test/stain/b.TXT", "test/good/c.db")
+    for folder in ("train/good", "test/good", "test/stain"):
+        source = GOOD if folder == "train/good" else sorted((SAMPLES / folder).iterdir())
+        for picture in source[:3]:
+            shutil.copy(picture, root / folder)
+    result = fapm("eval", root, "--json")
+    assert result.code == 0
+    assert "note: part: left out of its folders: 2 .txt, 1 .db\n" in result.err

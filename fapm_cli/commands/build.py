@@ -62,6 +62,12 @@ def build(
         typer.Option(help="Leave out pictures that look most unlike the rest, and learn again."),
     ] = False,
     group: GroupOption = None,
+    keep_suspects: Annotated[
+        bool,
+        typer.Option(
+            "--keep-suspects", help="Learn also where more than a fifth look unlike the rest."
+        ),
+    ] = False,
     false_alarm_rate: FalseAlarmsOption = None,
     threshold: Annotated[
         float | None, typer.Option(help="Set the threshold itself (default: found by fapm).")
@@ -114,6 +120,8 @@ def build(
             on_suspects=work.on_suspects,
             on_stage=work.on_stage,
         )
+    if not keep_suspects:
+        work.check_suspects(len(bank.pictures))
     scores, peaks = scores_of_groups(bank.pictures)
     thresholds = choose_thresholds(
         bank.thresholds, scores, peaks, false_alarm_rate, review_rate, threshold

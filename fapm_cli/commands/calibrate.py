@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import (
+    check_order,
     check_rates,
     check_writable,
     choose_thresholds,
@@ -29,6 +30,7 @@ from fapm_cli.commands.options import (
     WeightsOption,
 )
 from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector
@@ -68,6 +70,7 @@ def calibrate(
     """
     target = output or bank
     check_writable(target)
+    check_order("calibrate", bank, [*good, *(bad or ())])
     check_rates(false_alarm_rate, review_rate, threshold)
     if bad is not None and (threshold is not None or false_alarm_rate is not None):
         raise OptionError(
@@ -85,7 +88,9 @@ def calibrate(
         false_alarm_rate = before.rate
     chosen = choose_thresholds(before, scores, peaks, false_alarm_rate, review_rate, threshold)
     save_bank(replace(detector.bank, thresholds=chosen), target)
-    typer.echo(json.dumps(chosen.summary()) if as_json else f"{target}: {chosen.describe()}")
+    typer.echo(
+        json.dumps(chosen.summary()) if as_json else f"{escaped(target)}: {chosen.describe()}"
+    )
 
 
 def _scores(
@@ -98,7 +103,7 @@ def _scores(
     """
     from fapm_cli.engine import Unreadable, judge
 
-    named = find_named(paths, to_learn=True)
+    named = find_named(paths, to_learn=fresh)
     known = {one.sha256 for one in detector.bank.pictures} if fresh else set()
     scores: list[float] = []
     peaks: list[float] = []

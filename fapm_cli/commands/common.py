@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,17 @@ import typer
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import one_line
-from fapm_cli.finding import DRAWN_BY, Unreadable, count_kinds, search
+from fapm_cli.finding import (
+    A_BANK,
+    DRAWN_BY,
+    Search,
+    Unreadable,
+    count_kinds,
+    kind_of,
+    not_learnable,
+    path_of,
+    search,
+)
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -98,17 +109,27 @@ def gentle_stop() -> Iterator[Callable[[], bool]]:
 
 
 def note(text: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(one_line(text), err=True)
+    """Print one line on stderr; nothing depends on whether anyone can read it."""
+    with suppress(OSError):
+        typer.echo(one_line(text), err=True)
 
 
 def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
-    """Replace ``-`` by the paths on stdin, one per line."""
+    """Replace ``-`` by the paths on stdin, one per line.
+
+    Raises:
+        OptionError: stdin is closed, or can't be read.
+    """
     for path in paths:
-        if str(path) == "-" and sys.stdin is not None:
-            yield from (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
-        else:
+        if str(path) != "-":
             yield path
+            continue
+        if sys.stdin is None:
+            raise OptionError("stdin is closed: - reads paths from it")
+        try:
+            yield from (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
+        except (OSError, ValueError) as error:
+            raise OptionError(f"stdin can't be read: {error}") from error
 
 
 def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
@@ -131,16 +152,44 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
         except PictureError as error:
             named.append((Unreadable(path, error), path.name))
             continue
-        if to_learn and found.drawn:
-            raise PictureError(
-                f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
-                f"(first: {found.drawn[0]}): they are of no part; move them elsewhere"
-            )
+        if to_learn:
+            _check_learnable(path, found)
         note_left_out(path, found.left_out)
-        for item in found.items:
-            below = item.path if isinstance(item, Unreadable) else item
-            named.append((item, below.relative_to(root).as_posix()))
+        named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
     return named
+
+
+def _check_learnable(path: Path, found: Search) -> None:
+    """Check that nothing under a path tells that it is not of good parts alone.
+
+    Raises:
+        PictureError: fapm drew some of its pictures, or it holds labelled ones.
+    """
+    if found.drawn:
+        raise PictureError(
+            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
+            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
+        )
+    reason = not_learnable(path, map(path_of, found.items)) if os.path.isdir(path) else None
+    if reason is not None:
+        raise PictureError(reason)
+
+
+def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:
+    """Check, by what the files hold, that the bank stands before the pictures.
+
+    Raises:
+        OptionError: one of the paths is a bank, and what stands in its place is none.
+    """
+    kind = kind_of(bank)
+    if kind in ("", A_BANK):
+        return
+    for path in paths:
+        if kind_of(path) == A_BANK:
+            raise OptionError(
+                f"{bank} is {kind}, and {path} is {A_BANK}: the bank comes first, like "
+                f"fapm {command} {shlex.quote(str(path))} {shlex.quote(str(bank))}"
+            )
 
 
 def note_left_out(folder: Path, left_out: Counter[str]) -> None:

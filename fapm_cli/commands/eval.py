@@ -45,7 +45,7 @@ from fapm_cli.commands.options import (
     WeightsOption,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
-from fapm_cli.files import write_atomically
+from fapm_cli.files import escaped, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -474,7 +474,7 @@ def _row(record: Record, apart: list[str]) -> list[str]:
         return "-" if value is None else f"{value * factor:.{digits}f}"
 
     return [
-        record["category"],
+        escaped(record["category"]),
         record["variant"] or "-",
         *(number(key, 2, 100) for key in _RATES),
         number("f1_threshold", 3),

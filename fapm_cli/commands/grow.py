@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import check_writable, find_named, note, part_namer
+from fapm_cli.commands.common import check_order, check_writable, find_named, note, part_namer
 from fapm_cli.commands.making import (
     SkipBadOption,
     SummaryOption,
@@ -49,6 +49,7 @@ def add(
 
     Example:  fapm add bank.st samples/test/good -o grown.st
     """
+    check_order("add", bank, paths)
     target = output or bank
     check_writable(target)
     part_of = part_namer(group)

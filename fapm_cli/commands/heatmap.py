@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ import typer
 
 from fapm_cli.commands.common import (
     Named,
+    check_order,
     check_score,
     check_threshold,
     check_writable,
@@ -38,6 +41,8 @@ from fapm_cli.commands.options import (
     WeightsOption,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
+from fapm_cli.files import escaped
+from fapm_cli.finding import DRAWN_BY, Unreadable, is_drawn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,8 +99,9 @@ def heatmap(
     Example:  fapm heatmap bank.st samples/test -o out/ --html report.html
     """
     check_threshold(threshold)
+    check_order("heatmap", bank, paths)
     _check_options(output, html, raw_map, mask, threshold)
-    from fapm_cli.engine import Unreadable, judge
+    from fapm_cli.engine import judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     detector = open_detector(
@@ -130,7 +136,7 @@ def heatmap(
             advance("heatmap", done, len(named))
     if report is not None and html is not None:
         report.write(html)
-        typer.echo(html)
+        typer.echo(escaped(html))
     return EXIT_ERROR if failed else 0
 
 
@@ -181,7 +187,10 @@ _KINDS = ("heatmap.png", "map.tiff", "map.npy", "mask.png")
 
 
 def _stems(named: list[Named], output: Path) -> list[str]:
-    """Choose a stem for each picture's files: its path below its folder, unique, never an input."""
+    """Choose a stem for each picture's files: its path below its folder, unique.
+
+    No input is overwritten, nor another picture that fapm did not draw.
+    """
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {output} is a file; name a folder")
     taken = {str(file.resolve()) for file in _files(named)}
@@ -190,12 +199,21 @@ def _stems(named: list[Named], output: Path) -> list[str]:
         stem = str(output.resolve() / Path(name).with_suffix(""))
         number = 1
         numbered = stem
-        while any(f"{numbered}_{kind}" in taken for kind in _KINDS):
+        while any(one in taken or _is_foreign(one) for one in _targets(numbered)):
             number += 1
             numbered = f"{stem}_{number}"
-        taken.update(f"{numbered}_{kind}" for kind in _KINDS)
+        taken.update(_targets(numbered))
         stems.append(str(output / Path(name).with_suffix("")) + numbered[len(stem) :])
     return stems
+
+
+def _targets(stem: str) -> list[str]:
+    return [f"{stem}_{kind}" for kind in _KINDS]
+
+
+def _is_foreign(target: str) -> bool:
+    """Whether there is a picture that fapm did not draw."""
+    return target.endswith((".png", ".tiff")) and os.path.exists(target) and not is_drawn(target)
 
 
 def _show(
@@ -210,7 +228,10 @@ def _show(
     """Draw one picture: into files, the report, or both."""
     from fapm_cli.images import read_picture
 
-    picture = read_picture(one.prepared.picture.path)
+    judged = one.prepared.picture
+    picture = read_picture(judged.path)
+    if picture.sha256 != judged.sha256:
+        raise PictureError(f"picture {judged.path} changed after it was judged; draw it again")
     located = detector.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
     if report is not None:
@@ -227,7 +248,7 @@ def _show(
             _write_map(strips(), size_px, stem, raw_map)
         if mask:
             _write_mask(strips(), size_px, stem, detector.pixel_threshold)
-        typer.echo(f"{stem}_heatmap.png")
+        typer.echo(escaped(f"{stem}_heatmap.png"))
 
 
 def _strips(detector: Detector, one: Judged, size_px: tuple[int, int]) -> Strips:
@@ -301,8 +322,12 @@ def _assemble(
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    data = io.BytesIO()
-    image.save(data, kind, **options)
+    """Encode a picture as PNG or TIFF, marked as drawn by fapm."""
+    from PIL import PngImagePlugin
+
+    data, texts = io.BytesIO(), PngImagePlugin.PngInfo()
+    texts.add_text("Software", DRAWN_BY)
+    image.save(data, kind, pnginfo=texts, software=DRAWN_BY, **options)
     return data.getvalue()
 
 
@@ -313,4 +338,9 @@ def _save(path: Path, data: bytes | Iterator[bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"can't make folder {path.parent}: {error.strerror}") from error
-    write_atomically(path, data)
+    try:
+        write_atomically(path, data)
+    except OutputError as error:
+        if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+            raise
+        raise PictureError(str(error)) from error  # the next picture's name may be shorter

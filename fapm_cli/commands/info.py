@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.options import BankArgument
+from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -77,12 +78,13 @@ def _show(bank: Bank) -> None:
     num_bytes = _thumbnail_bytes(bank)
     embedded = "in the bank" if bank.backbone is not None else "not in the bank"
     rows = {
-        "pictures": f"{len(bank.pictures)}, {bank.pictures[0].name} to {bank.pictures[-1].name}",
+        "pictures": f"{len(bank.pictures)}, {escaped(bank.pictures[0].name)} to "
+        f"{escaped(bank.pictures[-1].name)}",
         "good scores": f"median {scores.median():.4f}, largest {scores.max():.4f} (out of sample)",
         "verdicts": bank.thresholds.describe(),
         "thumbnails": f"{num_bytes / 1e6:.1f} MB" if num_bytes else "none",
         "backbone": f"{config.backbone}, layers {', '.join(config.layers)}",
-        "weights": f"{bank.weights}, {bank.weights_hash[:12]}…, {embedded}",
+        "weights": f"{escaped(bank.weights)}, {bank.weights_hash[:12]}…, {embedded}",
         "input": f"{height}x{width} px{cropped}, {config.preprocessing.resampling}",
         "inspected": f"{bank.inspected_share:.0%} of each picture",
         "variant": f"{config.variant or 'not the paper'}: grid {config.grid[0]}x{config.grid[1]}, "

@@ -13,7 +13,7 @@ import typer
 
 from fapm_cli.commands.common import Advance, name_first, note, note_groups, progress_bar
 from fapm_cli.errors import PictureError
-from fapm_cli.files import one_line
+from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -25,6 +25,7 @@ SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _SHOWN = 8  # suspects by name
+_MOST_SUSPECTS = 0.2
 _MUCH_BYTES = 2e9
 
 
@@ -68,6 +69,20 @@ class Making:
     def on_suspects(self, suspects: list[tuple[str, float]], dropped: bool) -> None:
         """Remember pictures that look unlike the rest, and whether they were left out."""
         self._unlike[dropped] += suspects
+
+    def check_suspects(self, num_pictures: int) -> None:
+        """Check that most pictures look alike: of a folder of good parts alone they do.
+
+        Raises:
+            PictureError: more than a fifth are suspects.
+        """
+        suspects = [escaped(name) for name, _ in self._unlike[False]]
+        if len(suspects) > _MOST_SUSPECTS * num_pictures:
+            raise PictureError(
+                f"{len(suspects)} of {num_pictures} pictures look unlike the rest (first: "
+                f"{', '.join(suspects[:3])}), too many for good parts alone: nothing is written; "
+                "give good parts alone, or learn all of these with --keep-suspects"
+            )
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Add the time since the last call to ``stage``, and show how far it is."""
@@ -162,7 +177,7 @@ def _as_text(summary: dict[str, Any], verdicts: str) -> str:
     seconds = summary["seconds"]
     spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
     lines = [
-        f"bank      {summary['bank']}  ({summary['bytes'] / 1e6:.1f} MB)",
+        f"bank      {escaped(summary['bank'])}  ({summary['bytes'] / 1e6:.1f} MB)",
         f"pictures  {summary['pictures']}"
         + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
@@ -186,6 +201,6 @@ def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
     """Name the first pictures that look unlike the rest, in one line; none for none."""
     if not pictures:
         return []
-    names = ", ".join(f"{one_line(p['name'])} ({p['z']:.1f})" for p in pictures[:_SHOWN])
+    names = ", ".join(f"{escaped(p['name'])} ({p['z']:.1f})" for p in pictures[:_SHOWN])
     more = f" and {len(pictures) - _SHOWN} more" * (len(pictures) > _SHOWN)
     return [f"{title:<9} {names}{more}: unlike the rest by so many σ"]

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from fapm_cli.commands.common import note
-from fapm_cli.files import one_line
+from fapm_cli.files import escaped
 
 Record = dict[str, Any]
 
@@ -34,16 +34,16 @@ def _text(records: Iterator[Record]) -> None:
     for record in records:
         if "error" in record:
             note(f"fapm: {record['error']}")
-            typer.echo(f"{'error':>9}\t{one_line(record['path'])}")
+            typer.echo(f"{'error':>9}\t{escaped(record['path'])}")
             continue
-        parts = [f"{record['score']:9.4f}", one_line(record["path"])]
+        parts = [f"{record['score']:9.4f}", escaped(record["path"])]
         if "frame" in record:
             parts.append(f"frame {record['frame']} at {record['time_s']:.3f} s")
         if "verdict" in record:
             parts.append(record["verdict"])
         parts.append(f"at {record['peak']['x']},{record['peak']['y']}")
         parts += [f"{name} {value:.4f}" for name, value in record["layer_scores"].items()]
-        parts.append(f"nearest {record['nearest']['name']}")
+        parts.append(f"nearest {escaped(record['nearest']['name'])}")
         number = len(record["regions"])
         parts.append(f"{number} region{'s' * (number != 1)}")
         typer.echo("\t".join(parts))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import (
+    check_order,
     check_score,
     check_threshold,
     find_named,
@@ -98,6 +99,7 @@ def score(
     Example:  fapm score bank.st samples/test
     """
     check_threshold(threshold)
+    check_order("score", bank, paths or [])
     kind = "json" if as_json else output_format
     if kind not in WRITERS:
         raise OptionError(f"format {kind!r}: use one of {', '.join(WRITERS)}")

@@ -37,7 +37,7 @@ def video_frames(path: Path, every: int = 1) -> Iterator[Frame | Unreadable]:
     if not path.is_file():
         yield Unreadable(path, PictureError(f"video {path} does not exist; check the path"))
         return
-    capture = _open(str(path))
+    capture = _open(os.path.abspath(path))  # a relative name may look like a protocol's: a:b.mp4
     if not capture.isOpened():
         yield Unreadable(path, PictureError(f"file {path} is not a video that can be read"))
         return

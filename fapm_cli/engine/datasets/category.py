@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
+from fapm_cli.finding import count_kinds, search
 
 GOOD = frozenset(("good", "ok", "normal"))
 """What good pictures' labels and folders are called, in any case."""
@@ -105,6 +107,12 @@ def shown(names: Sequence[str]) -> str:
     """List the first few of some names, and how many more there are."""
     rest = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def left_out(searched: Iterable[Path]) -> list[str]:
+    """Say what is no picture in folders that hold some; nothing for nothing."""
+    found = sum((search(folder).left_out for folder in searched), Counter[str]())
+    return [f"left out of its folders: {count_kinds(found)}"] if found else []
 
 
 def folders(root: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from fapm_cli.engine.datasets.category import (
     check,
     folders,
     is_good,
+    left_out,
     shown,
 )
 from fapm_cli.engine.datasets.masks import pictures_and_masks
@@ -67,17 +68,16 @@ def _read(
         raise PictureError(
             f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
         )
-    tested = []
-    for folder in folders(test):
-        if folder.name == TRUTH:
-            continue
+    tested, labels = [], [folder for folder in folders(test) if folder.name != TRUTH]
+    for folder in labels:
         defect = None if is_good(folder.name, good) else folder.name
         marked = pictures_and_masks(folder, truth / folder.name)
         tested += [
             TestPicture(path, defect, masks if defect else ()) for path, masks in marked.items()
         ]
     pictures = [path for folder in train for path in pictures_and_masks(folder)]
-    return check(Category(name, pictures, tested, apart, _unlabelled(test)), root)
+    notes = _unlabelled(test) + left_out([*train, *labels])
+    return check(Category(name, pictures, tested, apart, notes), root)
 
 
 def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
