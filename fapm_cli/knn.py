@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from fapm_cli.grid import Grid, neighbor_offsets
 from fapm_cli.products import KeyProducts, PlainProducts, key_products
 
-MEMORY_BYTES = 256 * 2**20
+MEMORY_BYTES = 24 * 2**20  # of products at a time; glibc maps, and clears, larger blocks anew
 PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
 _SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision
 
@@ -50,6 +51,19 @@ class PatchMemory:
     most_pages: int
     padded: bool
     choosing: KeyProducts
+
+    def of_pages(self, chosen: Tensor) -> PatchMemory:
+        """The memory with some of its pages only."""
+        assert isinstance(self.choosing, PlainProducts), "laid out for a search without reach"
+        return replace(
+            self,
+            patches=self.patches[chosen],
+            numbers=self.numbers[chosen],
+            first=self.first[chosen],
+            end=self.end[chosen],
+            centers=self.centers[chosen],
+            choosing=self.choosing.of_pages(chosen),
+        )
 
 
 def patch_memory(
@@ -144,12 +158,10 @@ def search(
         is none, the distance is +inf.
     """
     k = num_neighbors
-    offsets = neighbor_offsets(reach)
-    found = [_search_at(offset, queries, memory, k, leave_out) for offset in offsets]
-    distances_sq, indices = found[0]
-    if len(found) > 1:
-        distances_sq, indices = (torch.cat(both, dim=2) for both in zip(*found, strict=True))
-        distances_sq, indices = _nearest_of(distances_sq, indices, k)
+    if reach == 0 and memory.most_pages == 1 and memory.width >= k:  # the common case: no merging
+        distances_sq, indices = _search_pages(queries, memory, k, leave_out)
+    else:
+        distances_sq, indices = _search_around(queries, memory, k, reach, leave_out)
     if leave_out is not None or memory.fewest < k:
         missing = distances_sq == torch.inf
         farthest = distances_sq.masked_fill(missing, -torch.inf).amax(dim=2, keepdim=True)
@@ -163,93 +175,112 @@ def _nearest_of(distances_sq: Tensor, indices: Tensor, k: int) -> tuple[Tensor, 
     return nearest.values, indices.gather(-1, nearest.indices)
 
 
-def _search_at(
-    offset: tuple[int, int],
-    queries: Tensor,
-    memory: PatchMemory,
-    k: int,
-    leave_out: LeaveOut | None,
+def _search_around(
+    queries: Tensor, memory: PatchMemory, k: int, reach: int, leave_out: LeaveOut | None
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances to, and indices of, the nearest keys of the patches at that offset.
+    """Squared distances to, and indices of, the nearest keys on all pages in reach of a patch.
+
+    Each page is asked once, for the vectors of all patches that reach it: its keys are read once,
+    and one large product is faster than several small ones.
 
     Returns:
-        Both (N_p, Q, k); distances are +inf where there are fewer keys, or no patch.
+        Both (N_p, Q, k); distances are +inf where there are fewer keys.
     """
-    searching, pages = _reaching(memory, offset)
-    # Indexing copies: leave it out where every patch has its page, the common case.
-    one_each = len(searching) == len(queries) and memory.most_pages == 1
-    vectors = queries if one_each else queries[searching]
-    distances_sq, indices = _search_pages(vectors, pages, min(k, memory.width), leave_out)
-    if one_each and memory.width >= k:
-        return distances_sq, indices
-    shape = (len(queries), memory.most_pages, queries.shape[1], k)
-    all_sq = distances_sq.new_full(shape, torch.inf)
+    shape = (len(queries), (2 * reach + 1) ** 2 * memory.most_pages, queries.shape[1], k)
+    all_sq = queries.new_full(shape, torch.inf)
     all_indices = torch.zeros(shape, dtype=torch.int64, device=queries.device)
-    where = (searching, pages.numbers, slice(None), slice(distances_sq.shape[2]))
-    all_sq[where], all_indices[where] = distances_sq, indices
+    for pages, patches, slots in _reaching(memory, reach):
+        distances_sq, indices = _search_pages(
+            queries[patches].flatten(1, 2), pages, min(k, memory.width), leave_out
+        )
+        where = (patches, slots, slice(None), slice(distances_sq.shape[2]))
+        by_patch = (*patches.shape, queries.shape[1], -1)
+        all_sq[where], all_indices[where] = distances_sq.view(by_patch), indices.view(by_patch)
     return _nearest_of(all_sq.transpose(1, 2).flatten(2), all_indices.transpose(1, 2).flatten(2), k)
 
 
-def _reaching(memory: PatchMemory, offset: tuple[int, int]) -> tuple[Tensor, PatchMemory]:
-    """Which patches search the pages at that offset, and the pages that are searched."""
-    if offset == (0, 0):
-        return memory.patches, memory
-    grid = memory.grid
-    row = memory.patches // grid[1] - offset[0]
-    column = memory.patches % grid[1] - offset[1]
-    inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
-    assert isinstance(memory.choosing, PlainProducts), "laid out for a search without reach"
-    part = replace(
-        memory,
-        patches=memory.patches[inside],
-        numbers=memory.numbers[inside],
-        first=memory.first[inside],
-        end=memory.end[inside],
-        centers=memory.centers[inside],
-        choosing=memory.choosing.of_pages(inside),
-    )
-    return (row * grid[1] + column)[inside], part
+def _reaching(memory: PatchMemory, reach: int) -> Iterator[tuple[PatchMemory, Tensor, Tensor]]:
+    """Which patches search which pages.
+
+    Yields:
+        Pages that equally many patches search, n; (p, n) those patches; and (p, n) the place of
+        the page among all that its patch may search.
+    """
+    if reach == 0:
+        yield memory, memory.patches.unsqueeze(1), memory.numbers.unsqueeze(1)
+        return
+    device, (rows, columns) = memory.patches.device, memory.grid
+    offsets = torch.tensor(neighbor_offsets(reach), device=device)
+    row = (memory.patches // columns).unsqueeze(1) - offsets[:, 0]
+    column = (memory.patches % columns).unsqueeze(1) - offsets[:, 1]
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    patches = row * columns + column
+    slots = torch.arange(len(offsets), device=device) * memory.most_pages
+    slots = slots + memory.numbers.unsqueeze(1)
+    num_patches = inside.sum(dim=1)
+    for n in sorted(set(num_patches.tolist())):
+        alike = num_patches == n
+        some = inside[alike]
+        part = memory if bool(alike.all()) else memory.of_pages(alike)
+        yield part, patches[alike][some].view(-1, n), slots[alike][some].view(-1, n)
 
 
 def _search_pages(
     vectors: Tensor, pages: PatchMemory, k: int, leave_out: LeaveOut | None
 ) -> tuple[Tensor, Tensor]:
-    """Squared distances to, and indices of, each page's nearest keys: both (p, Q, k)."""
+    """Squared distances to, and indices of, each page's nearest keys: both (p, Q, k).
+
+    ``vectors`` (p, Q, C) are those of one patch or, one after another, of several.
+    """
+    if leave_out is not None:
+        times = vectors.shape[1] // len(leave_out.query_pictures)
+        leave_out = replace(leave_out, query_pictures=leave_out.query_pictures.repeat(times))
     at_a_time = max(1, MEMORY_BYTES // (4 * max(len(pages.patches) * pages.width, 1)))
     if vectors.shape[1] <= at_a_time:
-        own = None if leave_out is None else _own_keys(pages, leave_out, slice(None))
-        return _search_part(vectors, pages, k, own)
+        return _search_part(vectors, pages, k, leave_out)
     parts = []
     for start in range(0, vectors.shape[1], at_a_time):
         part = slice(start, start + at_a_time)
-        own = None if leave_out is None else _own_keys(pages, leave_out, part)
-        parts.append(_search_part(vectors[:, part], pages, k, own))
+        rest = leave_out
+        if leave_out is not None:
+            rest = replace(leave_out, query_pictures=leave_out.query_pictures[part])
+        parts.append(_search_part(vectors[:, part], pages, k, rest))
     distances_sq, indices = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
     return distances_sq, indices
 
 
 def _search_part(
-    vectors: Tensor, pages: PatchMemory, k: int, own: Tensor | None
+    vectors: Tensor, pages: PatchMemory, k: int, leave_out: LeaveOut | None
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`_search_pages`; ``own`` (p, Q, K) are keys that don't count."""
+    """As :func:`_search_pages`."""
     centered = vectors - pages.centers
     distances_sq = pages.choosing(centered)
-    if own is not None:
-        distances_sq.masked_fill_(own, torch.inf)
+    if leave_out is not None:
+        distances_sq[_own_keys(pages, leave_out)] = torch.inf
     exact = pages.choosing.exact
-    candidates = k if exact else min(k + _SPARE, pages.width)
-    chosen = distances_sq.topk(candidates, dim=2, largest=False, sorted=exact)
-    indices = chosen.indices + pages.first
+    chosen, places = _smallest(distances_sq, k if exact else min(k + _SPARE, pages.width))
+    indices = places + pages.first
     there = indices.clamp(max=len(pages.keys) - 1) if pages.padded else indices
     if exact:
-        return chosen.values + centered.square().sum(dim=2, keepdim=True), there
+        norms = torch.linalg.vector_norm(centered, dim=2, keepdim=True)
+        return chosen + norms.square_(), there
     measured = _measure(vectors, pages.keys, there)
     # What doesn't count is told by its place: in half precision what does may be infinite, too.
     if pages.padded:
         measured.masked_fill_(indices >= pages.end, torch.inf)
-    if own is not None:
-        measured.masked_fill_(own.gather(2, chosen.indices), torch.inf)
+    if leave_out is not None:
+        own = leave_out.key_pictures[there] == leave_out.query_pictures.view(1, -1, 1)
+        measured.masked_fill_(own, torch.inf)
     return _nearest_of(measured, there, k)
+
+
+def _smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k smallest of (..., n) values, smallest first, and where they are."""
+    if k == 1:  # needs no ranking
+        smallest = values.min(dim=-1, keepdim=True)
+        return smallest.values, smallest.indices
+    ranked = values.topk(k, dim=-1, largest=False)
+    return ranked.values, ranked.indices
 
 
 def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
@@ -260,9 +291,31 @@ def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
     return distances.square_()
 
 
+<<<<<<< HEAD
 def _own_keys(pages: PatchMemory, leave_out: LeaveOut, part: slice) -> Tensor:
     """(p, Q, K) which keys show the query's own part."""
     width = torch.arange(pages.width, device=pages.first.device)
     number = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_groups) - 1)
     own = leave_out.query_groups[part].view(1, -1, 1)
     return leave_out.key_groups[number].unsqueeze(1) == own
+=======
+def _own_keys(pages: PatchMemory, leave_out: LeaveOut) -> tuple[Tensor, Tensor, Tensor]:
+    """Where in (p, Q, K) a key comes from the query's own picture.
+
+    They are few: N of a bank's pictures in N·N, so each is named and none looked for.
+
+    Returns:
+        Page, query and key of each such pair.
+    """
+    queries = leave_out.query_pictures
+    pictures, order = queries.sort()
+    width = torch.arange(pages.width, device=queries.device)
+    numbers = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_pictures) - 1)
+    of_keys = leave_out.key_pictures[numbers].flatten()
+    first = torch.searchsorted(pictures, of_keys)
+    count = torch.searchsorted(pictures, of_keys, right=True) - first
+    pairs = torch.repeat_interleave(count)  # each key as many times as it has queries
+    nth = torch.arange(len(pairs), device=queries.device) - (count.cumsum(0) - count)[pairs]
+    page = pairs // pages.width
+    return page, order[first[pairs] + nth], pairs % pages.width
+>>>>>>> 29b9cf4 (A page of keys is asked once for all patches that reach it; a picture's own keys are named, not looked for; a test for the spare candidates)

@@ -70,7 +70,10 @@ class PlainProducts:
 
     def __call__(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
-        return torch.baddbmm(self._norms_sq, -2 * queries.to(self._keys.dtype), self._keys.mT)
+        queries = -2 * queries.to(self._keys.dtype)
+        if queries.device.type == "cpu":  # there, baddbmm first lays the norms out over its result
+            return torch.bmm(queries, self._keys.mT).add_(self._norms_sq)
+        return torch.baddbmm(self._norms_sq, queries, self._keys.mT)
 
     def of_pages(self, chosen: Tensor) -> PlainProducts:
         """Those of some of the pages."""

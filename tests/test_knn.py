@@ -12,6 +12,7 @@ from torch import Tensor
 from fapm_cli import knn
 from fapm_cli.knn import LeaveOut, PatchMemory, patch_memory, search
 from fapm_cli.plan import cpu_has_int8
+from fapm_cli.products import PlainProducts
 
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 
@@ -186,14 +187,14 @@ def test_distances_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPa
     _, queries, memory = make_memory(COUNTS["K and 2K"])
     budget = 4 * 6 * 10 * 4  # four queries of six patches to ten keys
     taken = []
-    product = torch.baddbmm
+    product = torch.bmm
 
     def measured(*args: Any, **options: Any) -> Tensor:
         result = product(*args, **options)
         taken.append(result.numel() * result.element_size())
         return result
 
-    monkeypatch.setattr(torch, "baddbmm", measured)
+    monkeypatch.setattr(torch, "bmm", measured)
     monkeypatch.setattr(knn, "MEMORY_BYTES", budget)
     search(queries, memory, 1)
     assert max(taken) <= budget
@@ -272,3 +273,40 @@ def test_what_half_precision_cannot_hold_is_measured_all_the_same() -> None:
     assert bool(distances.isfinite().all())
     measured = (queries.unsqueeze(2) - keys[indices]).norm(dim=3)
     torch.testing.assert_close(distances, measured, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+@pytest.mark.parametrize("reach", [1, 2])
+def test_a_page_is_asked_once_however_many_patches_reach_it(
+    monkeypatch: pytest.MonkeyPatch, reach: int, leaving: bool
+) -> None:
+    grid = (4, 5)
+    keys, queries, memory = make_memory([3] * 20, grid)
+    asked = []
+    ask = PlainProducts.__call__
+
+    def counted(self: PlainProducts, vectors: Tensor) -> Tensor:
+        asked.append(vectors.shape[0])
+        return ask(self, vectors)
+
+    monkeypatch.setattr(PlainProducts, "__call__", counted)
+    leave_out = LeaveOut(torch.arange(11) % 3, torch.arange(60) % 3) if leaving else None
+    found = search(queries, memory, 1, reach, leave_out)
+    assert sum(asked) == len(memory.patches)
+    agrees(found, plain_search(keys, [3] * 20, queries, grid, 1, reach, leave_out))
+
+
+def test_near_ties_that_low_precision_ranks_wrongly_are_ranked_by_distance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(knn, "PAGE_COST", 256)  # all of a patch on one page
+    generator = torch.Generator().manual_seed(0)
+    home = torch.randn(6, 1, 64, generator=generator)
+    keys = (home + 0.01 * torch.randn(6, 2, 64, generator=generator)).flatten(0, 1)
+    queries = torch.randn(6, 200, 64, generator=generator)
+    memory = patch_memory(keys, torch.tensor([2] * 6), GRID, torch.bfloat16)
+    guessed = memory.choosing(queries[memory.patches] - memory.centers).argmin(dim=2)
+    nearest = torch.cdist(queries.double(), keys.view(6, 2, 64).double()).argmin(dim=2)
+    assert float((guessed != nearest).float().mean()) > 0.02
+    found = search(queries, memory, 1)[1][..., 0] - 2 * torch.arange(6).unsqueeze(1)
+    assert float((found != nearest).float().mean()) < 0.005
