@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from fapm_cli.errors import OptionError
@@ -39,6 +39,8 @@ class Preprocessing:
             it is resized to: several times faster, and next to the same pixels.
         mean: per RGB channel, on a 0–255 scale.
         std: per RGB channel, on a 0–255 scale.
+        bit_depth: of pictures whose samples have more than 8 bits, how many are used: as many
+            ones are white.
     """
 
     resize_px: tuple[int, int]
@@ -47,6 +49,7 @@ class Preprocessing:
     jpeg_draft: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    bit_depth: int = 16  # as before there was a choice
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -55,6 +58,7 @@ class Preprocessing:
         _check_choice("resampling", self.resampling, Resampling)
         _check("mean", self.mean, all(abs(m) <= 1e4 for m in self.mean), "within ±10000")
         _check("std", self.std, all(1e-3 <= s <= 1e4 for s in self.std), "0.001 to 10000")
+        _check("bit depth", self.bit_depth, 8 <= self.bit_depth <= 16, "8 to 16 bits")
 
     @property
     def crops(self) -> bool:
@@ -202,7 +206,8 @@ def _build(cls: type[T], plain: dict[str, Any]) -> T:
     known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if not isinstance(plain, dict):
         raise TypeError(f"{cls.__name__} is {plain!r}")
-    if set(plain) != set(known):
+    later = {field.name for field in dataclasses.fields(cls) if field.default is not MISSING}  # type: ignore[arg-type]
+    if (set(plain) ^ set(known)) - (later - set(plain)):
         raise KeyError(f"fields {sorted(set(plain) ^ set(known))}")
     values = {name: _as_type(name, known[name], value) for name, value in plain.items()}
     return cls(**values)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from fapm_cli.config import Preprocessing
+from fapm_cli.decoding import ALL_BITS, Decoded, Wide, decode
 from fapm_cli.errors import PictureError
 
 ALPHA_BACKGROUND = (255, 255, 255)
-MAX_PIXELS = 200_000_000
-Image.MAX_IMAGE_PIXELS = None  # checked here, with a message of our own
 
 Pixels = NDArray[np.uint8]
 
-_ORIENTATION = 0x0112
-_ON_ITS_SIDE = (5, 6, 7, 8)
+# Of a mask: what compression makes of black, and the share of px that it, and soft edges, put
+# between black and white (3.5 % in a 64 px JPEG of quality 20; photographs have 25 % and more).
+_NOTHING = 32
+_SOFT_SHARE = 0.1
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -59,7 +60,7 @@ class Picture:
 
     Attributes:
         path: where it came from.
-        image: 8-bit RGB, upright (EXIF orientation applied); smaller than the picture where only
+        image: 8-bit RGB, upright (orientation tags applied); smaller than the picture where only
             a draft was asked for.
         size_px: the picture's own height and width, upright.
         sha256: of the file's bytes; empty for a frame.
@@ -81,75 +82,81 @@ def frame_picture(frame: Frame) -> Picture:
     return Picture(frame.path, image, (height, width), "", frame.moment)
 
 
-def read_picture(path: Path, draft_for: Preprocessing | None = None) -> Picture:
+def read_picture(
+    path: Path, bit_depth: int = ALL_BITS, draft_for: Preprocessing | None = None
+) -> Picture:
     """Read and decode one picture.
 
-    16-bit grey is scaled by 257, never clipped; grey, palette and CMYK become RGB; alpha is laid
-    over white; EXIF orientation is applied.
+    Grey, palette and CMYK become RGB, alpha is laid over white, orientation tags are applied.
 
     Args:
         path: the file.
+        bit_depth: of pictures whose samples have more than 8 bits, how many are used: as many
+            ones are white.
         draft_for: decode no more than this preprocessing needs; None for every pixel.
 
     Raises:
-        PictureError: the file is missing, empty, damaged, not a picture, or too large.
+        PictureError: the file is missing, empty, damaged, not a picture, too large, several
+            pictures, or brighter than ``bit_depth`` allows.
     """
+    data = _read(path)
+    drafts = draft_for is not None and draft_for.jpeg_draft
+    draft_px = 2 * max(draft_for.resize_px) if draft_for is not None and drafts else None
+    decoded = decode(data, path, draft_px)
+    image = to_rgb(decoded, bit_depth, path)
+    return Picture(path, image, decoded.size_px, hashlib.sha256(data).hexdigest())
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"picture {path} does not exist; check the path") from None
     except (OSError, ValueError) as error:
         raise PictureError(f"picture {path} can't be read: {error}") from error
-    if not data:
-        raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
-    try:
-        image, size_px = _decode(data, path, draft_for)
-    except UnidentifiedImageError:
-        raise PictureError(f"file {path} is not a picture that can be read") from None
-    except PictureError:
-        raise
-    except Exception as error:  # a decoder may raise anything on a damaged file
-        raise PictureError(f"picture {path} is damaged: {error}") from error
-    return Picture(path, image, size_px, hashlib.sha256(data).hexdigest())
 
 
-def _decode(
-    data: bytes, path: Path, draft_for: Preprocessing | None
-) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode to upright RGB; also the picture's own height and width, upright."""
-    image = Image.open(BytesIO(data))
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"picture {path} has {width}×{height} px; at most {MAX_PIXELS:,} px work"
-        )
-    if image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
-        width, height = height, width
-    if draft_for is not None and draft_for.jpeg_draft:
-        longest = 2 * max(draft_for.resize_px)
-        image.draft(None, (longest, longest))  # does nothing to what is no JPEG
-    image.load()
-    return to_rgb(ImageOps.exif_transpose(image), path), (height, width)
-
-
-def to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """Turn any mode into 8-bit RGB.
+def to_rgb(decoded: Decoded, bit_depth: int, path: Path) -> Image.Image:
+    """Turn what a file holds into 8-bit RGB.
 
     Raises:
-        PictureError: the mode has no fixed range (32 bit).
+        PictureError: its values have no fixed range (32 bit), or exceed that of ``bit_depth``.
     """
-    if image.mode == "RGB":
-        return image
+    image = decoded.pixels
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(_narrow(image, bit_depth, path))
     if image.mode in ("F", "I"):
         raise PictureError(f"picture {path} has 32-bit pixels of no fixed range; save 8 or 16 bit")
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, (*ALPHA_BACKGROUND, 255))
-        image = Image.alpha_composite(background, image)
-    return image.convert("RGB")
+        image = _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Lay a picture over white; where no pixel of it is visible, alpha has no meaning."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    image = image.convert("RGBA")
+    if image.getchannel("A").getbbox() is None:
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*ALPHA_BACKGROUND, 255)), image)
+
+
+def _narrow(wide: Wide, bit_depth: int, path: Path) -> Pixels:
+    """Scale samples of so many bits to 8, rounded; none is clipped.
+
+    Raises:
+        PictureError: one is larger.
+    """
+    top = (1 << bit_depth) - 1
+    colours = wide if wide.ndim == 2 else wide[..., :3]
+    if (largest := int(colours.max())) > top:
+        raise PictureError(
+            f"picture {path} has values up to {largest}, beyond the {top} of {bit_depth} bits: "
+            "pictures must be recorded as those of the bank; or build it with --bit-depth"
+        )
+    scaled = (np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top
+    return np.take(scaled.astype(np.uint8), np.minimum(wide, top))  # alpha may exceed it
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
@@ -173,20 +180,23 @@ def _fit(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resam
     return np.array(resized)[top : top + crop_height, left : left + crop_width].copy()
 
 
-def read_mask(path: Path, preprocessing: Preprocessing) -> NDArray[np.bool_]:
-    """Read what a picture marks: all that is neither black nor transparent.
+def read_mask(
+    path: Path, preprocessing: Preprocessing, *, two_valued: bool = False
+) -> NDArray[np.bool_]:
+    """Read what a picture marks, over the input's px.
 
     Args:
         path: the file, of any size.
         preprocessing: the mask is resized (nearest pixel) and cropped as the pictures are.
+        two_valued: as for :func:`marked`.
 
     Returns:
-        (H, W) bool, over the input's px.
+        (H, W) bool.
 
     Raises:
-        PictureError: it can't be read.
+        PictureError: it can't be read, or is no mask.
     """
-    return fit_mask(marked(path), preprocessing)
+    return fit_mask(marked(path, two_valued=two_valued), preprocessing)
 
 
 def fit_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> NDArray[np.bool_]:
@@ -203,16 +213,50 @@ def fit_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> NDArray[n
     return _fit(image, preprocessing, Image.Resampling.NEAREST) > 0
 
 
-def marked(path: Path) -> NDArray[np.bool_]:
-    """Where a mask is neither black nor transparent, at its own size."""
-    try:
-        with Image.open(path) as image:
-            bands = image.convert("RGBA") if image.mode in ("P", "PA") else image
-            values = np.asarray(bands)
-            alpha = bands.mode.endswith("A")
-    except Exception as error:
-        raise PictureError(f"mask {path} can't be read: {error}") from error
-    if values.ndim == 2:
-        return values > 0
-    seen = values[..., :-1].any(axis=2) & (values[..., -1] > 0) if alpha else values.any(axis=2)
-    return np.asarray(seen, dtype=bool)
+def marked(path: Path, *, two_valued: bool = False) -> NDArray[np.bool_]:
+    """Read what a picture marks, upright and at its own size: what is not black or transparent.
+
+    Values may be labels, and each marks its px. Where there are two but for compression and soft
+    edges, marked is what exceeds half of the larger one.
+
+    Args:
+        path: the file.
+        two_valued: whether there must be two; a lossy file's must be at any rate, since
+            compression leaves no black black.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        PictureError: it can't be read, or has more than two values where that is asked for.
+    """
+    decoded = decode(_read(path), path)
+    brightness = _brightness(decoded.pixels)
+    if not (two_valued or decoded.lossy):
+        return brightness > 0
+    high = float(brightness.max())
+    if decoded.lossy and high < _NOTHING:
+        return np.zeros(brightness.shape, dtype=bool)
+    between = float(((brightness > high / 8) & (brightness < high * 7 / 8)).mean())
+    if between > _SOFT_SHARE:
+        raise PictureError(
+            f"mask {path} has more than two values: {between:.0%} of its px are neither dark nor "
+            "bright, as in a photograph; paint white what is meant, all else black"
+        )
+    return brightness > high / 2
+
+
+def _brightness(pixels: Image.Image | Wide) -> NDArray[Any]:
+    """(height, width), each px's largest sample, 0 where it is transparent."""
+    if isinstance(pixels, Image.Image):
+        if pixels.has_transparency_data:
+            pixels = pixels.convert("LA" if pixels.mode == "La" else "RGBA").convert("RGBA")
+        elif pixels.mode not in ("1", "L", "I", "F"):
+            pixels = pixels.convert("RGB")
+        pixels = np.asarray(pixels)
+    if pixels.ndim == 2:
+        return pixels
+    bright: NDArray[Any] = pixels[..., :3].max(axis=2)
+    if pixels.shape[2] == 4 and pixels[..., 3].any():
+        bright = np.where(pixels[..., 3] > 0, bright, 0)
+    return bright

@@ -88,7 +88,16 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not default_config().preprocessing.crops
 
 
-@pytest.mark.parametrize("path", all_fields(), ids=".".join)
+LATER = ("preprocessing", "bit_depth")
+
+
+def test_a_configuration_from_before_bit_depths_uses_all_bits() -> None:
+    plain = plain_config()
+    del holder(plain, LATER)[LATER[-1]]
+    assert BankConfig.from_json(plain).preprocessing.bit_depth == 16
+
+
+@pytest.mark.parametrize("path", [p for p in all_fields() if p != LATER], ids=".".join)
 def test_a_missing_field_is_a_key_error_that_names_it(path: Path) -> None:
     plain = plain_config()
     del holder(plain, path)[path[-1]]

@@ -18,7 +18,7 @@ LAYERS = [
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
         *("thumbnails", "threshold", "nominal_pictures", "finding", "twins"),
     },
-    {"packed", "products"},
+    {"packed", "products", "decoding"},
     {"int8", "running"},
     {
         *("extraction", "coreset", "knn", "bank", "scoring"),

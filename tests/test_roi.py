@@ -312,7 +312,7 @@ def test_masks_that_leave_nothing_or_cannot_be_read_are_told_in_one_line(
     left = write_mask(tmp_path / "left.png", np.s_[:, :100])
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    for mask, word in ((black, "black all over"), (left, "in common"), (text, "can't be read")):
+    for mask, word in ((black, "black all over"), (left, "in common"), (text, "not a picture")):
         for command in (
             ("score", right_bank, ONE_GOOD),
             ("heatmap", right_bank, ONE_GOOD, "-o", tmp_path / "out"),

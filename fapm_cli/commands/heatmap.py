@@ -229,7 +229,7 @@ def _show(
     from fapm_cli.images import read_picture
 
     judged = one.prepared.picture
-    picture = read_picture(judged.path)
+    picture = read_picture(judged.path, detector.bank.config.preprocessing.bit_depth)
     if picture.sha256 != judged.sha256:
         raise PictureError(f"picture {judged.path} changed after it was judged; draw it again")
     located = detector.locate(one.found, picture.size_px)

@@ -42,7 +42,7 @@ def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreada
         picture = frame_picture(item)
     else:
         try:
-            picture = read_picture(item, draft_for=preprocessing)
+            picture = read_picture(item, preprocessing.bit_depth, preprocessing)
         except PictureError as error:
             return Unreadable(item, error)
     return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
@@ -55,10 +55,10 @@ def read_roi(path: Path, preprocessing: Preprocessing) -> Tensor | None:
         (H, W) bool over the input's px; None where all of it is white.
 
     Raises:
-        PictureError: it can't be read.
+        PictureError: it can't be read, or is no mask but a photograph.
         OptionError: nothing in it is white.
     """
-    mask = read_mask(path, preprocessing)
+    mask = read_mask(path, preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
     return None if mask.all() else torch.from_numpy(mask)
