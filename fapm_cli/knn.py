@@ -233,8 +233,8 @@ def _search_pages(
     ``vectors`` (p, Q, C) are those of one patch or, one after another, of several.
     """
     if leave_out is not None:
-        times = vectors.shape[1] // len(leave_out.query_pictures)
-        leave_out = replace(leave_out, query_pictures=leave_out.query_pictures.repeat(times))
+        times = vectors.shape[1] // len(leave_out.query_groups)
+        leave_out = replace(leave_out, query_groups=leave_out.query_groups.repeat(times))
     at_a_time = max(1, MEMORY_BYTES // (4 * max(len(pages.patches) * pages.width, 1)))
     if vectors.shape[1] <= at_a_time:
         return _search_part(vectors, pages, k, leave_out)
@@ -243,7 +243,7 @@ def _search_pages(
         part = slice(start, start + at_a_time)
         rest = leave_out
         if leave_out is not None:
-            rest = replace(leave_out, query_pictures=leave_out.query_pictures[part])
+            rest = replace(leave_out, query_groups=leave_out.query_groups[part])
         parts.append(_search_part(vectors[:, part], pages, k, rest))
     distances_sq, indices = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
     return distances_sq, indices
@@ -269,7 +269,7 @@ def _search_part(
     if pages.padded:
         measured.masked_fill_(indices >= pages.end, torch.inf)
     if leave_out is not None:
-        own = leave_out.key_pictures[there] == leave_out.query_pictures.view(1, -1, 1)
+        own = leave_out.key_groups[there] == leave_out.query_groups.view(1, -1, 1)
         measured.masked_fill_(own, torch.inf)
     return _nearest_of(measured, there, k)
 
@@ -291,31 +291,22 @@ def _measure(vectors: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
     return distances.square_()
 
 
-<<<<<<< HEAD
-def _own_keys(pages: PatchMemory, leave_out: LeaveOut, part: slice) -> Tensor:
-    """(p, Q, K) which keys show the query's own part."""
-    width = torch.arange(pages.width, device=pages.first.device)
-    number = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_groups) - 1)
-    own = leave_out.query_groups[part].view(1, -1, 1)
-    return leave_out.key_groups[number].unsqueeze(1) == own
-=======
 def _own_keys(pages: PatchMemory, leave_out: LeaveOut) -> tuple[Tensor, Tensor, Tensor]:
-    """Where in (p, Q, K) a key comes from the query's own picture.
+    """Where in (p, Q, K) a key shows the query's own part.
 
-    They are few: N of a bank's pictures in N·N, so each is named and none looked for.
+    They are few: N of a bank's parts in N·N, so each is named and none looked for.
 
     Returns:
         Page, query and key of each such pair.
     """
-    queries = leave_out.query_pictures
-    pictures, order = queries.sort()
+    queries = leave_out.query_groups
+    groups, order = queries.sort()
     width = torch.arange(pages.width, device=queries.device)
-    numbers = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_pictures) - 1)
-    of_keys = leave_out.key_pictures[numbers].flatten()
-    first = torch.searchsorted(pictures, of_keys)
-    count = torch.searchsorted(pictures, of_keys, right=True) - first
+    numbers = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_groups) - 1)
+    of_keys = leave_out.key_groups[numbers].flatten()
+    first = torch.searchsorted(groups, of_keys)
+    count = torch.searchsorted(groups, of_keys, right=True) - first
     pairs = torch.repeat_interleave(count)  # each key as many times as it has queries
     nth = torch.arange(len(pairs), device=queries.device) - (count.cumsum(0) - count)[pairs]
     page = pairs // pages.width
     return page, order[first[pairs] + nth], pairs % pages.width
->>>>>>> 29b9cf4 (A page of keys is asked once for all patches that reach it; a picture's own keys are named, not looked for; a test for the spare candidates)
