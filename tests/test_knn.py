@@ -302,11 +302,12 @@ def test_near_ties_that_low_precision_ranks_wrongly_are_ranked_by_distance(
     monkeypatch.setattr(knn, "PAGE_COST", 256)  # all of a patch on one page
     generator = torch.Generator().manual_seed(0)
     home = torch.randn(6, 1, 64, generator=generator)
-    keys = (home + 0.01 * torch.randn(6, 2, 64, generator=generator)).flatten(0, 1)
+    close = home + 0.01 * torch.randn(6, 2, 64, generator=generator)
+    keys = torch.cat([close, home + 9], dim=1).flatten(0, 1)  # one draws the centre away
     queries = torch.randn(6, 200, 64, generator=generator)
-    memory = patch_memory(keys, torch.tensor([2] * 6), GRID, torch.bfloat16)
+    memory = patch_memory(keys, torch.tensor([3] * 6), GRID, torch.bfloat16)
     guessed = memory.choosing(queries[memory.patches] - memory.centers).argmin(dim=2)
-    nearest = torch.cdist(queries.double(), keys.view(6, 2, 64).double()).argmin(dim=2)
+    nearest = torch.cdist(queries.double(), keys.view(6, 3, 64).double()).argmin(dim=2)
     assert float((guessed != nearest).float().mean()) > 0.02
-    found = search(queries, memory, 1)[1][..., 0] - 2 * torch.arange(6).unsqueeze(1)
+    found = search(queries, memory, 1)[1][..., 0] - 3 * torch.arange(6).unsqueeze(1)
     assert float((found != nearest).float().mean()) < 0.01
