@@ -27,6 +27,7 @@ from fapm_cli.finding import A_BANK, kind_of
 from fapm_cli.nominal_pictures import TENSORS as PICTURE_TENSORS
 from fapm_cli.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
 from fapm_cli.plan import Ranges
+from fapm_cli.seen import Seen
 from fapm_cli.threshold import Thresholds
 from fapm_cli.thumbnails import decode_thumbnail, pack_thumbnails, unpack_thumbnails
 
@@ -90,6 +91,7 @@ class Bank:
         roi: (H, W) bool over the input's px, what is inspected; None for all.
         thumbnails: of each picture, the backbone's input as a lossless WebP; None where left out.
         previous_thresholds: those before the last change; None where there was none.
+        seen: what the pictures were like; None where that is not known.
     """
 
     config: BankConfig
@@ -106,6 +108,7 @@ class Bank:
     roi: Tensor | None = None
     thumbnails: tuple[bytes, ...] | None = None
     previous_thresholds: Thresholds | None = None
+    seen: Seen | None = None
 
     @property
     def nominal_scores(self) -> Tensor:
@@ -163,6 +166,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
         "ranges": bank.ranges,
+        "seen": bank.seen and bank.seen.to_json(),
         "place_share": bank.calibration.place_share,
         "previous_thresholds": before and before.to_json(),
         "thresholds": bank.thresholds.to_json(),
@@ -263,7 +267,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     if packed:
         size_px = config.preprocessing.crop_px
         thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
-    before = header["previous_thresholds"]
+    before, seen = header["previous_thresholds"], header.get("seen")
     return Bank(
         config,
         tuple(memories),
@@ -279,6 +283,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         roi,
         thumbnails,
         None if before is None else Thresholds(**before),
+        None if seen is None else Seen.from_json(seen),
     )
 
 

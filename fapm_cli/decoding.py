@@ -90,14 +90,29 @@ def decode(data: bytes, path: Path, draft_px: int | None = None) -> Decoded:
         return Decoded(image, bits, size_px or image.size[::-1], lossy)
 
 
-def says_wide(path: Path) -> bool:
-    """Whether a file's header says more than 8 bits a sample; False where it can't be read."""
+def used_range(path: Path) -> tuple[int, int] | None:
+    """Say how many bits a file says its samples use, and their largest value.
+
+    Returns:
+        None where they have 8 bits at most, which the header tells, or the file can't be read.
+    """
     try:
-        with path.open("rb") as file, Image.open(file, formats=_READ) as image:
+        with path.open("rb") as file:
+            with Image.open(file, formats=_READ) as image:
+                file.seek(0)
+                if _sample_bits(image, file.read(_HEADER_BYTES)) <= 8:
+                    return None
             file.seek(0)
-            return _sample_bits(image, file.read(_HEADER_BYTES)) > 8
-    except Exception:  # whatever it is, reading it will tell
-        return False
+            decoded = decode(file.read(), path)
+    except Exception:  # reading it will tell
+        return None
+    assert not isinstance(decoded.pixels, Image.Image)
+    return decoded.bits, largest_value(decoded.pixels)
+
+
+def largest_value(wide: Wide) -> int:
+    """The largest value of grey or colour; alpha doesn't count."""
+    return int((wide if wide.ndim == 2 else wide[..., :3]).max())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fapm_cli.config import Preprocessing
-from fapm_cli.decoding import ALL_BITS, Decoded, Wide, decode
+from fapm_cli.decoding import ALL_BITS, Decoded, Wide, decode, largest_value
 from fapm_cli.errors import PictureError
 
 ALPHA_BACKGROUND = (255, 255, 255)
@@ -23,6 +23,7 @@ Pixels = NDArray[np.uint8]
 # between black and white (3.5 % in a 64 px JPEG of quality 20; photographs have 25 % and more).
 _NOTHING = 32
 _SOFT_SHARE = 0.1
+_GREY_LEVELS = 4
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -65,6 +66,7 @@ class Picture:
         size_px: the picture's own height and width, upright.
         sha256: of the file's bytes; empty for a frame.
         moment: of a frame, else None.
+        bits: how many each sample has, as its file says.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Picture:
     size_px: tuple[int, int]
     sha256: str
     moment: Moment | None = None
+    bits: int = 8
 
 
 def frame_picture(frame: Frame) -> Picture:
@@ -104,7 +107,8 @@ def read_picture(
     draft_px = 2 * max(draft_for.resize_px) if draft_for is not None and drafts else None
     decoded = decode(data, path, draft_px)
     image = to_rgb(decoded, bit_depth, path)
-    return Picture(path, image, decoded.size_px, hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(path, image, decoded.size_px, digest, bits=decoded.bits)
 
 
 def _read(path: Path) -> bytes:
@@ -149,8 +153,7 @@ def _narrow(wide: Wide, bit_depth: int, path: Path) -> Pixels:
         PictureError: one is larger.
     """
     top = (1 << bit_depth) - 1
-    colours = wide if wide.ndim == 2 else wide[..., :3]
-    if (largest := int(colours.max())) > top:
+    if (largest := largest_value(wide)) > top:
         raise PictureError(
             f"picture {path} has values up to {largest}, beyond the {top} of {bit_depth} bits: "
             "pictures must be recorded as those of the bank; or build it with --bit-depth"
@@ -170,6 +173,13 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
         (H, W, 3) uint8 RGB, H×W the crop.
     """
     return _fit(image, preprocessing, _FILTERS[preprocessing.resampling])
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether a picture's channels are equal everywhere, but for what compression does."""
+    red, green, blue = (pixels[..., i] for i in range(3))
+    low, high = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
+    return int((high - low).max()) <= _GREY_LEVELS
 
 
 def _fit(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling) -> Pixels:

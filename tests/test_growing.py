@@ -56,7 +56,7 @@ def extractor(parts: list[Bank]) -> FeatureExtractor:
 def features(parts: list[Bank], extractor: FeatureExtractor) -> list[Tensor]:
     """The vectors of all 16 pictures, per memory (N_p, 16·N_v, C)."""
     config = parts[0].config
-    batches = nominal_batches(named(GOOD[:16]), config, 16, None)
+    batches = nominal_batches(named(GOOD[:16]), config, 16, None, {})
     return extract(batches, 16, config, extractor, lambda stage, done, total: None)[0]
 
 

@@ -16,7 +16,7 @@ LAYERS = [
     {"", "errors", "resnet", "efficientnet_lite"},
     {
         *("grid", "geometry", "config", "device", "files", "plan", "backbones", "weights"),
-        *("thumbnails", "threshold", "nominal_pictures", "finding", "twins"),
+        *("thumbnails", "threshold", "nominal_pictures", "finding", "twins", "seen"),
     },
     {"packed", "products", "decoding"},
     {"int8", "running"},

@@ -55,6 +55,15 @@ def build(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=16,
+            metavar="BITS",
+            help="Of 16-bit pictures, how many bits the camera uses (default: found by fapm).",
+        ),
+    ] = None,
     roi: RoiOption = None,
     skip_bad: SkipBadOption = False,
     drop_outliers: Annotated[
@@ -109,6 +118,7 @@ def build(
             config,
             extractor,
             batch_size,
+            bit_depth=bit_depth,
             weights=Path(weights).name if weights else OWN_WEIGHTS,
             embed_backbone=embed_backbone,
             roi=inspected,

@@ -247,6 +247,31 @@ def part_namer(group: str | None) -> Callable[[Path, str], str] | None:
     return part_of
 
 
+class Differences:
+    """Counts in what a run's pictures differ from the bank's, for one note at its end."""
+
+    def __init__(self) -> None:
+        """Begin with no picture."""
+        self._pictures = self._differing = 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, differs: Sequence[str]) -> None:
+        """Count a picture, and in what it differs."""
+        self._pictures += 1
+        self._differing += bool(differs)
+        self._counts.update(differs)
+
+    def tell(self) -> None:
+        """Note what was counted, if any differs."""
+        from fapm_cli.seen import DIFFERENCES
+
+        if self._differing:
+            kinds = [kind for kind in DIFFERENCES if self._counts[kind]]
+            counts = ", ".join(f"{self._counts[kind]} {DIFFERENCES[kind]}" for kind in kinds)
+            of_all = f"{self._differing} of {self._pictures} pictures"
+            note(f"note: {of_all} are of another kind than the bank's: {counts}")
+
+
 def check_writable(path: Path) -> None:
     """Check before long work that a file can be written.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.common import (
+    Differences,
     Named,
     check_order,
     check_score,
@@ -113,7 +114,7 @@ def heatmap(
     if html is not None:
         _check_target(html, [bank, *_files(named)])
         report = _begin_report(detector, bank, threshold)
-    failed = 0
+    failed, differences = 0, Differences()
 
     def fail(path: Path, error: PictureError) -> None:
         nonlocal failed
@@ -129,11 +130,13 @@ def heatmap(
             if isinstance(one, Unreadable):
                 fail(one.path, one.error)
             else:
+                differences.count(detector.differences(one.prepared.like) or ())
                 try:
                     _show(detector, one, stem, report, raw_map, mask, boxes)
                 except PictureError as error:
                     fail(one.prepared.picture.path, error)
             advance("heatmap", done, len(named))
+    differences.tell()
     if report is not None and html is not None:
         report.write(html)
         typer.echo(escaped(html))

@@ -41,6 +41,7 @@ def _everything(bank: Bank) -> dict[str, Any]:
         "weights_hash": bank.weights_hash,
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
+        "seen": bank.seen and bank.seen.to_json(),
         "inspected_share": bank.inspected_share,
         "thumbnail_bytes": _thumbnail_bytes(bank),
         "thresholds": bank.thresholds.summary(),

@@ -164,6 +164,7 @@ def _describe(bank: Bank) -> dict[str, Any]:
         "backbone": bank.config.backbone,
         "variant": bank.config.variant,
         "layers": layers,
+        "bit_depth": bank.config.preprocessing.bit_depth,
         "inspected_share": bank.inspected_share,
         "thresholds": bank.thresholds.summary(),
     }
@@ -181,6 +182,7 @@ def _as_text(summary: dict[str, Any], verdicts: str) -> str:
         f"pictures  {summary['pictures']}"
         + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
+        *[f"depth     {summary['bit_depth']} bits of 16"] * (summary["bit_depth"] < 16),
         *[f"inspected {summary['inspected_share']:.0%} of each picture"]
         * (summary["inspected_share"] < 1),
         f"backbone  {summary['backbone']}",

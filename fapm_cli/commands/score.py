@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import (
+    Differences,
     check_order,
     check_score,
     check_threshold,
@@ -110,6 +111,7 @@ def score(
     )
     thresholds = _thresholds(detector, threshold)
     verdicts: set[str] = set()
+    differences = Differences()
     frames, begun = 0, time.perf_counter()
 
     def watched() -> Iterator[Record]:
@@ -117,11 +119,13 @@ def score(
         for record in islice(score_records(detector, source, batch_size, thresholds), limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
+            differences.count(record.get("differs", ()))
             yield record
 
     try:
         WRITERS[kind](watched())
     finally:
+        differences.tell()
         if frames:
             note(f"{frames} frames, {frames / (time.perf_counter() - begun):.1f} FPS")
     if exit_zero:
@@ -185,6 +189,9 @@ def score_records(
                 picture = one.prepared.picture
                 located = detector.locate(one.found, picture.size_px)
                 located["precision"] = detector.plan.precision
+                differs = detector.differences(one.prepared.like)
+                if differs is not None:
+                    located["differs"] = differs
                 yield _record(picture, located, thresholds)
             advance("score", done, source.total)
         if stopped():

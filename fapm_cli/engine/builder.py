@@ -17,13 +17,14 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
 from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
-from fapm_cli.engine.reading import Prepared, read_batches
+from fapm_cli.engine.reading import Prepared, find_bit_depth, read_batches
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
 from fapm_cli.finding import Unreadable
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.nominal_pictures import NominalPicture, in_groups, pixels_digest
+from fapm_cli.seen import Seen
 from fapm_cli.threshold import UNSET, find_suspects
 from fapm_cli.thumbnails import encode_thumbnail
 from fapm_cli.twins import Looks, look_at, twin_groups
@@ -79,6 +80,7 @@ def build_from_files(
     extractor: FeatureExtractor,
     batch_size: int,
     *,
+    bit_depth: int | None = None,
     weights: str = OWN_WEIGHTS,
     embed_backbone: bool = True,
     roi: Tensor | None = None,
@@ -97,6 +99,8 @@ def build_from_files(
         config: as for :func:`build_bank`, and so on.
         extractor: the backbone.
         batch_size: pictures at a time.
+        bit_depth: of pictures whose samples have more than 8 bits, how many are used; None to
+            find it as :func:`find_bit_depth` does.
         weights: where the backbone's came from.
         embed_backbone: whether the bank holds them.
         roi: as for :func:`build_bank`.
@@ -112,8 +116,13 @@ def build_from_files(
     Raises:
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
-    batches = nominal_batches(files, config, batch_size, on_bad, part_of)
-    return build_bank(
+    if bit_depth is None:
+        paths = [file for file, _ in files if isinstance(file, Path)]
+        bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
+    config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
+    likes: dict[str, Seen] = {}
+    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
+    bank = build_bank(
         unseen(batches, set(), on_known),
         len(files),
         config,
@@ -126,6 +135,7 @@ def build_from_files(
         on_suspects=on_suspects,
         on_stage=on_stage,
     )
+    return replace(bank, seen=Seen.join([likes[picture.name] for picture in bank.pictures]))
 
 
 def nominal_batches(
@@ -133,15 +143,17 @@ def nominal_batches(
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,
+    likes: dict[str, Seen],
     part_of: PartOf | None = None,
 ) -> Iterator[NominalBatch]:
-    """Read pictures as :func:`build_from_files` says."""
+    """Read pictures as :func:`build_from_files` says; ``likes`` is told what each is like."""
     names = dict(files)
     for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
         good = []
         for one in batch:
             if isinstance(one, Prepared):
                 good.append(one)
+                likes[names[one.picture.path]] = one.like
             elif on_bad is None:
                 raise one.error
             else:

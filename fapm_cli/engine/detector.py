@@ -31,6 +31,7 @@ from fapm_cli.knn import patch_memory
 from fapm_cli.plan import Plan, make_plan
 from fapm_cli.regions import Region, find_regions
 from fapm_cli.running import runner
+from fapm_cli.seen import Seen
 from fapm_cli.threshold import Thresholds
 
 _STRIP_PX = 2**17  # of a picture's map at a time: more would not be faster
@@ -219,6 +220,15 @@ class Detector:
             peaks,
             scored.nearest[self._finest],
         )
+
+    def differences(self, like: Seen) -> list[str] | None:
+        """Name in what a picture differs from the bank's; None where that is not known.
+
+        Args:
+            like: what the picture is like.
+        """
+        seen, wanted_px = self.bank.seen, self.bank.config.preprocessing.resize_px
+        return None if seen is None else seen.differences(like, wanted_px)
 
     def locate(self, found: Detection, size_px: tuple[int, int]) -> dict[str, Any]:
         """Say what was found in a picture, in its own pixels, as plain values.

@@ -29,6 +29,7 @@ from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.finding import Unreadable
 from fapm_cli.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.plan import Ranges
+from fapm_cli.seen import Seen
 from fapm_cli.twins import join_groups
 
 _AT_A_TIME = 16
@@ -70,7 +71,8 @@ def add_pictures(
     bank = with_pixels(bank)
     config, num_before = bank.config, len(bank.pictures)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
-    batches = nominal_batches(files, config, batch_size, on_bad, part_of)
+    likes: dict[str, Seen] = {}
+    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
     fresh = unseen(batches, known_digests(bank), on_known)
     features, new_pictures = extract(
         encode_passing(fresh, encoded), len(files), config, extractor, on_stage
@@ -95,6 +97,7 @@ def add_pictures(
         thumbnails=None if encoded is None else (bank.thumbnails or ()) + tuple(encoded),
         ranges=dict(extractor.ranges),
         versions=program_versions(),
+        seen=bank.seen and Seen.join([bank.seen, *(likes[p.name] for p in new_pictures)]),
     )
     if grown.thumbnails is None:
         return calibrate(grown, features, num_before, on_stage)
@@ -121,7 +124,7 @@ def merge_banks(
     Raises:
         BankError: the banks differ, the backbone is another, or a thumbnail is damaged.
     """
-    first = banks[0]
+    first, seen = banks[0], [bank.seen for bank in banks if bank.seen is not None]
     for bank in banks[1:]:
         differs = difference(first, bank)
         if differs is not None:
@@ -149,6 +152,7 @@ def merge_banks(
         thumbnails=_join_thumbnails(banks, order),
         ranges=_join_ranges(banks),
         versions=program_versions(),
+        seen=Seen.join(seen) if len(seen) == len(banks) else None,
     )
     if merged.thumbnails is None:
         return replace(merged, thresholds=anew(merged))

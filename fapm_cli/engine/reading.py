@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,22 @@ import torch
 from torch import Tensor
 
 from fapm_cli.config import Preprocessing
+from fapm_cli.decoding import ALL_BITS, used_range
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.feeding import batched, in_order
 from fapm_cli.finding import Unreadable
-from fapm_cli.images import Frame, Picture, frame_picture, prepare, read_mask, read_picture
+from fapm_cli.images import (
+    Frame,
+    Picture,
+    frame_picture,
+    is_grey,
+    prepare,
+    read_mask,
+    read_picture,
+)
+from fapm_cli.seen import Seen
+
+_DEPTHS = (8, 10, 12, 14, 16)
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,12 @@ class Prepared:
 
     picture: Picture
     pixels: Tensor
+
+    @property
+    def like(self) -> Seen:
+        """What it is like, beside what it shows."""
+        grey = is_grey(self.pixels.numpy())
+        return Seen.one(grey, self.picture.size_px, self.picture.bits)
 
 
 Item = Path | Frame | Unreadable
@@ -70,3 +88,44 @@ def read_batches(
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
     work = functools.partial(prepare_item, preprocessing=preprocessing)
     return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
+
+
+def find_bit_depth(
+    files: Iterable[Path], on_done: Callable[[int], None] = lambda done: None
+) -> int:
+    """Find how many bits the samples of a set of pictures use, where they have more than 8.
+
+    The files may say it, but only of how many the camera gave: a PNG's values may be scaled up to
+    16 bits all the same. So it is the least of 8, 10, 12, 14 and 16, or what the files say, that
+    holds the largest value of them all.
+
+    Args:
+        files: of pictures; only those of more than 8 bits are decoded.
+        on_done: told how many were looked at, whenever one has more than 8 bits.
+
+    Returns:
+        16 where none has more than 8 bits.
+
+    Raises:
+        PictureError: files say different things.
+    """
+    said: dict[int, Path] = {}
+    largest = -1
+    paths = list(files)
+    for done, (path, used) in enumerate(zip(paths, in_order(paths, used_range), strict=True), 1):
+        if used is not None:
+            bits, most = used
+            largest = max(largest, most)
+            if bits < ALL_BITS:
+                said.setdefault(bits, path)
+            on_done(done)
+    if len(said) > 1:
+        of_each = ", ".join(f"{bits} bits ({said[bits]})" for bits in sorted(said))
+        raise PictureError(
+            f"pictures say different depths: {of_each}; give pictures of one camera, or say how "
+            "many bits all of them use with --bit-depth"
+        )
+    if largest < 0:
+        return ALL_BITS
+    least = max(said, default=min(_DEPTHS))
+    return min(d for d in {*_DEPTHS, least} if d >= least and largest < 1 << d)

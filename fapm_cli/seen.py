@@ -1,0 +1,99 @@
+"""What a bank's pictures were like, beside what they show; and in what others differ from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DIFFERENCES = {
+    "grey": "grey where it knows colour",
+    "colour": "in colour where it knows grey",
+    "aspect": "of another aspect (squeezed otherwise)",
+    "small": "much smaller than its input (blurred)",
+    "depth": "of another bit depth",
+}
+"""In what a picture may differ, and how to say it of several."""
+
+_ASPECT_SLACK = 1.02  # sides are whole numbers
+_SMALL = 2  # times the picture's sides are less than the input's
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What pictures were like: a bank's, or a single one.
+
+    Attributes:
+        grey: whether some were grey, their channels equal.
+        colour: whether some were not.
+        aspects: least and largest width by height.
+        least_px: least height, least width.
+        bits: how many bits their samples had, as the files say.
+    """
+
+    grey: bool
+    colour: bool
+    aspects: tuple[float, float]
+    least_px: tuple[int, int]
+    bits: tuple[int, ...]
+
+    @classmethod
+    def one(cls, grey: bool, size_px: tuple[int, int], bits: int) -> Seen:
+        """Say what one picture is like, of so many px in height and width."""
+        aspect = size_px[1] / size_px[0]
+        return cls(grey, not grey, (aspect, aspect), size_px, (bits,))
+
+    @classmethod
+    def join(cls, parts: Sequence[Seen]) -> Seen:
+        """Sum up at least one."""
+        low, high = zip(*(part.aspects for part in parts), strict=True)
+        heights, widths = zip(*(part.least_px for part in parts), strict=True)
+        return cls(
+            any(part.grey for part in parts),
+            any(part.colour for part in parts),
+            (min(low), max(high)),
+            (min(heights), min(widths)),
+            tuple(sorted({bits for part in parts for bits in part.bits})),
+        )
+
+    def differences(self, one: Seen, input_px: tuple[int, int]) -> list[str]:
+        """Name in what a picture differs from these, as keys of :data:`DIFFERENCES`.
+
+        Args:
+            one: what the picture is like.
+            input_px: height and width that pictures are resized to.
+        """
+        low, high = self.aspects
+        sides = zip(one.least_px, input_px, self.least_px, strict=True)
+        found = {
+            "grey": one.grey and not self.grey,
+            "colour": one.colour and not self.colour,
+            "aspect": not low / _ASPECT_SLACK <= one.aspects[0] <= high * _ASPECT_SLACK,
+            "small": any(_SMALL * own < wanted and own < least for own, wanted, least in sides),
+            "depth": not set(one.bits) <= set(self.bits),
+        }
+        return [name for name, differs in found.items() if differs]
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn it into plain JSON values."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Seen:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: a value is missing or out of range.
+        """
+        low, high = (float(aspect) for aspect in plain["aspects"])
+        height, width = (int(side) for side in plain["least_px"])
+        bits = tuple(int(number) for number in plain["bits"])
+        grey, colour = plain["grey"], plain["colour"]
+        kinds = isinstance(grey, bool) and isinstance(colour, bool) and (grey or colour)
+        if not (kinds and 0 < low <= high < math.inf and min(height, width) > 0 and bits):
+            raise ValueError("seen is out of range")
+        return cls(grey, colour, (low, high), (height, width), bits)
