@@ -310,6 +310,21 @@ def test_a_layout_that_is_named_is_the_only_one_tried(tmp_path: Path) -> None:
         find_categories(tmp_path, "coco")
 
 
+def test_what_is_no_picture_is_counted_and_a_bad_link_stands_in_its_place(tmp_path: Path) -> None:
+    paint_all(tmp_path, "train/good/0.png test/good/0.png test/cut/0_heatmap.png test/cut/1.png")
+    (tmp_path / "test" / "cut" / "notes.txt").write_text("deep")
+    (tmp_path / "test" / "cut" / "2.png").symlink_to("gone.png")
+    category = read_category(tmp_path)
+    assert list(labels(tmp_path, category)) == [
+        "test/cut/1.png",
+        "test/cut/2.png",
+        "test/good/0.png",
+    ]
+    [note] = category.notes
+    assert "1 .txt" in note
+    assert "1 drawn by fapm" in note
+
+
 # --- Masks -------------------------------------------------------------------------------------
 
 

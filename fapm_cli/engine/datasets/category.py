@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
-from fapm_cli.finding import count_kinds, search
+from fapm_cli.finding import count_kinds
 
 GOOD = frozenset(("good", "ok", "normal"))
 """What good pictures' labels and folders are called, in any case."""
@@ -109,10 +109,9 @@ def shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def left_out(searched: Iterable[Path]) -> list[str]:
-    """Say what is no picture in folders that hold some; nothing for nothing."""
-    found = sum((search(folder).left_out for folder in searched), Counter[str]())
-    return [f"left out of its folders: {count_kinds(found)}"] if found else []
+def left_out_note(left_out: Counter[str]) -> list[str]:
+    """A note of what of a category's folders is left out, by ending or kind; none for nothing."""
+    return [f"left out of its folders: {count_kinds(left_out)}"] if left_out else []
 
 
 def folders(root: Path) -> list[Path]:

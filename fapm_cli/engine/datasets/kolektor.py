@@ -15,7 +15,8 @@ KolektorSDD2's ``train`` the defective pictures are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from fapm_cli.engine.datasets.category import (
@@ -24,7 +25,7 @@ from fapm_cli.engine.datasets.category import (
     TestPicture,
     check,
     folders,
-    left_out,
+    left_out_note,
     shown,
 )
 from fapm_cli.engine.datasets.masks import pictures_and_masks
@@ -64,10 +65,11 @@ def _read_split(name: str, root: Path, train: Path, test: Path) -> Category:
     return check(Category(name, pictures, tested, {}, learnt_notes + notes), root)
 
 
-def _labelled(parts: Sequence[Path]) -> tuple[list[TestPicture], list[str]]:
+def _labelled(parts: Iterable[Path]) -> tuple[list[TestPicture], list[str]]:
     """Label pictures by their masks; also a note of those whose masks don't tell."""
-    labelled, untold = [], []
-    for path, masks in (pair for part in parts for pair in pictures_and_masks(part).items()):
+    labelled, untold, left_out = [], [], Counter[str]()
+    found = (pictures_and_masks(part, left_out) for part in parts)
+    for path, masks in (pair for part in found for pair in part.items()):
         try:
             is_bad = marked(masks[0]).any() if masks else None
         except PictureError:
@@ -78,4 +80,4 @@ def _labelled(parts: Sequence[Path]) -> tuple[list[TestPicture], list[str]]:
             labelled.append(TestPicture(path, *(("defect", masks) if is_bad else (None, ()))))
     count = f"{len(untold)} of {len(labelled) + len(untold)} pictures are left out"
     notes = [f"{count}: no mask that can be read says whether they are good: {shown(untold)}"]
-    return labelled, (notes if untold else []) + left_out(parts)
+    return labelled, (notes if untold else []) + left_out_note(left_out)

@@ -7,7 +7,7 @@ picture, or right beside it; or a folder of that name holds several, which count
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fapm_cli.config import Preprocessing
 from fapm_cli.engine.datasets.category import TestPicture
 from fapm_cli.errors import PictureError
-from fapm_cli.finding import SUFFIXES, find_pictures
+from fapm_cli.finding import SUFFIXES, Unreadable, find_pictures, search
 from fapm_cli.images import fit_mask, marked
 
 _ENDINGS = ("_mask", "_gt", "_label")
@@ -56,18 +56,26 @@ def read_truth(
     return fit_mask(whole, preprocessing)
 
 
-def pictures_and_masks(folder: Path, truth: Path | None = None) -> dict[Path, tuple[Path, ...]]:
+def pictures_and_masks(
+    folder: Path, left_out: Counter[str], truth: Path | None = None
+) -> dict[Path, tuple[Path, ...]]:
     """List the pictures under a folder, without masks, each with its own.
+
+    What can't be followed or entered is listed too: reading it will tell.
 
     Args:
         folder: of pictures, and maybe masks.
+        left_out: counts what is neither, by ending or kind.
         truth: of masks, in the same folders below it as the pictures; None for none.
 
     Raises:
         PictureError: it holds no picture.
     """
     listed = cache(_by_stem)
-    files = [file for file in find_pictures(folder) if not _is_set_apart(file, folder)]
+    found_there = search(folder)
+    left_out += found_there.left_out
+    paths = [item.path if isinstance(item, Unreadable) else item for item in found_there.items]
+    files = [file for file in paths if not _is_set_apart(file, folder)]
     found = {}
     for picture, beside in _beside(files).items():
         parent = picture.parent

@@ -14,6 +14,7 @@ pictures may also lie in ``good`` beside ``test``, without a ``train``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from fapm_cli.engine.datasets.category import (
     check,
     folders,
     is_good,
-    left_out,
+    left_out_note,
     shown,
 )
 from fapm_cli.engine.datasets.masks import pictures_and_masks
@@ -68,15 +69,17 @@ def _read(
         raise PictureError(
             f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
         )
-    tested, labels = [], [folder for folder in folders(test) if folder.name != TRUTH]
-    for folder in labels:
+    tested, left_out = [], Counter[str]()
+    for folder in folders(test):
+        if folder.name == TRUTH:
+            continue
         defect = None if is_good(folder.name, good) else folder.name
-        marked = pictures_and_masks(folder, truth / folder.name)
+        marked = pictures_and_masks(folder, left_out, truth / folder.name)
         tested += [
             TestPicture(path, defect, masks if defect else ()) for path, masks in marked.items()
         ]
-    pictures = [path for folder in train for path in pictures_and_masks(folder)]
-    notes = _unlabelled(test) + left_out([*train, *labels])
+    pictures = [path for folder in train for path in pictures_and_masks(folder, left_out)]
+    notes = _unlabelled(test) + left_out_note(left_out)
     return check(Category(name, pictures, tested, apart, notes), root)
 
 
