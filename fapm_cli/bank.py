@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,12 @@ class Bank:
     thumbnails: tuple[bytes, ...] | None = None
     previous_thresholds: Thresholds | None = None
     seen: Seen | None = None
+
+    def with_thresholds(self, thresholds: Thresholds) -> Bank:
+        """Judge by other thresholds; those of before are kept, for one step back."""
+        if thresholds == self.thresholds:
+            return self
+        return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
 
     @property
     def nominal_scores(self) -> Tensor:

@@ -22,6 +22,8 @@ CONFIDENCE = 0.95
 USUAL_RATE = 0.05
 MOST_RATE = 0.1
 _SUSPECT = 3.5  # robust z-score of an outlier (Iglewicz & Hoaglin, 1993)
+# To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
+OUTLIER = 6.0
 _NORMAL_MAD = 1.4826
 # Where most pictures are nearly the same, what differs by less than 7 % is no suspect.
 _LEAST_SPREAD = 0.02
@@ -99,6 +101,14 @@ class Thresholds:
                 return x
         return num_good
 
+    @property
+    def falls_short(self) -> float | None:
+        """The false-alarm rate that so few pictures can't promise, and should; None for none."""
+        if self.method == "given":
+            return None
+        least, goal = (self.rate,) * 2 if self.method == "rate" else (MOST_RATE, USUAL_RATE)
+        return goal if self.num_pictures < pictures_needed(least) else None
+
     def verdict(self, score: float) -> Verdict:
         """Judge an image score."""
         if score > self.score:
@@ -136,6 +146,11 @@ class Thresholds:
 
 
 UNSET = Thresholds(0.0, 0.0, None, None, "pseudo-defects", USUAL_RATE, 1, 0)
+
+
+def pictures_needed(rate: float) -> int:
+    """How many good pictures a false-alarm rate needs: N of them can promise 1 / (N + 1)."""
+    return math.ceil(1 / max(rate, 1e-9) - 1e-9) - 1
 
 
 def rate_thresholds(

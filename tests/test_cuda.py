@@ -117,7 +117,8 @@ def test_every_command_works_on_cuda(bank: Path, tmp_path: Path) -> None:
     grown = tmp_path / "grown.st"
     assert fapm("add", bank, SAMPLES / "test" / "good", "-o", grown, *cuda).code == 0
     assert fapm("merge", bank, grown, "-o", tmp_path / "merged.st", *cuda).code == 0
-    calibrated = fapm("calibrate", bank, SAMPLES / "test" / "good", "-o", tmp_path / "c.st", *cuda)
+    good, target = SAMPLES / "test" / "good", tmp_path / "c.st"
+    calibrated = fapm("calibrate", bank, good, "-o", target, "--allow-few", *cuda)
     assert calibrated.code == 0, calibrated
     assert fapm("heatmap", bank, ONE_BAD, "-o", tmp_path / "out", *cuda).code in (0, 1)
     assert fapm("bench", bank, "--runs", "3", "--json", *cuda).json[0]["fps"] > 0

@@ -36,10 +36,10 @@ def test_a_build_that_needs_more_than_is_free_says_so_first(
 def test_a_large_build_says_how_much_it_needs_and_a_small_one_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st").err == ""
+    assert "memory" not in fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st").err
     monkeypatch.setattr(making, "_MUCH_BYTES", 5e8)
     result = fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st")
-    assert result.err == "note: 2 pictures take about 0.9 GB of memory\n"
+    assert result.err.startswith("note: 2 pictures take about 0.9 GB of memory\n")
 
 
 def test_free_memory_is_known_where_linux_tells() -> None:

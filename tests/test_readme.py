@@ -133,12 +133,16 @@ def test_nightly_recipe_keeps_the_threshold_where_a_known_defect_would_pass(
     recipe: Recipe,
 ) -> None:
     before = Path("bank.st").read_bytes()
-    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/good/000.jpg")
+    few = "--allow-few"
+    assert (
+        recipe("nightly.sh", "bank.st", "samples/test/good", "samples/test/stain").returncode == 2
+    )
+    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/good/000.jpg", few)
     assert (done.returncode, "1 known defects would pass" in done.stderr) == (1, True)
     assert Path("bank.st").read_bytes() == before
     assert recipe("nightly.sh", "bank.st", "samples/none", "samples/test/stain").returncode == 2
     assert Path("bank.st").read_bytes() == before
-    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/test/stain")
+    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/test/stain", few)
     assert done.returncode == 0, done.stderr
     assert load_bank(Path("bank.st")).thresholds.num_pictures == 8
     assert not Path("bank.st.new").exists()

@@ -16,6 +16,7 @@ from fapm_cli.threshold import (
     fewest_errors,
     find_suspects,
     given_threshold,
+    pictures_needed,
     rate_thresholds,
     with_review,
 )
@@ -89,6 +90,21 @@ def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
     # Any threshold from the smallest good score on; below, every picture is anomalous.
     candidates = [score for score in good + bad if score >= min(good)]
     assert errors(found.score) <= min(map(errors, candidates)) + 1e-9
+
+
+@given(st.floats(0.001, 0.999))
+def test_a_rate_needs_the_fewest_pictures_that_can_promise_it(rate: float) -> None:
+    needed = pictures_needed(rate)
+    assert 1 / (needed + 1) <= rate * (1 + 1e-6)
+    assert needed == 0 or 1 / needed > rate * (1 - 1e-6)
+
+
+def test_few_pictures_fall_short_of_the_rate_or_of_the_usual_one() -> None:
+    assert [rate_thresholds(SCORES[:n], PEAKS[:n], 0.1).falls_short for n in (8, 9)] == [0.1, None]
+    bad = [100.0]
+    few, enough = (fewest_errors(SCORES[:n], PEAKS[:n], bad).falls_short for n in (8, 9))
+    assert (few, enough) == (0.05, None)
+    assert given_threshold(SCORES[:2], PEAKS[:2], 1.0).falls_short is None
 
 
 def test_between_good_and_bad_that_lie_apart_the_threshold_is_in_the_middle() -> None:

@@ -108,7 +108,9 @@ def test_calibrate_changes_the_thresholds_alone(bank: Path, tmp_path: Path) -> N
     assert result.json["num_pictures"] == 8
     first, second = load_bank(bank), load_bank(other)
     assert second.thresholds.to_json() == {
-        key: value for key, value in result.json.items() if key != "false_alarms"
+        key: value
+        for key, value in result.json.items()
+        if key not in ("false_alarms", "before", "misses")
     }
     assert (first.pictures, first.weights_hash) == (second.pictures, second.weights_hash)
     bad = fapm("score", bank, ONE_BAD, "--json").scores
@@ -118,7 +120,7 @@ def test_calibrate_changes_the_thresholds_alone(bank: Path, tmp_path: Path) -> N
 def test_calibrate_keeps_the_banks_rate_and_writes_to_it(bank: Path, tmp_path: Path) -> None:
     target = copy_of(bank, tmp_path)
     rate = load_bank(target).thresholds.rate
-    result = fapm("calibrate", target, TEST_GOOD)
+    result = fapm("calibrate", target, TEST_GOOD, "--allow-few")
     assert result.code == 0
     assert load_bank(target).thresholds.rate == rate
     assert load_bank(target).thresholds.num_pictures == 8
@@ -128,7 +130,9 @@ def test_calibrate_keeps_the_banks_rate_and_writes_to_it(bank: Path, tmp_path: P
 def test_calibrate_with_bad_pictures_parts_good_and_bad(bank: Path, tmp_path: Path) -> None:
     target = copy_of(bank, tmp_path)
     bad = SAMPLES / "test" / "stain", SAMPLES / "test" / "missing"
-    assert fapm("calibrate", target, TEST_GOOD, "--bad", bad[0], "--bad", bad[1]).code == 0
+    result = fapm("calibrate", target, TEST_GOOD, "--bad", bad[0], "--bad", bad[1], "--allow-few")
+    assert result.code == 0
+    assert "misses 0 of 6 bad pictures" in result.err
     good = max(fapm("score", target, TEST_GOOD, "--json").scores.values())
     worst = min(fapm("score", target, *bad, "--json").scores.values())
     assert load_bank(target).thresholds.score == pytest.approx((good + worst) / 2)
@@ -172,6 +176,151 @@ def test_rates_that_make_no_sense_are_refused(
 ) -> None:
     assert_fails(fapm("build", GOOD[0], "-o", tmp_path / "new.st", *options), *words)
     assert_fails(fapm("calibrate", bank, ONE_GOOD, "-o", tmp_path / "new.st", *options), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_handful_of_pictures_is_told_what_to_expect_and_what_to_do(
+    count: int, tmp_path: Path
+) -> None:
+    result = fapm("build", *GOOD[:count], "-o", tmp_path / "bank.st")
+    assert result.code == 0
+    expected, at_most = {1: ("50.0%", "95.0%"), 2: ("33.3%", "77.6%")}[count]
+    assert f"expect {expected}, at most {at_most}" in result.err
+    assert "it takes 19 or more: fapm add" in result.err
+
+
+def test_calibrate_shows_the_thresholds_before_and_after(bank: Path, tmp_path: Path) -> None:
+    before = load_bank(bank).thresholds
+    options = ("-o", tmp_path / "b.st", "--allow-few")
+    result = fapm("calibrate", bank, TEST_GOOD, *options)
+    after = load_bank(tmp_path / "b.st").thresholds
+    assert result.out == f"{tmp_path / 'b.st'}: {after.describe()}\n"
+    assert f"before: {before.describe()}" in result.err
+    assert "8 good pictures can't promise 7.69% false alarms" in result.err
+    told = fapm("calibrate", bank, TEST_GOOD, *options, "--json").json
+    assert told["before"] == before.summary()
+    assert told["misses"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ((), 12),  # the bank's own rate, from 12 pictures
+        (("--false-alarm-rate", 0.01), 99),
+        (("--max-false-alarm-rate", 0.02), 49),
+        (("--bad", SAMPLES / "test" / "stain"), 9),
+        (("--bad", SAMPLES / "test" / "stain", "--max-false-alarm-rate", 0.05), 19),
+    ],
+    ids=str,
+)
+def test_fewer_pictures_than_a_promise_needs_are_refused_or_said_to_be_few(
+    options: tuple[object, ...], needed: int, bank: Path, tmp_path: Path
+) -> None:
+    target = copy_of(bank, tmp_path)
+    words = "8 good pictures can promise 11.1%", f"give {needed} or more", "--allow-few"
+    assert_fails(fapm("calibrate", target, TEST_GOOD, *options), *words)
+    assert target.read_bytes() == bank.read_bytes()
+    assert fapm("calibrate", target, TEST_GOOD, *options, "--allow-few").code == 0
+
+
+def test_most_false_alarms_bound_what_bad_pictures_would_come_to(
+    bank: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "b.st"
+    swapped = ("calibrate", bank, SAMPLES / "test", "--bad", TEST_GOOD, "-o", target)
+    kept = ("--keep-suspects", "--json")
+    rates = []
+    for most in (0.9, 0.2):
+        told = fapm(*swapped, *kept, "--max-false-alarm-rate", most).json
+        rates.append(told["false_alarms"]["expected"])
+    assert rates[0] <= 0.9
+    assert rates[1] <= 0.2
+    rate = load_bank(bank).thresholds.rate
+    told = fapm("calibrate", bank, "--max-false-alarm-rate", rate / 2, "-o", target, "--json").json
+    assert (told["rate"], told["num_above"]) == (rate / 2, 0)
+    told = fapm("calibrate", bank, "--max-false-alarm-rate", 2 * rate, "-o", target, "--json").json
+    assert told["score"] == load_bank(bank).thresholds.score
+
+
+def test_a_defect_among_the_good_pictures_is_named_and_refused_unless_it_is_to_stay(
+    bank: Path, tmp_path: Path
+) -> None:
+    target, good = copy_of(bank, tmp_path), tmp_path / "good"
+    shutil.copytree(TEST_GOOD, good)
+    shutil.copy(SAMPLES / "test" / "stain" / "002.jpg", good / "stain.jpg")
+    options = ("--false-alarm-rate", 0.1)
+    words = "1 of 9 good pictures", "stain.jpg (", "--keep-suspects"
+    assert_fails(fapm("calibrate", target, good, *options), *words)
+    assert target.read_bytes() == bank.read_bytes()
+    kept = fapm("calibrate", target, good, *options, "--keep-suspects")
+    assert kept.code == 0
+    assert "suspects: stain.jpg (" in kept.err
+
+
+def test_a_threshold_needs_no_picture_and_the_banks_own_tell_its_false_alarms(
+    bank: Path, tmp_path: Path
+) -> None:
+    target = copy_of(bank, tmp_path)
+    scores = sorted(picture.score for picture in load_bank(bank).pictures)
+    level = (scores[-3] + scores[-2]) / 2
+    told = fapm("calibrate", target, "--threshold", level, "--json").json
+    assert (told["score"], told["num_above"], told["num_pictures"]) == (level, 2, 12)
+    told = fapm("calibrate", target, "--false-alarm-rate", 0.25, "--json").json
+    assert told["score"] == scores[-3]
+    assert told["before"]["score"] == level
+
+
+def test_the_last_change_of_thresholds_is_undone_and_done_again(bank: Path, tmp_path: Path) -> None:
+    target = copy_of(bank, tmp_path)
+    assert_fails(fapm("calibrate", target, "--undo"), "nothing to undo")
+    assert target.read_bytes() == bank.read_bytes()
+    first = load_bank(bank).thresholds
+    assert fapm("calibrate", target, "--threshold", 1.5).code == 0
+    assert fapm("calibrate", target, "--threshold", 1.5).code == 0  # changes nothing
+    assert load_bank(target).previous_thresholds == first
+    second = load_bank(target).thresholds
+    for wanted in (first, second, first):
+        assert fapm("calibrate", target, "--undo", "--json").json["score"] == wanted.score
+        assert load_bank(target).thresholds == wanted
+    assert fapm("calibrate", target, "--threshold", 1.5).code == 0
+    assert fapm("add", target, ONE_GOOD).code == 0
+    assert fapm("calibrate", target, "--undo").code == 0
+    assert load_bank(target).thresholds == second
+
+
+def test_bad_pictures_that_pass_are_counted_and_swapped_folders_warned_of(
+    bank: Path, tmp_path: Path
+) -> None:
+    target, bad = tmp_path / "b.st", SAMPLES / "test" / "stain"
+    options = ("-o", target, "--allow-few", "--keep-suspects")
+    right = fapm("calibrate", bank, TEST_GOOD, "--bad", bad, *options, "--json")
+    assert right.json["misses"] == {"missed": 0, "bad": 3}
+    assert "misses 0 of 3 bad pictures" in right.err
+    assert "chance" not in right.err
+    swapped = fapm("calibrate", bank, bad, "--bad", TEST_GOOD, *options)
+    assert swapped.code == 0
+    assert "misses 8 of 8 bad pictures" in swapped.err
+    assert "no better than chance" in swapped.err
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ((), "nothing to set the threshold by"),
+        (("--undo", "--threshold", 1), "nothing else"),
+        ((TEST_GOOD, "--undo"), "nothing else"),
+        (("--threshold", 1, "--max-false-alarm-rate", 0.1), "choose one"),
+        (("--false-alarm-rate", 0.1, "--max-false-alarm-rate", 0.2), "choose one"),
+        (("--max-false-alarm-rate", 1), "max false-alarm rate 1.0"),
+        (("--bad", TEST_GOOD, "--threshold", 1), "--bad"),
+    ],
+    ids=str,
+)
+def test_tasks_that_contradict_or_are_none_are_refused(
+    options: tuple[object, ...], word: str, bank: Path, tmp_path: Path
+) -> None:
+    assert_fails(fapm("calibrate", bank, *options, "-o", tmp_path / "new.st"), word)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -101,7 +101,7 @@ def build(
     from fapm_cli.bank import OWN_WEIGHTS
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import build_from_files, load_extractor, read_roi
-    from fapm_cli.nominal_pictures import scores_of_groups
+    from fapm_cli.engine.nominal import own_scores
 
     part_of = part_namer(group)
     config = configure(
@@ -132,8 +132,7 @@ def build(
         )
     if not keep_suspects:
         work.check_suspects(len(bank.pictures))
-    scores, peaks = scores_of_groups(bank.pictures)
     thresholds = choose_thresholds(
-        bank.thresholds, scores, peaks, false_alarm_rate, review_rate, threshold
+        bank.thresholds, *own_scores(bank), false_alarm_rate, review_rate, threshold
     )
     work.finish(replace(bank, thresholds=thresholds), as_json)

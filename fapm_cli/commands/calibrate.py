@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +12,14 @@ import typer
 
 from fapm_cli.commands.common import (
     check_order,
+    check_rate,
     check_rates,
     check_writable,
     choose_thresholds,
     find_named,
+    name_suspects,
     note,
+    note_few,
     open_detector,
     progress_bar,
 )
@@ -29,19 +32,38 @@ from fapm_cli.commands.options import (
     ReviewOption,
     WeightsOption,
 )
-from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
-    from fapm_cli.engine import Detector
+    from fapm_cli.engine import Bank, Detector
+    from fapm_cli.threshold import Thresholds
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a bank says of pictures.
+
+    Attributes:
+        scores: image scores.
+        peaks: maxima of anomaly maps.
+        suspects: names and robust z-scores of those unlike the rest, the most suspicious first.
+    """
+
+    scores: Sequence[float]
+    peaks: Sequence[float]
+    suspects: Sequence[tuple[str, float]] = ()
 
 
 def calibrate(
     bank: BankArgument,
     good: Annotated[
-        list[Path],
-        typer.Argument(metavar="GOOD...", help="Good pictures that the bank was not built from."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[GOOD...]",
+            help="Good pictures that the bank was not built from (default: its own).",
+        ),
+    ] = None,
     bad: Annotated[
         list[Path] | None,
         typer.Option(help="Defective pictures (a file or folder; may be given again)."),
@@ -50,10 +72,23 @@ def calibrate(
         Path | None, typer.Option("--output", "-o", help="Write here, and leave BANK as it is.")
     ] = None,
     false_alarm_rate: FalseAlarmsOption = None,
+    max_false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Allow no higher rate, whatever the rest comes to."),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Set the threshold itself; GOOD tells its false alarms.")
     ] = None,
     review_rate: ReviewOption = None,
+    allow_few: Annotated[
+        bool, typer.Option("--allow-few", help="Take fewer good pictures than the rate needs.")
+    ] = False,
+    keep_suspects: Annotated[
+        bool, typer.Option("--keep-suspects", help="Take good pictures that look unlike the rest.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Go back to the thresholds before the last change.")
+    ] = False,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -66,60 +101,202 @@ def calibrate(
     defective ones it sets the threshold where the rates of misses and false alarms have the
     least sum.
 
-    Example:  fapm calibrate bank.st samples/test/good --bad samples/test/stain
+    Example:  fapm calibrate bank.st samples/test/good --bad samples/test/stain --allow-few
     """
     target = output or bank
     check_writable(target)
-    check_order("calibrate", bank, [*good, *(bad or ())])
+    check_order("calibrate", bank, [*(good or ()), *(bad or ())])
     check_rates(false_alarm_rate, review_rate, threshold)
-    if bad is not None and (threshold is not None or false_alarm_rate is not None):
+    check_rate("max false-alarm rate", max_false_alarm_rate)
+    _check_task(
+        undo,
+        bool(good),
+        bool(bad),
+        {
+            "--threshold": threshold,
+            "--false-alarm-rate": false_alarm_rate,
+            "--max-false-alarm-rate": max_false_alarm_rate,
+            "--review-rate": review_rate,
+        },
+    )
+    from fapm_cli.engine import save_bank
+
+    loaded, of_good, of_bad = _gather(
+        bank,
+        good or [],
+        bad or [],
+        batch_size,
+        lambda: open_detector(bank, device, precision, weights),
+    )
+    before = loaded.thresholds
+    if undo:
+        chosen = _undone(loaded, bank)
+    else:
+        _check_suspects(of_good, keep_suspects)
+        default = before
+        aim = false_alarm_rate
+        if of_bad is not None:
+            default = _fewest_errors(of_good, of_bad, max_false_alarm_rate)
+        elif threshold is None and aim is None:
+            aim = _kept_rate(before, max_false_alarm_rate, fresh=bool(good))
+        if good and threshold is None and not allow_few:
+            _check_enough(of_good, aim or max_false_alarm_rate)
+        chosen = choose_thresholds(
+            default, of_good.scores, of_good.peaks, aim, review_rate, threshold
+        )
+    save_bank(loaded.with_thresholds(chosen), target)
+    note(f"note: before: {before.describe()}")
+    if not undo:
+        note_few(chosen)
+    misses = None if of_bad is None else _count_misses(chosen, of_bad)
+    summary = {**chosen.summary(), "before": before.summary(), "misses": misses}
+    typer.echo(json.dumps(summary) if as_json else f"{escaped(target)}: {chosen.describe()}")
+
+
+def _check_task(undo: bool, good: bool, bad: bool, numbers: dict[str, float | None]) -> None:
+    """Check that there is something to do, and one thing.
+
+    Raises:
+        OptionError: it is not so.
+    """
+    given = {name for name, value in numbers.items() if value is not None}
+    setting = given - {"--review-rate"}
+    if undo and (good or bad or given):
+        raise OptionError("--undo goes back to the thresholds before: give nothing else with it")
+    if not (undo or good or bad or given):
+        raise OptionError(
+            "nothing to set the threshold by: give good pictures, --bad, a rate, --threshold "
+            "or --undo"
+        )
+    if bad and setting - {"--max-false-alarm-rate"}:
         raise OptionError(
             "--bad sets the threshold: leave --threshold and --false-alarm-rate out, or --bad"
         )
-    from fapm_cli.engine import save_bank
-    from fapm_cli.threshold import fewest_errors
-
-    detector = open_detector(bank, device, precision, weights)
-    scores, peaks = _scores(detector, good, batch_size, fresh=True)
-    before = detector.bank.thresholds
-    if bad is not None:
-        before = fewest_errors(scores, peaks, _scores(detector, bad, batch_size)[0])
-    elif threshold is None and false_alarm_rate is None:
-        false_alarm_rate = before.rate
-    chosen = choose_thresholds(before, scores, peaks, false_alarm_rate, review_rate, threshold)
-    save_bank(replace(detector.bank, thresholds=chosen), target)
-    typer.echo(
-        json.dumps(chosen.summary()) if as_json else f"{escaped(target)}: {chosen.describe()}"
-    )
+    if len(setting) > 1:
+        raise OptionError(f"{' and '.join(sorted(setting))} set the threshold: choose one")
 
 
-def _scores(
-    detector: Detector, paths: Iterable[Path], batch_size: int, fresh: bool = False
-) -> tuple[list[float], list[float]]:
-    """Image scores and maxima of anomaly maps; with ``fresh``, of pictures not in the bank.
+def _gather(
+    path: Path,
+    good: list[Path],
+    bad: list[Path],
+    batch_size: int,
+    open_bank: Callable[[], Detector],
+) -> tuple[Bank, Scores, Scores | None]:
+    """Load the bank, and score the pictures; its own stand in for good ones that are not given."""
+    from fapm_cli.engine import load_bank
+    from fapm_cli.engine.nominal import own_scores
+
+    detector = open_bank() if good or bad else None
+    bank = load_bank(path) if detector is None else detector.bank
+    of_good = Scores(*own_scores(bank))
+    if detector is not None and good:
+        of_good = _judge(detector, good, batch_size, fresh=True)
+    of_bad = _judge(detector, bad, batch_size) if detector is not None and bad else None
+    return bank, of_good, of_bad
+
+
+def _judge(detector: Detector, paths: list[Path], batch_size: int, fresh: bool = False) -> Scores:
+    """Score pictures; with ``fresh``, those not in the bank, and find the suspects among them.
 
     Raises:
         PictureError: a picture can't be read, or none is left.
     """
     from fapm_cli.engine import Unreadable, judge
+    from fapm_cli.engine.nominal import spots_and_levels
+    from fapm_cli.threshold import find_suspects
 
     named = find_named(paths, to_learn=fresh)
     known = {one.sha256 for one in detector.bank.pictures} if fresh else set()
-    scores: list[float] = []
-    peaks: list[float] = []
+    names: list[str] = []
+    values: list[tuple[float, float, float, float]] = []
     with progress_bar() as advance:
         judged = judge(detector, (file for file, _ in named), batch_size)
-        for done, one in enumerate(judged, start=1):
+        for done, ((_, name), one) in enumerate(zip(named, judged, strict=True), start=1):
             if isinstance(one, Unreadable):
                 raise one.error
             if one.prepared.picture.sha256 not in known:
-                scores.append(float(one.found.image_scores[0]))
-                peaks.append(float(one.found.anomaly_maps.amax()))
+                maps = one.found.anomaly_maps
+                spots, levels = spots_and_levels(maps, detector.bank)
+                score, peak = float(one.found.image_scores[0]), float(maps.amax())
+                values.append((score, peak, spots[0], levels[0]))
+                names.append(name)
             advance("score", done, len(named))
-    if not scores:
+    if not values:
         raise PictureError("every good picture is in the bank, which knows it: give fresh ones")
-    if len(scores) < len(named):
+    if len(values) < len(named):
         note(
-            f"note: {len(named) - len(scores)} pictures are in the bank, which knows them: left out"
+            f"note: {len(named) - len(values)} pictures are in the bank, which knows them: left out"
         )
-    return scores, peaks
+    scores, peaks, spots, levels = (list(column) for column in zip(*values, strict=True))
+    return Scores(scores, peaks, [(names[i], z) for i, z in find_suspects(spots, levels)])
+
+
+def _check_suspects(of_good: Scores, keep: bool) -> None:
+    """Name the good pictures that look unlike the rest.
+
+    Raises:
+        PictureError: some do very much, and are not to be kept.
+    """
+    from fapm_cli.threshold import OUTLIER
+
+    outliers = [one for one in of_good.suspects if one[1] > OUTLIER]
+    if outliers and not keep:
+        raise PictureError(
+            f"{len(outliers)} of {len(of_good.scores)} good pictures are unlike the rest by more "
+            f"than {OUTLIER:g} σ: {name_suspects(outliers)}; take out those that are not good, or "
+            "keep them with --keep-suspects"
+        )
+    if of_good.suspects:
+        note(f"note: suspects: {name_suspects(of_good.suspects)}: unlike the rest by so many σ")
+
+
+def _check_enough(of_good: Scores, rate: float | None) -> None:
+    """Check that good pictures are enough to promise a false-alarm rate.
+
+    Raises:
+        PictureError: they are not.
+    """
+    from fapm_cli.threshold import MOST_RATE, pictures_needed
+
+    aim, found = MOST_RATE if rate is None else rate, len(of_good.scores)
+    if found < pictures_needed(aim):
+        raise PictureError(
+            f"{found} good pictures can promise {1 / (found + 1):.1%} false alarms, not {aim:.2%}: "
+            f"give {pictures_needed(aim)} or more, or take that with --allow-few"
+        )
+
+
+def _kept_rate(before: Thresholds, most: float | None, fresh: bool) -> float | None:
+    """The bank's false-alarm rate, if it is allowed, to be had anew; None to keep its threshold."""
+    if most is not None and most < before.rate:
+        return most
+    return before.rate if fresh else None
+
+
+def _fewest_errors(of_good: Scores, of_bad: Scores, most: float | None) -> Thresholds:
+    from fapm_cli.threshold import fewest_errors
+
+    most_rate = 1.0 if most is None else most
+    return fewest_errors(of_good.scores, of_good.peaks, of_bad.scores, most_rate=most_rate)
+
+
+def _count_misses(chosen: Thresholds, of_bad: Scores) -> dict[str, int]:
+    """Count, and note, how many defective pictures would pass."""
+    bad = len(of_bad.scores)
+    missed = sum(score <= chosen.score for score in of_bad.scores)
+    note(f"note: misses {missed} of {bad} bad pictures")
+    if missed / bad + chosen.num_above / chosen.num_pictures >= 1:
+        note("note: that is no better than chance: are good and bad pictures swapped?")
+    return {"missed": missed, "bad": bad}
+
+
+def _undone(bank: Bank, path: Path) -> Thresholds:
+    """The thresholds before the last change.
+
+    Raises:
+        BankError: there are none.
+    """
+    if bank.previous_thresholds is None:
+        raise BankError(f"bank {path} holds no thresholds before its own: nothing to undo")
+    return bank.previous_thresholds

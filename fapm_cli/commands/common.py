@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
-from fapm_cli.files import one_line
+from fapm_cli.files import escaped, one_line
 from fapm_cli.finding import (
     A_BANK,
     DRAWN_BY,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Named = tuple[Path | Unreadable, str]
 """A picture, and its path below the folder that was given."""
+
+_SHOWN = 8  # suspects by name
 
 
 class Advance(Protocol):
@@ -443,6 +445,16 @@ def check_threshold(threshold: float | None) -> None:
         raise OptionError(f"threshold {threshold}: wanted a finite number")
 
 
+def check_rate(name: str, rate: float | None) -> None:
+    """Check that a rate, if there is one, is a share of good pictures.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if rate is not None and not 0 < rate < 1:
+        raise OptionError(f"{name} {rate}: wanted a share of good pictures, above 0, below 1")
+
+
 def check_rates(
     false_alarm_rate: float | None, review_rate: float | None, threshold: float | None
 ) -> None:
@@ -452,9 +464,8 @@ def check_rates(
         OptionError: a value makes no sense, or two contradict one another.
     """
     check_threshold(threshold)
-    for name, rate in (("false-alarm rate", false_alarm_rate), ("review rate", review_rate)):
-        if rate is not None and not 0 < rate < 1:
-            raise OptionError(f"{name} {rate}: wanted a share of good pictures, above 0, below 1")
+    check_rate("false-alarm rate", false_alarm_rate)
+    check_rate("review rate", review_rate)
     if threshold is not None and false_alarm_rate is not None:
         raise OptionError("--threshold and --false-alarm-rate both set the threshold: choose one")
     if None not in (review_rate, false_alarm_rate) and review_rate <= false_alarm_rate:  # type: ignore[operator]
@@ -471,7 +482,7 @@ def choose_thresholds(
     review_rate: float | None,
     threshold: float | None,
 ) -> Thresholds:
-    """Set thresholds as the options say, by good pictures' scores; notes what they can't promise.
+    """Set thresholds as the options say, by good pictures' scores.
 
     Args:
         default: what to take where no option sets the threshold.
@@ -488,10 +499,24 @@ def choose_thresholds(
         chosen = given_threshold(scores, peaks, threshold)
     elif false_alarm_rate is not None:
         chosen = rate_thresholds(scores, peaks, false_alarm_rate)
-        if chosen.expected > false_alarm_rate:
-            note(
-                f"note: {len(scores)} good pictures can't promise {false_alarm_rate:.2%} false "
-                f"alarms, but {chosen.expected:.1%}: the threshold is their largest score; for "
-                f"less, fapm calibrate with {math.ceil(1 / false_alarm_rate - 1e-9) - 1} or more"
-            )
     return chosen if review_rate is None else with_review(chosen, scores, review_rate)
+
+
+def note_few(thresholds: Thresholds) -> None:
+    """Say what to expect where so few pictures are behind thresholds, and how many it takes."""
+    from fapm_cli.threshold import CONFIDENCE, pictures_needed
+
+    goal = thresholds.falls_short
+    if goal is not None:
+        note(
+            f"note: {thresholds.num_pictures} good pictures can't promise {goal:.2%} false alarms: "
+            f"expect {thresholds.expected:.1%}, at most {thresholds.at_most:.1%} "
+            f"({CONFIDENCE:.0%} sure); for {goal:.2%} it takes {pictures_needed(goal)} or more: "
+            "fapm add, or fapm calibrate with fresh ones"
+        )
+
+
+def name_suspects(suspects: Sequence[tuple[str, float]]) -> str:
+    """Name the first of the pictures that look unlike the rest, with how many σ each is off."""
+    names = ", ".join(f"{escaped(name)} ({z:.1f})" for name, z in suspects[:_SHOWN])
+    return names + f" and {len(suspects) - _SHOWN} more" * (len(suspects) > _SHOWN)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import Advance, name_first, note, note_groups, progress_bar
+from fapm_cli.commands.common import (
+    Advance,
+    name_first,
+    name_suspects,
+    note,
+    note_few,
+    note_groups,
+    progress_bar,
+)
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
 
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
 SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out.")]
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
-_SHOWN = 8  # suspects by name
 _MOST_SUSPECTS = 0.2
 _MUCH_BYTES = 2e9
 
@@ -103,6 +110,7 @@ class Making:
             [p.name for p in bank.pictures], [p.group for p in bank.pictures], self._grouped
         )
         num_bytes = save_bank(bank, self._output)
+        note_few(bank.thresholds)
         self._mark("save")
         summary = {
             "bank": str(self._output),
@@ -203,6 +211,5 @@ def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
     """Name the first pictures that look unlike the rest, in one line; none for none."""
     if not pictures:
         return []
-    names = ", ".join(f"{escaped(p['name'])} ({p['z']:.1f})" for p in pictures[:_SHOWN])
-    more = f" and {len(pictures) - _SHOWN} more" * (len(pictures) > _SHOWN)
-    return [f"{title:<9} {names}{more}: unlike the rest by so many σ"]
+    names = name_suspects([(one["name"], one["z"]) for one in pictures])
+    return [f"{title:<9} {names}: unlike the rest by so many σ"]

@@ -25,15 +25,13 @@ from fapm_cli.finding import Unreadable
 from fapm_cli.grid import check_divisible, map_cells, to_patches
 from fapm_cli.nominal_pictures import NominalPicture, in_groups, pixels_digest
 from fapm_cli.seen import Seen
-from fapm_cli.threshold import UNSET, find_suspects
+from fapm_cli.threshold import OUTLIER, UNSET, find_suspects
 from fapm_cli.thumbnails import encode_thumbnail
 from fapm_cli.twins import Looks, look_at, twin_groups
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
 _TORCH_BYTES = 850 * 2**20
-# To name a picture costs a glance; to drop a good one that lies as few do costs all that it shows.
-_OUTLIER = 6.0
 
 PartOf = Callable[[Path, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
@@ -243,7 +241,7 @@ def build_bank(
         None if encoded is None else tuple(encoded),
     )
     learnt, suspects = _learn(bank, features, on_stage)
-    outliers = [(i, z) for i, z in suspects if z > _OUTLIER]
+    outliers = [(i, z) for i, z in suspects if z > OUTLIER]
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})

@@ -98,6 +98,7 @@ def add_pictures(
         ranges=dict(extractor.ranges),
         versions=program_versions(),
         seen=bank.seen and Seen.join([bank.seen, *(likes[p.name] for p in new_pictures)]),
+        previous_thresholds=bank.thresholds,
     )
     if grown.thumbnails is None:
         return calibrate(grown, features, num_before, on_stage)
@@ -153,6 +154,7 @@ def merge_banks(
         ranges=_join_ranges(banks),
         versions=program_versions(),
         seen=Seen.join(seen) if len(seen) == len(banks) else None,
+        previous_thresholds=None,
     )
     if merged.thumbnails is None:
         return replace(merged, thresholds=anew(merged))

@@ -80,13 +80,18 @@ def judged_by(response: NominalResponse, bank: Bank, first: int = 0) -> Bank:
     return replace(bank, thresholds=anew(bank, response.pseudo))
 
 
+def own_scores(bank: Bank) -> tuple[list[float], list[float]]:
+    """Scores and peaks of the parts in a bank, what thresholds are set by."""
+    return scores_of_groups(bank.pictures)
+
+
 def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
     """Set a bank's thresholds by its pictures' scores, in the way in which they were set before.
 
     What was given, or labelled, is not to be had from scores: then at the rate that it came to.
     """
     before = bank.thresholds
-    scores, peaks = scores_of_groups(bank.pictures)
+    scores, peaks = own_scores(bank)
     if pseudo is not None and before.method == "pseudo-defects":
         chosen = fewest_errors(scores, peaks, pseudo, "pseudo-defects", MOST_RATE)
     else:
@@ -131,15 +136,22 @@ def nominal_response(
         scored = scorer.combine(part)
         scores += scored.image_scores.tolist()
         peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
-        inner = scored.anomaly_maps[:, _inner(bank)]
-        spots += top_score(inner.unsqueeze(1)).tolist()
-        levels += inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values.tolist()
+        highest, usual = spots_and_levels(scored.anomaly_maps, bank)
+        spots += highest
+        levels += usual
     pseudo = None
     if elsewhere:
         pseudo = pseudo_scores(scorer, found, elsewhere, bank.roi, generator)
     if bank.num_groups == 1:
         scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
+
+
+def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], list[float]]:
+    """Say of (B, H, W) anomaly maps what suspects are found by, away from the rim."""
+    inner = anomaly_maps[:, _inner(bank)]
+    level = inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values
+    return top_score(inner.unsqueeze(1)).tolist(), level.tolist()
 
 
 def _search(
