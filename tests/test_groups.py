@@ -165,6 +165,56 @@ def test_banks_that_share_a_picture_of_a_part_share_the_part(tmp_path: Path) -> 
     assert load_bank(tmp_path / "c.st").thresholds.num_pictures == 4
 
 
+@pytest.fixture(scope="module")
+def part_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of one shot each of 12 parts."""
+    folder = tmp_path_factory.mktemp("parts")
+    result = fapm("build", save_shots(folder, range(12), 1), "-o", folder / "bank.st", *SMALL)
+    assert result.code == 0
+    return folder / "bank.st"
+
+
+def calibrated(bank: Path, *arguments: object) -> tuple[int, str]:
+    """How many parts thresholds come from, and what is noted."""
+    target = bank.parent / "other.st"
+    result = fapm("calibrate", bank, *arguments, "-o", target, "--allow-few", "--json")
+    assert result.code == 0, result.err
+    return result.json["num_pictures"], result.err
+
+
+def test_calibrate_counts_a_part_once_whatever_its_shots(part_bank: Path, tmp_path: Path) -> None:
+    shots = save_shots(tmp_path / "shots", range(100, 104), 3)
+    count, notes = calibrated(part_bank, shots)
+    assert count == 4
+    assert "8 of 12 pictures are nearly the same as another" in notes
+    count, notes = calibrated(part_bank, shots, "--group", r"part(\d+)")
+    assert count == 4
+    assert "nearly the same" not in notes
+    assert calibrated(part_bank, shots, "--group", ".*")[0] == 12
+
+
+def test_calibrate_counts_copies_once(part_bank: Path, tmp_path: Path) -> None:
+    for name in "abc":
+        save_shots(tmp_path / name, range(100, 105), 1)
+    for path in (tmp_path / "c").iterdir():
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".bmp"))
+        path.unlink()
+    count, notes = calibrated(part_bank, tmp_path)
+    assert count == 5
+    assert "10 pictures are in the bank, which knows them, or copies: left out" in notes
+
+
+def test_further_shots_of_what_the_bank_knows_are_not_fresh(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    shots = save_shots(tmp_path / "shots", range(8, 16), 2)
+    count, notes = calibrated(part_bank, shots)
+    assert count == 4
+    assert "4 pictures are in the bank, which knows them, or copies: left out" in notes
+    assert "4 pictures show parts that are in the bank, which knows them: left out" in notes
+
+
 # --- Copies ------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,9 @@ from fapm_cli.commands.common import (
     name_suspects,
     note,
     note_few,
+    note_groups,
     open_detector,
+    part_namer,
     progress_bar,
 )
 from fapm_cli.commands.options import (
@@ -28,6 +30,7 @@ from fapm_cli.commands.options import (
     BatchSizeOption,
     DeviceOption,
     FalseAlarmsOption,
+    GroupOption,
     PrecisionOption,
     ReviewOption,
     WeightsOption,
@@ -36,8 +39,30 @@ from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
-    from fapm_cli.engine import Bank, Detector
+    from fapm_cli.engine import Bank, Detector, Judged
+    from fapm_cli.engine.builder import PartOf
+    from fapm_cli.nominal_pictures import NominalPicture
     from fapm_cli.threshold import Thresholds
+    from fapm_cli.twins import Looks
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A good picture that the bank does not hold, as the bank judges it.
+
+    Attributes:
+        picture: what is known of it.
+        spot: its score away from the rim, what suspects are found by.
+        level: likewise.
+        looks: what tells near twins.
+        part: what it shows, as ``--group`` says; None where that is not known.
+    """
+
+    picture: NominalPicture
+    spot: float
+    level: float
+    looks: Looks
+    part: str | int | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class Scores:
     """What a bank says of pictures.
 
     Attributes:
-        scores: image scores.
+        scores: image scores; of good pictures, one per part.
         peaks: maxima of anomaly maps.
         suspects: names and robust z-scores of those unlike the rest, the most suspicious first.
     """
@@ -89,6 +114,7 @@ def calibrate(
     undo: Annotated[
         bool, typer.Option("--undo", help="Go back to the thresholds before the last change.")
     ] = False,
+    group: GroupOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -106,6 +132,7 @@ def calibrate(
     target = output or bank
     check_writable(target)
     check_order("calibrate", bank, [*(good or ()), *(bad or ())])
+    part_of = part_namer(group)
     check_rates(false_alarm_rate, review_rate, threshold)
     check_rate("max false-alarm rate", max_false_alarm_rate)
     _check_task(
@@ -126,6 +153,7 @@ def calibrate(
         good or [],
         bad or [],
         batch_size,
+        part_of,
         lambda: open_detector(bank, device, precision, weights),
     )
     before = loaded.thresholds
@@ -181,6 +209,7 @@ def _gather(
     good: list[Path],
     bad: list[Path],
     batch_size: int,
+    part_of: PartOf | None,
     open_bank: Callable[[], Detector],
 ) -> tuple[Bank, Scores, Scores | None]:
     """Load the bank, and score the pictures; its own stand in for good ones that are not given."""
@@ -191,45 +220,97 @@ def _gather(
     bank = load_bank(path) if detector is None else detector.bank
     of_good = Scores(*own_scores(bank))
     if detector is not None and good:
-        of_good = _judge(detector, good, batch_size, fresh=True)
-    of_bad = _judge(detector, bad, batch_size) if detector is not None and bad else None
+        of_good = _judge_fresh(detector, good, batch_size, part_of)
+    of_bad = _judge_bad(detector, bad, batch_size) if detector is not None and bad else None
     return bank, of_good, of_bad
 
 
-def _judge(detector: Detector, paths: list[Path], batch_size: int, fresh: bool = False) -> Scores:
-    """Score pictures; with ``fresh``, those not in the bank, and find the suspects among them.
+def _judge(
+    detector: Detector, paths: list[Path], batch_size: int, *, to_learn: bool
+) -> Iterator[tuple[str, Path, Judged]]:
+    """Judge pictures, each with its name below the folder that was given and its path.
 
     Raises:
-        PictureError: a picture can't be read, or none is left.
+        PictureError: a picture can't be read.
     """
     from fapm_cli.engine import Unreadable, judge
-    from fapm_cli.engine.nominal import spots_and_levels
-    from fapm_cli.threshold import find_suspects
 
-    named = find_named(paths, to_learn=fresh)
-    known = {one.sha256 for one in detector.bank.pictures} if fresh else set()
-    names: list[str] = []
-    values: list[tuple[float, float, float, float]] = []
+    named = find_named(paths, to_learn=to_learn)
     with progress_bar() as advance:
         judged = judge(detector, (file for file, _ in named), batch_size)
         for done, ((_, name), one) in enumerate(zip(named, judged, strict=True), start=1):
             if isinstance(one, Unreadable):
                 raise one.error
-            if one.prepared.picture.sha256 not in known:
-                maps = one.found.anomaly_maps
-                spots, levels = spots_and_levels(maps, detector.bank)
-                score, peak = float(one.found.image_scores[0]), float(maps.amax())
-                values.append((score, peak, spots[0], levels[0]))
-                names.append(name)
+            yield name, one.prepared.picture.path, one
             advance("score", done, len(named))
-    if not values:
+
+
+def _judge_bad(detector: Detector, paths: list[Path], batch_size: int) -> Scores:
+    """Score defective pictures: each counts."""
+    found = [one.found for _, _, one in _judge(detector, paths, batch_size, to_learn=False)]
+    scores = [float(one.image_scores[0]) for one in found]
+    return Scores(scores, [float(one.anomaly_maps.amax()) for one in found])
+
+
+def _judge_fresh(
+    detector: Detector, paths: list[Path], batch_size: int, part_of: PartOf | None
+) -> Scores:
+    """Score the parts that good pictures show and the bank does not; find suspects among these.
+
+    Raises:
+        PictureError: a picture can't be read, or none is left.
+        OptionError: ``--group`` finds no part in a name.
+    """
+    from fapm_cli.engine.growing import fresh_groups
+    from fapm_cli.nominal_pictures import in_groups, scores_of_groups
+    from fapm_cli.threshold import find_suspects
+    from fapm_cli.twins import Looks
+
+    fresh = _without_copies(detector, paths, batch_size, part_of)
+    if part_of is None and fresh:
+        groups = fresh_groups(detector.bank, Looks.join([one.looks for one in fresh]))
+        fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
+    unknown = [one for one in fresh if one.part is not None]
+    _note_left_out(len(fresh) - len(unknown), "show parts that are in the bank, which knows them")
+    if not unknown:
         raise PictureError("every good picture is in the bank, which knows it: give fresh ones")
-    if len(values) < len(named):
-        note(
-            f"note: {len(named) - len(values)} pictures are in the bank, which knows them: left out"
-        )
-    scores, peaks, spots, levels = (list(column) for column in zip(*values, strict=True))
-    return Scores(scores, peaks, [(names[i], z) for i, z in find_suspects(spots, levels)])
+    pictures = in_groups([one.picture for one in unknown], [one.part for one in unknown])
+    names, numbers = [one.name for one in pictures], [one.group for one in pictures]
+    note_groups(names, numbers, told=part_of is not None)
+    suspects = find_suspects([one.spot for one in unknown], [one.level for one in unknown], numbers)
+    return Scores(*scores_of_groups(pictures), [(names[i], z) for i, z in suspects])
+
+
+def _without_copies(
+    detector: Detector, paths: list[Path], batch_size: int, part_of: PartOf | None
+) -> list[Fresh]:
+    """Judge good pictures; leave out those that the bank holds, and copies of one another."""
+    from fapm_cli.engine.growing import known_digests, with_pixels
+    from fapm_cli.engine.nominal import spots_and_levels
+    from fapm_cli.nominal_pictures import NominalPicture, pixels_digest
+    from fapm_cli.twins import look_at
+
+    known = known_digests(with_pixels(detector.bank))
+    fresh: list[Fresh] = []
+    num_given = 0
+    for name, path, one in _judge(detector, paths, batch_size, to_learn=True):
+        num_given += 1
+        pixels, maps = one.prepared.pixels, one.found.anomaly_maps
+        score, peak = float(one.found.image_scores[0]), float(maps.amax())
+        digests = one.prepared.picture.sha256, pixels_digest(pixels)
+        picture = NominalPicture(name, *digests, score, peak, 0)
+        if known.isdisjoint(picture.digests):
+            (spot,), (level,) = spots_and_levels(maps, detector.bank)
+            part = None if part_of is None else part_of(path, name)
+            fresh.append(Fresh(picture, spot, level, look_at(pixels.unsqueeze(0)), part))
+        known |= picture.digests
+    _note_left_out(num_given - len(fresh), "are in the bank, which knows them, or copies")
+    return fresh
+
+
+def _note_left_out(count: int, why: str) -> None:
+    if count:
+        note(f"note: {count} pictures {why}: left out")
 
 
 def _check_suspects(of_good: Scores, keep: bool) -> None:

@@ -30,7 +30,7 @@ from fapm_cli.finding import Unreadable
 from fapm_cli.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.plan import Ranges
 from fapm_cli.seen import Seen
-from fapm_cli.twins import join_groups
+from fapm_cli.twins import Looks, join_groups, look_at, twin_groups
 
 _AT_A_TIME = 16
 
@@ -237,6 +237,22 @@ def with_pixels(bank: Bank) -> Bank:
         for picture, one in zip(bank.pictures, seen, strict=True)
     )
     return replace(bank, pictures=pictures)
+
+
+def fresh_groups(bank: Bank, looks: Looks) -> list[int | None]:
+    """Number the parts that fresh pictures show; None for near twins of what is in the bank.
+
+    What a bank without thumbnails holds can't be compared with.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    if bank.thumbnails is None:
+        return [*twin_groups(looks)]
+    own = [look_at(batch.pixels) for batch in _thumbnail_batches(bank)]
+    groups = twin_groups(Looks.join([*own, looks]))
+    known = set(groups[: len(bank.pictures)])
+    return [None if group in known else group for group in groups[len(bank.pictures) :]]
 
 
 def _number_pictures(banks: Sequence[Bank]) -> list[list[int]]:
