@@ -175,7 +175,7 @@ def test_what_is_added_as_good_is_seen_as_good_and_the_rest_as_before(
 def test_add_without_an_output_grows_the_bank_in_place(tmp_path: Path) -> None:
     target = build(tmp_path / "bank.st", GOOD[:3])
     summary = fapm("add", target, *GOOD[3:5], "--json")
-    assert (summary.code, summary.err) == (0, "")
+    assert summary.code == 0
     assert (summary.json["bank"], summary.json["pictures"]) == (str(target), 5)
     assert len(load_bank(target).pictures) == 5
     assert list(tmp_path.iterdir()) == [target]
@@ -187,8 +187,9 @@ def test_a_picture_that_the_bank_has_is_left_out_with_a_note(tmp_path: Path) -> 
     shutil.copy(GOOD[4], copy)
     result = fapm("add", target, GOOD[2], GOOD[4], copy, "--json")
     assert result.json["pictures"] == 4
-    assert len(result.err.splitlines()) == 1
-    assert "002.jpg, copy.jpg are in the bank already" in result.err
+    known, few = result.err.splitlines()
+    assert "002.jpg, copy.jpg are in the bank already" in known
+    assert "4 good pictures can't promise" in few
 
 
 def test_add_of_nothing_new_says_so_and_leaves_the_bank(tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ def test_merge_notes_shared_pictures_and_prints_the_summary(tmp_path: Path) -> N
     banks = [build(tmp_path / f"{i}.st", files) for i, files in enumerate((GOOD[:4], GOOD[2:6]))]
     result = fapm("merge", *banks, "-o", tmp_path / "all.st", "--json")
     assert result.code == 0
-    assert result.err == "note: 2 pictures are in several banks: counted once\n"
+    assert result.err.startswith("note: 2 pictures are in several banks: counted once\n")
     assert result.json["pictures"] == 6
     assert len(load_bank(tmp_path / "all.st").pictures) == 6
 

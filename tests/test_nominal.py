@@ -154,7 +154,7 @@ def bank_and_features(values: Tensor) -> tuple[Bank, list[Tensor]]:
                 key_cells=torch.zeros(6 * len(of_patch)).int(),
             )
         )
-    pictures = tuple(bank.pictures[0] for _ in values)
+    pictures = tuple(replace(bank.pictures[0], group=i) for i in range(len(values)))
     query = replace(bank.config.query, calibration="none")
     config = replace(bank.config, query=query)
     return replace(bank, config=config, memories=tuple(memories), pictures=pictures), features

@@ -228,7 +228,8 @@ def test_most_false_alarms_bound_what_bad_pictures_would_come_to(
     bank: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "b.st"
-    swapped = ("calibrate", bank, SAMPLES / "test", "--bad", TEST_GOOD, "-o", target)
+    every = sorted((SAMPLES / "test").rglob("*.jpg"))
+    swapped = ("calibrate", bank, *every, "--bad", TEST_GOOD, "-o", target)
     kept = ("--keep-suspects", "--json")
     rates = []
     for most in (0.9, 0.2):

@@ -271,9 +271,9 @@ def _judge_fresh(
         groups = fresh_groups(detector.bank, Looks.join([one.looks for one in fresh]))
         fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
     unknown = [one for one in fresh if one.part is not None]
-    _note_left_out(len(fresh) - len(unknown), "show parts that are in the bank, which knows them")
     if not unknown:
         raise PictureError("every good picture is in the bank, which knows it: give fresh ones")
+    _note_left_out(len(fresh) - len(unknown), "show parts that are in the bank, which knows them")
     pictures = in_groups([one.picture for one in unknown], [one.part for one in unknown])
     names, numbers = [one.name for one in pictures], [one.group for one in pictures]
     note_groups(names, numbers, told=part_of is not None)
@@ -304,7 +304,8 @@ def _without_copies(
             part = None if part_of is None else part_of(path, name)
             fresh.append(Fresh(picture, spot, level, look_at(pixels.unsqueeze(0)), part))
         known |= picture.digests
-    _note_left_out(num_given - len(fresh), "are in the bank, which knows them, or copies")
+    if fresh:
+        _note_left_out(num_given - len(fresh), "are in the bank, which knows them, or copies")
     return fresh
 
 
