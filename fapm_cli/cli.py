@@ -15,7 +15,7 @@ import typer
 import fapm_cli
 from fapm_cli.commands import bench, build, calibrate, eval, grow, heatmap, info, score
 from fapm_cli.commands.common import note
-from fapm_cli.commands.parsing import Command
+from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.errors import FapmError
 
 EXIT_ERROR = 2
@@ -38,8 +38,9 @@ app = typer.Typer(
     name="fapm",
     help="Learn what good parts look like; find scratches, dents, stains, missing and wrong parts.",
     epilog="Example:  fapm build samples/good -o bank.st",
+    cls=HelpGroup,
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -54,7 +55,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
+        ),
     ] = False,
 ) -> None:
     """Learn what good parts look like; find scratches, dents, stains, missing and wrong parts."""
@@ -72,7 +76,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "info": info.info,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name, cls=Command, no_args_is_help=_name != "bench")(_command)
+    app.command(_name, cls=HelpCommand, no_args_is_help=_name != "bench")(_command)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -81,7 +85,7 @@ def run(arguments: list[str] | None = None) -> int:
         note("fapm: can't write output: stdout is closed")
         return EXIT_ERROR
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="fapm", standalone_mode=False)
         sys.stdout.flush()
     except FapmError as error:
         note(f"fapm: {error}")

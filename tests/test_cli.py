@@ -24,7 +24,7 @@ from fapm_cli.cli import app
 from fapm_cli.plan import Plan
 
 PROGRAM = [sys.executable, "-m", "fapm_cli"]
-COMMANDS = ("build", "add", "merge", "calibrate", "score", "heatmap", "bench", "info")
+COMMANDS = (*("build", "add", "merge", "calibrate", "score", "heatmap", "eval", "bench", "info"),)
 
 
 def truth(path: Path) -> NDArray[np.uint8]:

@@ -27,8 +27,9 @@ LAYERS = [
     # Plots draw what metrics found, reports show what was judged; the engine and they know
     # nothing of one another.
     {"engine", "plots", "report"},
+    {"commands.colour", "commands.formats"},
     {"commands.common", "commands.options"},
-    {"commands.making", "commands.records"},
+    {"commands.making", "commands.records", "commands.help"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -51,7 +52,7 @@ def unit(module: str) -> str:
     """What a module counts as: the engine is one unit, what commands share is not theirs."""
     if module.startswith("engine"):
         return "engine"
-    shared = tuple(f"commands.{name}" for name in ("common", "options", "making", "records"))
+    shared = {name for layer in LAYERS for name in layer if name.startswith("commands.")}
     if module.startswith("commands.") and module not in shared:
         return "commands"
     return module

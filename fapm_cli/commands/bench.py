@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.common import note, open_detector, progress_bar
-from fapm_cli.commands.options import DeviceOption, WeightsOption
+from fapm_cli.commands.formats import choose_format, echo_records, flatten
+from fapm_cli.commands.options import (
+    LEARNING,
+    MACHINE,
+    DeviceOption,
+    FormatOption,
+    JsonOption,
+    WeightsOption,
+)
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
@@ -34,41 +41,78 @@ def bench(
     ] = None,
     variants: Annotated[
         str | None,
-        typer.Option(metavar="A,E", help="Variants of the synthetic bank, side by side (E)."),
+        typer.Option(
+            metavar="A,E",
+            help="Variants of the synthetic bank, side by side (default: E).",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="Pictures behind the synthetic bank (209).")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pictures behind the synthetic bank (default: 209).",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME", help="Of the synthetic bank (default: the paper's)."),
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Of the synthetic bank (default: the paper's).",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     batch_sizes: Annotated[
-        str, typer.Option("--batch-size", metavar="1,8", help="Batch sizes to measure.")
+        str,
+        typer.Option(
+            "--batch-size", metavar="1,8", help="Batch sizes to measure.", rich_help_panel=MACHINE
+        ),
     ] = "1",
-    runs: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 30,
-    warm_up: Annotated[int, typer.Option(min=0, help="Rounds that don't.")] = 5,
+    runs: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Rounds that count.", rich_help_panel=MACHINE),
+    ] = 30,
+    warm_up: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Rounds that don't.", rich_help_panel=MACHINE),
+    ] = 5,
     weights: WeightsOption = None,
     precision: Annotated[
-        str, typer.Option(metavar="fp32,bf16", help="Precisions to measure side by side.")
+        str,
+        typer.Option(
+            metavar="fp32,bf16",
+            help="Precisions to measure side by side.",
+            rich_help_panel=MACHINE,
+        ),
     ] = "auto",
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Measure each precision compiled, too.")
+        bool,
+        typer.Option(
+            "--compile", help="Measure each precision compiled, too.", rich_help_panel=MACHINE
+        ),
     ] = False,
     against_paper: Annotated[
-        bool, typer.Option(help="Variants A to E beside the FPS that the paper states.")
+        bool,
+        typer.Option(
+            help="Variants A to E beside the FPS that the paper states.", rich_help_panel=LEARNING
+        ),
     ] = False,
     device: DeviceOption = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure latency and frames per second, stage by stage, beside the backbone alone.
+    """Measure latency and frames per second, stage by stage.
 
-    Without BANK it measures the paper's network (Wide-ResNet-50, random weights) on a synthetic
-    bank of random keys, as many as --images pictures give when every patch is widened. Variants,
-    precisions and the backbone alone take turns, round by round.
+    The backbone alone stands beside the engine. Without BANK it measures the paper's network
+    (Wide-ResNet-50, random weights) on a synthetic bank of random keys, as many as --images
+    pictures give when every patch is widened. Variants, precisions and the backbone alone take
+    turns, round by round.
 
     Example:  fapm bench --variants A,E --images 20 --runs 3
     """
+    kind = choose_format(output_format, json=as_json)
     import torch
 
     from fapm_cli.device import resolve_device
@@ -105,10 +149,13 @@ def bench(
         record["bank"] = str(bank) if bank is not None else f"synthetic, {images} pictures"
         record["speedup"] = record["fps"] / records[0]["fps"]  # per picture, whatever the batch
         record["paper_fps"] = PAPER_FPS.get(record["variant"]) if against_paper else None
-    if as_json:
-        typer.echo(json.dumps(records, indent=1))
-    else:
+    if kind == "text":
         _print(records)
+    elif kind == "csv":
+        flat = [flatten(record) for record in records]
+        echo_records(kind, flat, list(dict.fromkeys(name for one in flat for name in one)))
+    else:
+        echo_records(kind, records)
 
 
 def _parse_sizes(text: str) -> list[int]:

@@ -16,19 +16,25 @@ from fapm_cli.commands.common import (
     find_named,
     part_namer,
 )
+from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import (
     SkipBadOption,
-    SummaryOption,
     making,
     tell_memory,
 )
 from fapm_cli.commands.options import (
+    LEARNING,
+    OUTPUT,
+    PICTURES,
+    VERDICTS,
     BackboneOption,
     BatchSizeOption,
     DeviceOption,
     FalseAlarmsOption,
+    FormatOption,
     GridOption,
     GroupOption,
+    JsonOption,
     LayersOption,
     PathsArgument,
     PresetOption,
@@ -44,13 +50,23 @@ from fapm_cli.commands.options import (
 
 def build(
     paths: PathsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The bank to write.", rich_help_panel=OUTPUT
+        ),
+    ],
     preset: PresetOption = "default",
     backbone: BackboneOption = None,
     layers: LayersOption = None,
     weights: WeightsOption = None,
     seed: SeedOption = 0,
-    variant: Annotated[str, typer.Option(help="A to E of the paper's Table 2.")] = "E",
+    variant: Annotated[
+        str,
+        typer.Option(
+            metavar="LETTER", help="A to E of the paper's Table 2.", rich_help_panel=LEARNING
+        ),
+    ] = "E",
     size: SizeOption = None,
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
@@ -62,40 +78,61 @@ def build(
             max=16,
             metavar="BITS",
             help="Of 16-bit pictures, how many bits the camera uses (default: found by fapm).",
+            rich_help_panel=PICTURES,
         ),
     ] = None,
     roi: RoiOption = None,
     skip_bad: SkipBadOption = False,
     drop_outliers: Annotated[
         bool,
-        typer.Option(help="Leave out pictures that look most unlike the rest, and learn again."),
+        typer.Option(
+            help="Leave out pictures that look most unlike the rest, and learn again.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     group: GroupOption = None,
     keep_suspects: Annotated[
         bool,
         typer.Option(
-            "--keep-suspects", help="Learn also where more than a fifth look unlike the rest."
+            "--keep-suspects",
+            help="Learn also where more than a fifth look unlike the rest.",
+            rich_help_panel=PICTURES,
         ),
     ] = False,
     false_alarm_rate: FalseAlarmsOption = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Set the threshold itself (default: found by fapm).")
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Set the threshold itself (default: found by fapm).",
+            rich_help_panel=VERDICTS,
+        ),
     ] = None,
     review_rate: ReviewOption = None,
     embed_backbone: Annotated[
-        bool, typer.Option(help="Store the cut backbone, so that the bank needs nothing else.")
+        bool,
+        typer.Option(
+            help="Leave the backbone out: who uses the bank then needs it, too.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = True,
     thumbnails: Annotated[
-        bool, typer.Option(help="Store the pictures too, small, for add, merge and reports.")
+        bool,
+        typer.Option(
+            help="Leave the pictures out, which add, merge and reports use.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = True,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 16,
-    as_json: SummaryOption = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
     """Learn a bank from pictures of good parts.
 
     Example:  fapm build samples/good -o bank.st
     """
+    kind = choose_format(output_format, json=as_json)
     check_writable(output)
     check_rates(false_alarm_rate, review_rate, threshold)
     from fapm_cli.bank import OWN_WEIGHTS
@@ -135,4 +172,4 @@ def build(
     thresholds = choose_thresholds(
         bank.thresholds, *own_scores(bank), false_alarm_rate, review_rate, threshold
     )
-    work.finish(replace(bank, thresholds=thresholds), as_json)
+    work.finish(replace(bank, thresholds=thresholds), kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,18 @@ from fapm_cli.commands.common import (
     part_namer,
     progress_bar,
 )
+from fapm_cli.commands.formats import choose_format, summary_text
 from fapm_cli.commands.options import (
+    OUTPUT,
+    PICTURES,
+    VERDICTS,
     BankArgument,
     BatchSizeOption,
     DeviceOption,
     FalseAlarmsOption,
+    FormatOption,
     GroupOption,
+    JsonOption,
     PrecisionOption,
     ReviewOption,
     WeightsOption,
@@ -91,44 +96,81 @@ def calibrate(
     ] = None,
     bad: Annotated[
         list[Path] | None,
-        typer.Option(help="Defective pictures (a file or folder; may be given again)."),
+        typer.Option(
+            metavar="PATH",
+            help="Defective pictures (a file or folder; may be given again).",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here, and leave BANK as it is.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write here, and leave BANK as it is.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     false_alarm_rate: FalseAlarmsOption = None,
     max_false_alarm_rate: Annotated[
         float | None,
-        typer.Option(metavar="R", help="Allow no higher rate, whatever the rest comes to."),
+        typer.Option(
+            metavar="R",
+            help="Allow no higher rate, whatever the rest comes to.",
+            rich_help_panel=VERDICTS,
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Set the threshold itself; GOOD tells its false alarms.")
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Set the threshold itself; GOOD tells its false alarms.",
+            rich_help_panel=VERDICTS,
+        ),
     ] = None,
     review_rate: ReviewOption = None,
     allow_few: Annotated[
-        bool, typer.Option("--allow-few", help="Take fewer good pictures than the rate needs.")
+        bool,
+        typer.Option(
+            "--allow-few",
+            help="Take fewer good pictures than the rate needs.",
+            rich_help_panel=VERDICTS,
+        ),
     ] = False,
     keep_suspects: Annotated[
-        bool, typer.Option("--keep-suspects", help="Take good pictures that look unlike the rest.")
+        bool,
+        typer.Option(
+            "--keep-suspects",
+            help="Take good pictures that look unlike the rest.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Go back to the thresholds before the last change.")
+        bool,
+        typer.Option(
+            "--undo",
+            help="Go back to the thresholds before the last change.",
+            rich_help_panel=VERDICTS,
+        ),
     ] = False,
     group: GroupOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the thresholds as JSON.")] = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
-    """Set a bank's thresholds anew from fresh pictures; what it has learnt stays as it is.
+    """Set a bank's thresholds anew by fresh pictures.
 
-    From good pictures alone it keeps the bank's false-alarm rate, unless told another. With
-    defective ones it sets the threshold where the rates of misses and false alarms have the
-    least sum.
+    What it has learnt stays as it is. From good pictures alone it keeps the bank's false-alarm
+    rate, unless told another. With defective ones it sets the threshold where the rates of misses
+    and false alarms have the least sum.
 
     Example:  fapm calibrate bank.st samples/test/good --bad samples/test/stain --allow-few
     """
+    kind = choose_format(output_format, json=as_json)
     target = output or bank
     check_writable(target)
     check_order("calibrate", bank, [*(good or ()), *(bad or ())])
@@ -178,7 +220,7 @@ def calibrate(
         note_few(chosen)
     misses = None if of_bad is None else _count_misses(chosen, of_bad)
     summary = {**chosen.summary(), "before": before.summary(), "misses": misses}
-    typer.echo(json.dumps(summary) if as_json else f"{escaped(target)}: {chosen.describe()}")
+    typer.echo(summary_text(kind, summary, f"{escaped(target)}: {chosen.describe()}"))
 
 
 def _check_task(undo: bool, good: bool, bad: bool, numbers: dict[str, float | None]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import itertools
-import json
 import os
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,12 +22,17 @@ from fapm_cli.commands.common import (
     query_changes,
     with_query,
 )
+from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text, echo_records
 from fapm_cli.commands.options import (
+    LEARNING,
+    OUTPUT,
+    PICTURES,
     BackboneOption,
     BatchSizeOption,
     CalibrationOption,
     DeviceOption,
     GridOption,
+    JsonOption,
     LayersOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
     from fapm_cli.engine.evaluation import Evaluation
     from fapm_cli.plan import Plan
 
-Record = dict[str, Any]
 EXIT_ERROR = 2
 
 _SPEED_WARM_UP, _SPEED_RUNS = 3, 20
@@ -67,6 +68,7 @@ _VERDICTS = (
     "false_alarm_rate",
     "false_alarms_at_most",
 )
+_FORMATS = (*FORMATS, "markdown")
 _SCORE_COLUMNS = ("category", "variant", "path", "defect", "score")
 _COLUMNS = (
     "category",
@@ -106,18 +108,35 @@ def eval_(
     ],
     layout: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of the datasets; told by what is there by default."),
+        typer.Option(
+            metavar="NAME",
+            help="Of the datasets; told by what is there by default.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     good: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What good pictures' folders or labels are called."),
+        typer.Option(
+            metavar="NAME",
+            help="What good pictures' folders or labels are called.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     variants: Annotated[
         str | None,
-        typer.Option(metavar="A,B,C,D,E", help="Variants of the paper's Table 2 (default: E)."),
+        typer.Option(
+            metavar="A,B,C,D,E",
+            help="Variants of the paper's Table 2 (default: E).",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     bank: Annotated[
-        Path | None, typer.Option(help="Judge this bank, in place of building one.")
+        Path | None,
+        typer.Option(
+            metavar="BANK",
+            help="Judge this bank, in place of building one.",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
     preset: PresetOption = "default",
     backbone: BackboneOption = None,
@@ -133,23 +152,42 @@ def eval_(
     sigma: SigmaOption = None,
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="An array of records.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="The records as CSV.")] = False,
-    markdown: Annotated[bool, typer.Option(help="The table as Markdown.")] = False,
+    output_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="text, json, jsonl, csv or markdown.",
+            autocompletion=lambda: list(_FORMATS),
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "text",
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", hidden=True)] = False,
+    markdown: Annotated[bool, typer.Option(hidden=True)] = False,
     scores: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write each picture's score as CSV.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write each picture's score as CSV.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write ROC, histograms, worst pictures.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write ROC, histograms, worst pictures.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 16,
 ) -> int:
-    """Build banks, judge labelled pictures, and report how well good and bad are told apart.
+    """Measure how well good and bad pictures are told apart.
 
-    Balanced accuracy and false alarms are those of the bank's own verdicts, beside the best
-    balanced accuracy that any threshold gives, and the most false alarms that were foretold.
+    Builds banks, or takes one, and judges labelled pictures. Balanced accuracy and false alarms are
+    those of the bank's own verdicts, beside the best balanced accuracy that any threshold gives,
+    and the most false alarms that were foretold.
 
     A dataset is a category (train/good, test/good, test/DEFECT, ground_truth/DEFECT), a folder of
     them, or a table path,label[,mask][,split] as .csv or .jsonl. MVTec AD, LOCO and AD 2, BTAD,
@@ -159,8 +197,7 @@ def eval_(
 
     Example:  fapm eval samples --json
     """
-    if as_json + as_csv + markdown > 1:
-        raise OptionError("--json, --csv and --markdown: choose one")
+    kind = choose_format(output_format, _FORMATS, json=as_json, csv=as_csv, markdown=markdown)
     if bank is not None and any(
         option is not None for option in (variants, backbone, layers, size, grid)
     ):
@@ -219,9 +256,9 @@ def eval_(
                 if plots is not None:
                     _plot(evaluation, plots, plotted)
         failed |= report.failed
-    typer.echo(_render(records, as_json, as_csv, markdown), nl=False)
+    _echo(kind, records)
     if scores is not None:
-        text = _as_csv(rows, _SCORE_COLUMNS)
+        text = csv_text(rows, _SCORE_COLUMNS)
         write_atomically(scores, text.encode(errors="backslashreplace"))
     return EXIT_ERROR if failed else 0
 
@@ -409,21 +446,13 @@ def _numbered(name: str) -> Iterator[str]:
 # --- Printing ----------------------------------------------------------------------------------
 
 
-def _render(records: list[Record], as_json: bool, as_csv: bool, markdown: bool) -> str:
-    if as_json:
-        return json.dumps(records, indent=1) + "\n"
-    if as_csv:
-        return _as_csv(records, (*_COLUMNS, *_apart_in(records), "error"))
+def _echo(kind: str, records: list[Record]) -> None:
+    if kind not in ("text", "markdown"):
+        echo_records(kind, records, (*_COLUMNS, *_apart_in(records), "error"))
+        return
     header, rows = _table(records)
-    return _as_markdown(header, rows) if markdown else _as_text(header, rows)
-
-
-def _as_csv(records: list[Record], columns: tuple[str, ...]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    table = _as_markdown if kind == "markdown" else _as_text
+    typer.echo(table(header, rows), nl=False)
 
 
 def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:

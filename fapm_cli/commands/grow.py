@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.common import check_order, check_writable, find_named, note, part_namer
+from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import (
     SkipBadOption,
-    SummaryOption,
     making,
     tell_memory,
 )
 from fapm_cli.commands.options import (
+    OUTPUT,
     BankArgument,
     BatchSizeOption,
     DeviceOption,
+    FormatOption,
     GroupOption,
+    JsonOption,
     PathsArgument,
     WeightsOption,
 )
@@ -32,14 +35,22 @@ def add(
     bank: BankArgument,
     paths: PathsArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bank to write (default: BANK).")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The bank to write (default: BANK).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     weights: WeightsOption = None,
     skip_bad: SkipBadOption = False,
     group: GroupOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 16,
-    as_json: SummaryOption = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
     """Extend a bank by more pictures of good parts.
 
@@ -50,6 +61,7 @@ def add(
     Example:  fapm add bank.st samples/test/good -o grown.st
     """
     check_order("add", bank, paths)
+    kind = choose_format(output_format, json=as_json)
     target = output or bank
     check_writable(target)
     part_of = part_namer(group)
@@ -77,23 +89,30 @@ def add(
             f"note: {bank} has no thumbnails: its pictures' scores, now upper bounds, "
             "and its calibration stay"
         )
-    work.finish(grown, as_json)
+    work.finish(grown, kind)
 
 
 def merge(
     banks: Annotated[list[Path], typer.Argument(metavar="BANK...", help="Two banks or more.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The bank to write.", rich_help_panel=OUTPUT
+        ),
+    ],
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    as_json: SummaryOption = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
-    """Join banks of one configuration into one that knows what all of them know.
+    """Join banks of one configuration into one.
 
-    A picture that is in several counts once. Scores of good parts and the calibration are made
-    anew from the pictures in the banks.
+    It knows what all of them know; a picture that is in several counts once. Scores of good parts
+    and the calibration are made anew from the pictures in the banks.
 
     Example:  fapm merge monday.st tuesday.st -o week.st
     """
+    kind = choose_format(output_format, json=as_json)
     if len(banks) < 2:
         raise OptionError(f"merge needs two banks or more, got {len(banks)}")
     check_writable(output)
@@ -115,7 +134,7 @@ def merge(
         if one.thumbnails is None:
             note(f"note: {path} has no thumbnails: scores stay, calibrations are averaged")
             break
-    work.finish(merged, as_json)
+    work.finish(merged, kind)
 
 
 def _check_alike(banks: list[Bank], paths: list[Path]) -> None:

@@ -26,6 +26,8 @@ from fapm_cli.commands.common import (
     query_changes,
 )
 from fapm_cli.commands.options import (
+    OUTPUT,
+    VERDICTS,
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
@@ -62,23 +64,52 @@ def heatmap(
     bank: BankArgument,
     paths: PathsArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write to.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Write a heatmap of each picture there.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a report: one page that needs nothing else."),
+        typer.Option(
+            metavar="FILE",
+            help="Write a report: one page that needs nothing else.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     raw_map: Annotated[
         str | None,
-        typer.Option("--map", metavar="tiff|npy", help="Also write the raw float32 map."),
+        typer.Option(
+            "--map",
+            metavar="tiff|npy",
+            help="Also write the raw float32 map.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     mask: Annotated[
-        bool, typer.Option(help="Also write where the map exceeds --pixel-threshold.")
+        bool,
+        typer.Option(
+            help="Also write where the map exceeds the pixel threshold.", rich_help_panel=OUTPUT
+        ),
     ] = False,
+    boxes: Annotated[
+        bool,
+        typer.Option(
+            help="Don't frame the regions above the pixel threshold.", rich_help_panel=OUTPUT
+        ),
+    ] = True,
     threshold: Annotated[
-        float | None, typer.Option(help="Where the slider of --html starts (default: the bank's).")
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Where the slider of --html starts (default: the bank's).",
+            rich_help_panel=VERDICTS,
+        ),
     ] = None,
-    boxes: Annotated[bool, typer.Option(help="Frame each region above --pixel-threshold.")] = True,
     pixel_threshold: PixelThresholdOption = None,
     roi: RoiOption = None,
     weights: WeightsOption = None,
@@ -92,10 +123,10 @@ def heatmap(
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
-    """Draw where pictures are unlike the good ones, over the pictures at their own size.
+    """Draw where pictures are unlike the good ones.
 
-    Colour starts where good parts end and means the same in every picture of a bank. Prints the
-    path of each heatmap, and of the report.
+    Over the pictures, at their own size. Colour starts where good parts end and means the same in
+    every picture of a bank. Prints the path of each heatmap, and of the report.
 
     Example:  fapm heatmap bank.st samples/test -o out/ --html report.html
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fapm_cli.commands.options import BankArgument
+from fapm_cli.commands.formats import choose_format, summary_text
+from fapm_cli.commands.options import BankArgument, FormatOption, JsonOption
 from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 
 def info(
     bank: BankArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it, as an object.")] = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what a bank holds: its header, and keys and radii of each patch.
+    """Show what a bank holds.
 
     Example:  fapm info bank.st
     """
     from fapm_cli.bank import load_bank
 
+    kind = choose_format(output_format, json=as_json)
     loaded = load_bank(bank)
-    if as_json:
-        typer.echo(json.dumps(_everything(loaded)))
-    else:
+    if kind == "text":
         _show(loaded)
+    else:
+        typer.echo(summary_text(kind, _everything(loaded), ""))
 
 
 def _everything(bank: Bank) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from fapm_cli.commands.common import (
     note_groups,
     progress_bar,
 )
+from fapm_cli.commands.formats import summary_text
+from fapm_cli.commands.options import PICTURES
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from fapm_cli.extraction import FeatureExtractor
 
 
-SkipBadOption = Annotated[bool, typer.Option(help="Leave unreadable pictures out.")]
-SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+SkipBadOption = Annotated[
+    bool, typer.Option(help="Leave unreadable pictures out.", rich_help_panel=PICTURES)
+]
 
 _MOST_SUSPECTS = 0.2
 _MUCH_BYTES = 2e9
@@ -96,8 +98,8 @@ class Making:
         self._mark(stage)
         self._advance(stage, done, total)
 
-    def finish(self, bank: Bank, as_json: bool) -> None:
-        """Save the bank, and print its summary.
+    def finish(self, bank: Bank, kind: str) -> None:
+        """Save the bank, and print its summary in a format.
 
         Raises:
             OutputError: it can't be written.
@@ -124,7 +126,7 @@ class Making:
             "seconds": {stage: round(spent, 3) for stage, spent in self._seconds.items()},
         }
         verdicts = bank.thresholds.describe()
-        typer.echo(json.dumps(summary) if as_json else _as_text(summary, verdicts))
+        typer.echo(summary_text(kind, summary, _as_text(summary, verdicts)))
 
     def _mark(self, stage: str) -> None:
         now = time.perf_counter()

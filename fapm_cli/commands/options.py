@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands have, each with the topic it stands under in help."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from fapm_cli.commands.formats import FORMATS
+
+PICTURES = "Pictures"
+OUTPUT = "Output"
+VERDICTS = "Verdicts"
+LEARNING = "What is learnt"
+SCORING = "How it is scored"
+MACHINE = "How it is computed"
+TOPICS = (PICTURES, OUTPUT, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
+
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
 PathsArgument = Annotated[
     list[Path],
@@ -14,39 +24,111 @@ PathsArgument = Annotated[
         metavar="PATH...", help="Pictures and folders (searched through); - reads paths from stdin."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, max=4096, help="Pictures at a time.")]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="text, json, jsonl or csv.",
+        autocompletion=lambda: list(FORMATS),
+        rich_help_panel=OUTPUT,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=OUTPUT)
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=MACHINE),
+]
+BatchSizeOption = Annotated[
+    int,
+    typer.Option(min=1, max=4096, metavar="N", help="Pictures at a time.", rich_help_panel=MACHINE),
+]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|random",
-        help="Backbone weights: a safetensors or state-dict file, or random (speed tests).",
+        metavar="FILE",
+        help="The backbone's weights (safetensors or a state dict), or random, for speed tests.",
+        rich_help_panel=MACHINE,
     ),
 ]
 PresetOption = Annotated[
-    str, typer.Option(help="default: the whole picture; paper: the paper to the letter.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="default (the whole picture), or paper (to the letter).",
+        rich_help_panel=LEARNING,
+    ),
 ]
 BackboneOption = Annotated[
-    str | None, typer.Option(help="efficientnet_lite0 (the default), or any torchvision ResNet.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="efficientnet_lite0 (the default), or any torchvision ResNet.",
+        rich_help_panel=LEARNING,
+    ),
 ]
-LayersOption = Annotated[str | None, typer.Option(metavar="L,L", help="Layers to tap.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="For --weights random.")]
-SizeOption = Annotated[str | None, typer.Option(metavar="N|HxW", help="Input size, px.")]
-GridOption = Annotated[str | None, typer.Option(metavar="N|HxW", help="Patches a side.")]
-RatioOption = Annotated[float, typer.Option(help="Share of vectors kept as keys.")]
-SpreadOption = Annotated[float, typer.Option(help="D_th: patches that spread more keep twice.")]
+LayersOption = Annotated[
+    str | None,
+    typer.Option(metavar="L,L", help="Layers of it to tap.", rich_help_panel=LEARNING),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**63 - 1, metavar="N", help="For --weights random.", rich_help_panel=LEARNING
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(metavar="N|HxW", help="The input's size in px.", rich_help_panel=LEARNING),
+]
+GridOption = Annotated[
+    str | None, typer.Option(metavar="N|HxW", help="Patches a side.", rich_help_panel=LEARNING)
+]
+RatioOption = Annotated[
+    float,
+    typer.Option(metavar="SHARE", help="Share of vectors kept as keys.", rich_help_panel=LEARNING),
+]
+SpreadOption = Annotated[
+    float,
+    typer.Option(
+        metavar="D",
+        help="D_th: patches that spread more keep twice as many.",
+        rich_help_panel=LEARNING,
+    ),
+]
 NeighborsOption = Annotated[
-    int | None, typer.Option(help="Nearest keys averaged into a score (default: the bank's).")
+    int | None,
+    typer.Option(
+        metavar="K",
+        help="Nearest keys averaged into a score (default: the bank's).",
+        rich_help_panel=SCORING,
+    ),
 ]
 LayerWeightsOption = Annotated[
-    str | None, typer.Option(metavar="W,W", help="One weight per layer (default: the bank's).")
+    str | None,
+    typer.Option(
+        metavar="W,W",
+        help="One weight per layer (default: the bank's).",
+        rich_help_panel=SCORING,
+    ),
 ]
 SigmaOption = Annotated[
-    float | None, typer.Option(help="Blur of the anomaly map, input px (default: the bank's).")
+    float | None,
+    typer.Option(
+        metavar="PX",
+        help="Blur of the anomaly map, in input px (default: the bank's).",
+        rich_help_panel=SCORING,
+    ),
 ]
 ReachOption = Annotated[
     int | None,
-    typer.Option(help="Also search patches this far around a vector's own (default: the bank's)."),
+    typer.Option(
+        metavar="N",
+        help="Also search patches this far around a vector's own (default: the bank's).",
+        rich_help_panel=SCORING,
+    ),
 ]
 
 CalibrationOption = Annotated[
@@ -54,25 +136,42 @@ CalibrationOption = Annotated[
     typer.Option(
         metavar="local|none",
         help="Judge scores against what good parts do at their place (default: the bank's).",
+        rich_help_panel=SCORING,
     ),
 ]
 
 PrecisionOption = Annotated[
     str,
-    typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="auto is the fastest proven equal here."),
+    typer.Option(
+        metavar="NAME",
+        help="auto (the fastest proven equal here), fp32, bf16, fp16 or int8.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 CompileOption = Annotated[
     bool,
-    typer.Option("--compile", help="Compile first, once: pays with int8 on a CPU."),
+    typer.Option(
+        "--compile",
+        help="Compile first, once: pays with int8 on a CPU.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 
 RoiOption = Annotated[
     Path | None,
-    typer.Option(metavar="MASK", help="A picture: white is inspected, black ignored."),
+    typer.Option(
+        metavar="MASK",
+        help="A picture: white is inspected, black ignored.",
+        rich_help_panel=PICTURES,
+    ),
 ]
 PixelThresholdOption = Annotated[
     float | None,
-    typer.Option(help="Map value above which a px belongs to a region (default: the bank's)."),
+    typer.Option(
+        metavar="T",
+        help="A px whose map value is above it belongs to a region (default: the bank's).",
+        rich_help_panel=VERDICTS,
+    ),
 ]
 
 GroupOption = Annotated[
@@ -82,14 +181,17 @@ GroupOption = Annotated[
         help="What tells parts of which there are several shots: their folder, or a regular "
         "expression whose first group (or all of it) names the part in a picture's name "
         "(default: near twins are found).",
+        rich_help_panel=PICTURES,
     ),
 ]
+
 FalseAlarmsOption = Annotated[
     float | None,
     typer.Option(
         "--false-alarm-rate",
         metavar="R",
         help="Set the threshold so that this share of good pictures exceeds it.",
+        rich_help_panel=VERDICTS,
     ),
 ]
 ReviewOption = Annotated[
@@ -97,5 +199,6 @@ ReviewOption = Annotated[
     typer.Option(
         metavar="R",
         help="Band for a second look: this share of good pictures is in it, or anomalous.",
+        rich_help_panel=VERDICTS,
     ),
 ]

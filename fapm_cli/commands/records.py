@@ -6,14 +6,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import typer
 
 from fapm_cli.commands.common import note
+from fapm_cli.commands.formats import Record
 from fapm_cli.files import escaped
-
-Record = dict[str, Any]
 
 
 def _json(records: Iterator[Record]) -> None:

@@ -23,12 +23,18 @@ from fapm_cli.commands.common import (
     progress_bar,
     query_changes,
 )
+from fapm_cli.commands.formats import Record, choose_format
 from fapm_cli.commands.options import (
+    OUTPUT,
+    PICTURES,
+    VERDICTS,
     BankArgument,
     BatchSizeOption,
     CalibrationOption,
     CompileOption,
     DeviceOption,
+    FormatOption,
+    JsonOption,
     LayerWeightsOption,
     NeighborsOption,
     PixelThresholdOption,
@@ -38,7 +44,7 @@ from fapm_cli.commands.options import (
     SigmaOption,
     WeightsOption,
 )
-from fapm_cli.commands.records import WRITERS, Record
+from fapm_cli.commands.records import WRITERS
 from fapm_cli.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
@@ -54,33 +60,62 @@ def score(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...",
+            metavar="[PATH...]",
             help="Pictures, videos and folders (searched for pictures); - reads paths from stdin.",
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Scores above it are anomalous (default: the bank's).")
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Scores above it are anomalous (default: the bank's).",
+            rich_help_panel=VERDICTS,
+        ),
     ] = None,
-    output_format: Annotated[
-        str, typer.Option("--format", metavar="text|json|jsonl|csv", help="What stdout carries.")
-    ] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
-    roi: RoiOption = None,
     pixel_threshold: PixelThresholdOption = None,
-    exit_zero: Annotated[bool, typer.Option(help="Exit 0 unless fapm itself fails.")] = False,
+    output_format: FormatOption = "text",
+    as_json: JsonOption = False,
+    exit_zero: Annotated[
+        bool, typer.Option(help="Exit 0 unless fapm itself fails.", rich_help_panel=OUTPUT)
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Stop after so many records.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    roi: RoiOption = None,
     watch: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Judge its pictures, and each that comes."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Judge its pictures, and each that comes.",
+            rich_help_panel=PICTURES,
+        ),
     ] = None,
     only_new: Annotated[
-        bool, typer.Option("--only-new", help="With --watch: leave out what is there already.")
+        bool,
+        typer.Option(
+            "--only-new",
+            help="With --watch: leave out what is there already.",
+            rich_help_panel=PICTURES,
+        ),
     ] = False,
     camera: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Judge a camera's newest frames."),
+        typer.Option(
+            min=0, metavar="N", help="Judge a camera's newest frames.", rich_help_panel=PICTURES
+        ),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Of videos, judge every Nth frame.")] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
+    every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Of videos, judge every Nth frame.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = 1,
     weights: WeightsOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
@@ -92,7 +127,7 @@ def score(
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
-    """Judge pictures: verdict, score, place of the worst spot, nearest good picture, regions.
+    """Judge pictures: verdict, score, place of the worst spot.
 
     Exit codes: 0 all ok (or for review), 1 at least one anomalous, 2 any error (wins),
     130 stopped by Ctrl-C or SIGTERM, after the records in hand.
@@ -101,9 +136,7 @@ def score(
     """
     check_threshold(threshold)
     check_order("score", bank, paths or [])
-    kind = "json" if as_json else output_format
-    if kind not in WRITERS:
-        raise OptionError(f"format {kind!r}: use one of {', '.join(WRITERS)}")
+    kind = choose_format(output_format, json=as_json)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     source = _open_source(paths or [], watch, only_new, camera, every)
     detector = open_detector(
