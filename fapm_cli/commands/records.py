@@ -1,17 +1,28 @@
-"""How ``fapm score`` writes its records: text, JSON, JSON lines, CSV; each record at once."""
+"""How ``fapm score`` writes its records: text, JSON, JSON lines, CSV; each record at once.
+
+Text has two looks: fields between tabs for programs, and, on a terminal, columns for a person.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import typer
 
+from fapm_cli.commands.colour import coloured, on_terminal
 from fapm_cli.commands.common import note
 from fapm_cli.commands.formats import Record
 from fapm_cli.files import escaped
+
+Writer = Callable[[Iterator[Record]], None]
+
+_UNLIKE = "unlike the training pictures"
+_COLOURS = {"anomalous": "red", "review": "yellow", "ok": "green", "error": "magenta"}
 
 
 def _json(records: Iterator[Record]) -> None:
@@ -44,7 +55,48 @@ def _text(records: Iterator[Record]) -> None:
         parts.append(f"nearest {escaped(record['nearest']['name'])}")
         number = len(record["regions"])
         parts.append(f"{number} region{'s' * (number != 1)}")
+        parts += [_UNLIKE] * bool(record.get("unlike"))
         typer.echo("\t".join(parts))
+
+
+def _columns(records: Iterator[Record]) -> None:
+    """Write text for a person: verdicts in colour, and what they add up to."""
+    begun, counts = time.perf_counter(), Counter[str]()
+    head = f"{'score':>9} {'threshold':>9}  {'verdict':<9}  {'worst spot':<10}  picture"
+    typer.echo(coloured(head, dim=True))
+    try:
+        for record in records:
+            counts["error" if "error" in record else record.get("verdict", "judged")] += 1
+            typer.echo(_row(record))
+    finally:
+        typer.echo(_closing(counts, time.perf_counter() - begun))
+
+
+def _row(record: Record) -> str:
+    picture = one_line(record["path"])
+    if "error" in record:
+        note(f"fapm: {record['error']}")
+        return f"{'':>19}  {_verdict('error')}  {'':<10}  {picture}"
+    if "frame" in record:
+        picture += f"  frame {record['frame']} at {record['time_s']:.3f} s"
+    if record.get("unlike"):
+        picture += f"  {_UNLIKE}"
+    threshold = f"{record['threshold']:9.4f}" if "threshold" in record else f"{'-':>9}"
+    spot = f"{record['peak']['x']},{record['peak']['y']}"
+    judged = f"{record['score']:9.4f} {threshold}  {_verdict(record.get('verdict', '-'))}"
+    return f"{judged}  {spot:<10}  {picture}"
+
+
+def _verdict(word: str) -> str:
+    return coloured(f"{word:<9}", fg=_COLOURS.get(word), bold=word == "anomalous")
+
+
+def _closing(counts: Counter[str], seconds: float) -> str:
+    kinds = [kind for kind in (*_COLOURS, "judged") if counts[kind]]
+    found = ", ".join(coloured(f"{counts[kind]} {kind}", fg=_COLOURS.get(kind)) for kind in kinds)
+    total = counts.total()
+    pictures = f"{total} picture{'s' * (total != 1)}"
+    return f"{found or 'nothing'}; {pictures} in {seconds:.1f} s, {total / seconds:.1f} a second"
 
 
 def _csv(records: Iterator[Record]) -> None:
@@ -63,9 +115,14 @@ def _csv(records: Iterator[Record]) -> None:
         sys.stdout.flush()
 
 
-WRITERS = {
-    "text": _text,
-    "json": _json,
-    "jsonl": _jsonl,
-    "csv": _csv,
-}
+_WRITERS: dict[str, Writer] = {"text": _text, "json": _json, "jsonl": _jsonl, "csv": _csv}
+
+
+def is_for_a_person(kind: str) -> bool:
+    """Say whether records in a format are shown to a person as they come."""
+    return kind == "text" and on_terminal()
+
+
+def record_writer(kind: str) -> Writer:
+    """Choose how to write records in a format, here and now."""
+    return _columns if is_for_a_person(kind) else _WRITERS[kind]

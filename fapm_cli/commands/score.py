@@ -44,7 +44,7 @@ from fapm_cli.commands.options import (
     SigmaOption,
     WeightsOption,
 )
-from fapm_cli.commands.records import WRITERS
+from fapm_cli.commands.records import is_for_a_person, record_writer
 from fapm_cli.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ def score(
             yield record
 
     try:
-        WRITERS[kind](watched())
+        record_writer(kind)(watched())
     finally:
         differences.tell()
-        if frames:
+        if frames and not is_for_a_person(kind):  # whom the closing line tells
             note(f"{frames} frames, {frames / (time.perf_counter() - begun):.1f} FPS")
     if exit_zero:
         return EXIT_OK

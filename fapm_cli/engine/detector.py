@@ -35,6 +35,7 @@ from fapm_cli.seen import Seen
 from fapm_cli.threshold import Thresholds
 
 _STRIP_PX = 2**17  # of a picture's map at a time: more would not be faster
+_MOST = 0.5  # a defect is a part of the picture; what differs in more of it is another picture
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,9 @@ class Detector:
             place (its input px) most like what was seen there, and ``regions`` above the pixel
             threshold, strongest first. Each has its box (``x``, ``y``, ``width``, ``height``),
             ``area_px``, and a ``peak``, a ``score`` (the map's value there) and a ``nearest`` of
-            its own.
+            its own. Where the bank's thresholds hold, ``share_above``: the share of what is
+            inspected whose map exceeds the bank's pixel threshold, and ``unlike``: whether that
+            is most of it, so that the picture is of something else, or of nothing.
         """
         peak = tuple(found.peaks[0].tolist())
         keys = found.nearest_keys[0].cpu()
@@ -251,13 +254,22 @@ class Detector:
         regions = []
         if float(found.anomaly_maps[0][peak]) > self.pixel_threshold:
             regions = find_regions(found.anomaly_maps[0].cpu().numpy(), self.pixel_threshold)
-        return {
+        located = {
             "score": float(found.image_scores[0]),
             "layer_scores": dict(zip(self.bank.config.memory_names, scores, strict=True)),
             "peak": self._to_px(peak, size_px),
             "nearest": self._explain(keys, peak),
             "regions": [self._describe(region, keys, size_px) for region in regions],
         }
+        if self.thresholds is not None:
+            share = self._share_above(found.anomaly_maps[0], self.thresholds.pixel)
+            located |= {"share_above": share, "unlike": share > _MOST}
+        return located
+
+    def _share_above(self, anomaly_map: Tensor, threshold: float) -> float:
+        """Share of a map's inspected px that exceed a threshold; the others are 0."""
+        num_inspected = anomaly_map.numel() if self.roi is None else int(self.roi.sum())
+        return int((anomaly_map > threshold).sum()) / num_inspected
 
     def _describe(self, region: Region, keys: Tensor, size_px: tuple[int, int]) -> dict[str, Any]:
         """Take a region to the picture's own pixels, and say what it is like."""
