@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -49,21 +51,31 @@ class Report:
     """A report in the making: pictures are added one at a time, then the page is written."""
 
     def __init__(
-        self, bank: Bank, name: str, calm: float, thresholds: Thresholds, comparable: bool
+        self,
+        bank: Bank,
+        path: Path,
+        calm: float,
+        thresholds: Thresholds,
+        comparable: bool,
+        digest: str = "",
     ):
         """Begin.
 
         Args:
             bank: that judges the pictures.
-            name: of the bank, for the page's head.
+            path: of the bank's file, for the page's head and the commands it offers.
             calm: where the colour scale begins.
             thresholds: where the page's slider stands at first, and the review band.
             comparable: whether the pictures are scored as the bank's nominal ones were.
+            digest: SHA-256 of the bank's file, in hexadecimal.
         """
         self._bank = bank
         self._calm = calm
         self._head: Record = {
-            "bank": one_line(name),
+            "bank": one_line(path.name),
+            "bank_path": one_line(str(path)),
+            "digest": digest,
+            "made": _now(),
             "version": fapm_cli.__version__,
             "backbone": bank.config.backbone,
             "threshold": thresholds.score,
@@ -112,6 +124,7 @@ class Report:
                 "peak": peak,
                 "spot": spot,
                 "near": near,
+                "unlike": located.get("unlike", False),
                 "boxes": [_box(region, width, height) for region in located.get("regions", ())],
             }
         )
@@ -165,6 +178,12 @@ class Report:
     def _add_block(self, name: str, **images: bytes) -> None:
         encoded = {key: base64.b64encode(data).decode() for key, data in images.items()}
         self._blocks.write(_json_block(name, encoded))
+
+
+def _now() -> str:
+    """The time, in UTC and to the minute; ``SOURCE_DATE_EPOCH`` gives one that stays the same."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _json_block(name: str, value: Record) -> bytes:

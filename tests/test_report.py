@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import base64
+import csv
+import hashlib
+import html
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import time
 from dataclasses import replace
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -77,7 +83,9 @@ class Page(HTMLParser):
 def page_path(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of all test samples."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    result = fapm("heatmap", bank, SAMPLES / "test", "--html", path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        result = fapm("heatmap", bank, SAMPLES / "test", "--html", path)
     assert (result.code, result.out, result.err) == (0, f"{path}\n", "")
     return path
 
@@ -89,6 +97,7 @@ def page(page_path: Path) -> Page:
 
 def small_report(**changes: Any) -> Report:
     options = {"name": "bank.st", "calm": 1.0, "threshold": 0.5, "comparable": True, **changes}
+    options["path"] = Path(options.pop("name"))
     thresholds = UNSET.at(options.pop("threshold"))
     if "review" in options:
         thresholds = replace(thresholds, review=options.pop("review"), review_rate=0.2)
@@ -132,6 +141,18 @@ def test_page_holds_what_score_says_in_the_order_given(page: Page, bank: Path) -
     assert [p["at"] for p in held] == [[r["peak"]["x"], r["peak"]["y"]] for r in records]
     assert [p["near"]["name"] for p in held] == [r["nearest"]["name"] for r in records]
     assert page.index["errors"] == []
+
+
+def test_page_says_which_bank_and_when(page: Page, bank: Path) -> None:
+    assert page.index["made"] == "2023-11-14 22:13 UTC"
+    assert page.index["digest"] == hashlib.sha256(bank.read_bytes()).hexdigest()
+    assert (page.index["bank"], page.index["bank_path"]) == (bank.name, str(bank))
+
+
+def test_time_is_that_of_the_report() -> None:
+    before = time.time() - 60
+    made = datetime.strptime(small_report()._head["made"], "%Y-%m-%d %H:%M UTC")
+    assert before <= made.replace(tzinfo=timezone.utc).timestamp() <= time.time()
 
 
 def test_slider_starts_at_the_banks_threshold(page: Page, bank: Path) -> None:
@@ -269,7 +290,10 @@ def test_files_and_report_come_from_one_run(bank: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000_heatmap.png", "r.html"]
 
 
-def test_second_report_has_the_same_bytes(bank: Path, tmp_path: Path, page_path: Path) -> None:
+def test_second_report_of_the_same_time_has_the_same_bytes(
+    bank: Path, tmp_path: Path, page_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     fapm("heatmap", bank, SAMPLES / "test", "--html", tmp_path / "r.html")
     assert (tmp_path / "r.html").read_bytes() == page_path.read_bytes()
 
@@ -447,3 +471,121 @@ def test_browser_opens_a_report_of_hardly_anything(count: int, tmp_path: Path) -
     assert document.count('class="card"') == count
     assert document.count('class="heat"') == count
     assert "picture b.png is damaged" in document
+
+
+def with_script(path: Path, script: str) -> Path:
+    """A copy of a page beside it that does something more once all is there."""
+    target = path.with_name(f"{hashlib.sha256(script.encode()).hexdigest()[:8]}.html")
+    more = f"<script>addEventListener('load', () => {{ {script} }});</script></body>"
+    target.write_bytes(path.read_bytes().replace(b"</body>", more.encode()))
+    return target
+
+
+def copied(path: Path, script: str) -> str:
+    """What a page copies after a script."""
+    document = browse(with_script(path, script))
+    found = re.search(r'<textarea id="copied"[^>]*>(.*?)</textarea>', document, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+CLICK = "document.getElementById('{}').click();"
+
+
+@needs_browser
+def test_browser_copies_a_command_that_judges_what_is_shown_again(
+    page_path: Path, bank: Path
+) -> None:
+    script = "change({find: 'stain', threshold: 1.1}); " + CLICK.format("copy-command")
+    program, *arguments = shlex.split(copied(page_path, script))
+    stains = [str(p) for p in sorted((SAMPLES / "test" / "stain").iterdir())]
+    assert program == "fapm"
+    assert arguments[:5] == ["score", str(bank), "--threshold", "1.1", "--"]
+    assert sorted(arguments[5:]) == stains
+    assert [record["path"] for record in fapm(*arguments, "--json").json] == arguments[5:]
+
+
+@needs_browser
+def test_browser_copies_csv_of_the_chosen_pictures_as_score_writes_it(
+    page_path: Path, bank: Path
+) -> None:
+    choose = "document.querySelectorAll('.card input')[1].click(); "
+    (row,) = csv.DictReader(io.StringIO(copied(page_path, choose + CLICK.format("copy-csv"))))
+    wanted = fapm("score", bank, row["path"], "--format", "csv").out
+    (own,) = csv.DictReader(io.StringIO(wanted))
+    assert float(row.pop("score")) == pytest.approx(float(own["score"]), rel=1e-6)
+    assert float(row.pop("threshold")) == pytest.approx(float(own["threshold"]))
+    assert row == {key: own[key] for key in row}
+
+
+@needs_browser
+def test_browser_quotes_hostile_names_for_shell_and_csv(tmp_path: Path) -> None:
+    report = small_report(name="it's a bank.st")
+    for name in HOSTILE:
+        add(report, name)
+    written(report, tmp_path)
+    words = shlex.split(copied(tmp_path / "page.html", CLICK.format("copy-command")))
+    assert words[2] == "it's a bank.st"
+    assert set(words[4:]) == {one_line(name) for name in HOSTILE}
+    rows = csv.DictReader(
+        io.StringIO(copied(tmp_path / "page.html", CLICK.format("copy-csv"))), strict=True
+    )
+    assert {row["path"] for row in rows} == {one_line(name) for name in HOSTILE}
+
+
+@needs_browser
+def test_browser_shortens_a_long_path_in_its_middle(tmp_path: Path) -> None:
+    name = f"line 7/{'deep/' * 30}shift 2/part_000123.png"
+    report = small_report()
+    add(report, name, unlike=True)
+    written(report, tmp_path)
+    document = browse(tmp_path / "page.html")
+    found = re.search(r'class="name" title="([^"]+)">([^<]+)<', document)
+    assert found is not None
+    assert found[1] == name
+    start, end = found[2].split("…")
+    assert len(found[2]) <= 60
+    assert name.startswith(start)
+    assert name.endswith(end)
+    assert "part_000123.png" in end
+    assert "unlike the training pictures" in document
+
+
+def layout(path: Path, width: int, height: int) -> dict[str, Any]:
+    """Where things lie in a page of a size: left, top, right and bottom in px."""
+    script = """
+        const at = (name) => { const r = document.querySelector(name).getBoundingClientRect();
+                               return [r.left, r.top, r.right, r.bottom]; };
+        parent.postMessage({panel: at('#controls'), card: at('.card'), key: at('.key'),
+                            scrolls: document.documentElement.scrollWidth, width: innerWidth}, '*');
+    """
+    inner = with_script(path, script)
+    frame = path.with_name("frame.html")
+    frame.write_text(
+        "<script>addEventListener('message', (e) => {"
+        "document.body.dataset.found = JSON.stringify(e.data); });</script>"
+        f'<iframe src="{inner.name}" style="width:{width}px;height:{height}px;border:0"></iframe>'
+    )
+    found = re.search(r'data-found="([^"]+)"', browse(frame))
+    assert found is not None
+    said: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return said
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900), (2560, 1300)])
+def test_browser_shows_pictures_and_controls_at_once_at_any_width(
+    width: int, height: int, page_path: Path
+) -> None:
+    found = layout(page_path, width, height)
+    assert found["width"] == width
+    assert found["scrolls"] <= width
+    panel, card = found["panel"], found["card"]
+    if width < 900:
+        assert panel[1] - card[1] > 300
+        assert panel[3] == pytest.approx(height, abs=1)
+    else:
+        assert panel[2] < card[0]
+        assert card[1] < 200
+        assert panel[1] < 200
+    assert card[2] <= width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -205,11 +206,12 @@ def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Re
     thresholds = detector.bank.thresholds
     return Report(
         detector.bank,
-        bank.name,
+        bank,
         detector.pixel_threshold,
         thresholds if threshold is None else thresholds.at(threshold),
         comparable=detector.scorer.query == detector.bank.config.query
         and detector.roi is detector.bank.roi,
+        digest=hashlib.sha256(bank.read_bytes()).hexdigest(),
     )
 
 
