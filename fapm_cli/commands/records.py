@@ -73,7 +73,7 @@ def _columns(records: Iterator[Record]) -> None:
 
 
 def _row(record: Record) -> str:
-    picture = one_line(record["path"])
+    picture = escaped(record["path"])
     if "error" in record:
         note(f"fapm: {record['error']}")
         return f"{'':>19}  {_verdict('error')}  {'':<10}  {picture}"
