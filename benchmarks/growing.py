@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from fapm_cli.commands.common import configure
 from fapm_cli.engine import (
     Detector,
@@ -21,6 +23,7 @@ from fapm_cli.engine import (
 )
 from fapm_cli.engine.datasets import read_category
 from fapm_cli.engine.evaluation import evaluate
+from fapm_cli.plan import make_plan
 
 STEPS = 4
 
@@ -51,9 +54,8 @@ def main() -> None:
             "merge": merge_banks(parts, extractor),
         }
         for way, bank in banks.items():
-            found = evaluate(
-                category, Detector(bank, extractor), 16, lambda stage, done, total: None
-            )
+            detector = Detector(bank, extractor, plan=make_plan(torch.device("cpu"), "fp32"))
+            found = evaluate(category, detector, 16, lambda stage, done, total: None)
             median = float(bank.nominal_scores.median())
             print(
                 f"{root.name:<8} {config.backbone:<20} {way:<10} "

@@ -15,18 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fapm_cli.commands.common import configure
 from fapm_cli.engine import Bank, Detector, Judged, build_from_files, judge, load_extractor
 from fapm_cli.engine.datasets import TestPicture, read_category
 from fapm_cli.metrics import image_curve
+from fapm_cli.plan import make_plan
 
 NUM_SMUGGLED = 5
 
 
 def auroc(bank: Bank, pictures: Sequence[TestPicture]) -> float:
     """Image AUROC of labelled pictures, in percent."""
-    found = list(judge(Detector(bank), (one.path for one in pictures), 8))
+    fp32 = make_plan(torch.device("cpu"), "fp32")
+    found = list(judge(Detector(bank, plan=fp32), (one.path for one in pictures), 8))
     scores = [float(one.found.image_scores[0]) for one in found if isinstance(one, Judged)]
     bad = np.array([one.defect is not None for one in pictures])
     return 100 * (image_curve(np.array(scores), bad).area() or 0)

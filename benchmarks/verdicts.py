@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fapm_cli.commands.common import configure
 from fapm_cli.engine import Detector, Judged, build_from_files, judge, load_extractor
 from fapm_cli.engine.datasets import read_category
 from fapm_cli.metrics import balanced_accuracy, image_curve
+from fapm_cli.plan import make_plan
 
 
 def score(detector: Detector, paths: Iterable[Path]) -> NDArray[np.float64]:
@@ -39,7 +41,8 @@ def main() -> None:
     for root in options.categories:
         category = read_category(root)
         files = [(path, path.name) for path in category.train]
-        detector = Detector(build_from_files(files, config, extractor, 16), extractor)
+        built = build_from_files(files, config, extractor, 16)
+        detector = Detector(built, extractor, plan=make_plan(torch.device("cpu"), "fp32"))
         own = detector.bank.thresholds
         in_sample = np.sort(score(detector, category.train))[-1 - own.num_above]
         scores = score(detector, (one.path for one in category.test))

@@ -151,7 +151,7 @@ def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
     return decode_thumbnail(bank.thumbnails[index], bank.config.preprocessing.crop_px)
 
 
-def save_bank(bank: Bank, path: Path) -> int:
+def save_bank(bank: Bank, path: str | Path) -> int:
     """Write a bank: beside its target first, then renamed, so that no half of one is ever there.
 
     Returns:
@@ -161,7 +161,7 @@ def save_bank(bank: Bank, path: Path) -> int:
         OutputError: it can't be written; what was there before still is.
     """
     data = bank_bytes(bank)
-    write_atomically(path, data)
+    write_atomically(Path(path), data)
     return len(data)
 
 
@@ -198,12 +198,13 @@ def bank_bytes(bank: Bank) -> bytes:
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
 
 
-def load_bank(path: Path, device: torch.device | str = "cpu") -> Bank:
+def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
     """Read a bank, its keys straight onto a device.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
     """
+    path = Path(path)
     if (kind := kind_of(path)) not in ("", A_BANK):
         raise BankError(
             f"bank {path} is {kind}, not a bank; make one with: fapm build FOLDER -o bank.st"

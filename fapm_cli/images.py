@@ -85,6 +85,25 @@ def frame_picture(frame: Frame) -> Picture:
     return Picture(frame.path, image, (height, width), "", frame.moment)
 
 
+def array_picture(pixels: Pixels) -> Picture:
+    """Make a picture of an array.
+
+    Args:
+        pixels: (height, width, 3) uint8 RGB.
+
+    Raises:
+        PictureError: it is anything else.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise PictureError(
+            f"picture is an array of {pixels.dtype} {pixels.shape}; wanted (height, width, 3) "
+            "uint8, RGB"
+        )
+    image = Image.fromarray(pixels)
+    digest = hashlib.sha256(image.tobytes()).hexdigest()
+    return Picture(Path("array"), image, (image.height, image.width), digest)
+
+
 def read_picture(
     path: Path, bit_depth: int = ALL_BITS, draft_for: Preprocessing | None = None
 ) -> Picture:

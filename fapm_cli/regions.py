@@ -18,7 +18,7 @@ class Region:
         bottom: one past the last row.
         right: one past the last column.
         area_px: its px.
-        peak: row and column of its largest value, the first in reading order.
+        peak: x and y of its largest value, the first in reading order.
         score: that value.
     """
 
@@ -53,6 +53,6 @@ def find_regions(anomaly_map: NDArray[np.float32], threshold: float) -> list[Reg
         box = np.s_[top : top + height, left : left + width]
         values = np.where(labels[box] == label, anomaly_map[box], -np.inf)
         row, column = divmod(int(values.argmax()), width)
-        peak, score = (top + row, left + column), float(values[row, column])
+        peak, score = (left + column, top + row), float(values[row, column])
         regions.append(Region(top, left, top + height, left + width, area, peak, score))
-    return sorted(regions, key=lambda region: (-region.score, region.peak))
+    return sorted(regions, key=lambda region: (-region.score, region.peak[::-1]))

@@ -70,63 +70,116 @@ def test_console_blocks_run_and_print_as_many_lines(
                 assert len(found) == len(shown), command
 
 
-def test_python_example_runs(
+def test_python_example_runs_past_an_unreadable_picture(
     workplace: Path, bank: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(bank, "bank.st")
-    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    found = re.search(r"## From Python\n\n```python\n(.*?)```", README, re.DOTALL)
     assert found is not None
     exec(found[1], {})
-    assert capsys.readouterr().out.startswith("tensor([")
+    judged, unread = capsys.readouterr().out.splitlines()
+    assert judged.startswith("tensor([")
+    assert unread == "picture samples/test/none.jpg does not exist; check the path"
 
 
 # --- Recipes -----------------------------------------------------------------------------------
 
+HOSTILE = [
+    "-bad.jpg",
+    "bad\n   0.1\tfake\tok\t.jpg",
+    os.fsdecode(b"\xb2\xbf.jpg"),
+    "a/1.jpg",
+    "b/1.jpg",
+]
+
 
 @pytest.fixture
 def recipe(workplace: Path, bank: Path) -> Recipe:
-    """Run a recipe of the README where the samples and a bank.st are."""
+    """Run a recipe of the README where the samples and a bank.st are.
+
+    ``failing`` is what the shell does in place of ``fapm``, by the name of the command.
+    """
     shutil.copy(bank, "bank.st")
-    Path("bin").mkdir()
-    Path("bin/fapm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fapm_cli "$@"\n')
-    Path("bin/fapm").chmod(0o755)
     path = f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
 
-    def run_recipe(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        found = re.search(rf"<!-- recipe: {name} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    def run_recipe(
+        name: str, *arguments: object, failing: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        found = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
         assert found is not None
         Path(name).write_text(found[1])
-        command = ["sh", name, *map(str, arguments)]
+        cases = "".join(f"{key}) {what} ;;\n" for key, what in (failing or {}).items())
+        shim = f'#!/bin/sh\ncase $1 in\n{cases}*) exec "{sys.executable}" -m fapm_cli "$@"\nesac\n'
+        Path("bin").mkdir(exist_ok=True)
+        Path("bin/fapm").write_text(shim)
+        Path("bin/fapm").chmod(0o755)
+        command = [sys.executable if name.endswith(".py") else "sh", name, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
 
     return run_recipe
+
+
+def fill(folder: str, kind: str, names: list[str]) -> Path:
+    """Make a folder of sample pictures of a kind (s* for scratch and stain) under these names."""
+    sources = sorted((ROOT / "samples" / "test").glob(f"{kind}/*.jpg"))[: len(names)]
+    for source, name in zip(sources, names, strict=True):
+        (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, Path(folder) / name)
+    return Path(folder)
 
 
 def test_ci_recipe_fails_on_anomalous_and_unreadable_pictures_and_keeps_evidence(
     recipe: Recipe,
 ) -> None:
     assert recipe("ci.sh", "bank.st", "samples/test/good", "good").returncode == 0
-    assert recipe("ci.sh", "bank.st", "samples/test", "all").returncode == 1
-    records = [json.loads(line) for line in Path("all/scores.jsonl").read_text().splitlines()]
-    assert len(records) == 20
-    assert "<title>" in Path("all/report.html").read_text()
-    Path("samples/test/broken.png").write_bytes(b"no picture")
-    assert recipe("ci.sh", "bank.st", "samples/test", "broken").returncode == 2
+    odd = fill("-all", "good", ["0.jpg", *HOSTILE])
+    shutil.copy("samples/test/stain/000.jpg", odd / "stain\n.jpg")
+    shutil.copy("bank.st", "-bank.st")
+    assert recipe("ci.sh", "-bank.st", odd, "-out").returncode == 1
+    records = [json.loads(line) for line in Path("-out/scores.jsonl").read_text().splitlines()]
+    assert {one["path"] for one in records} == {str(p) for p in odd.rglob("*.jpg")}
+    assert "<title>" in Path("-out/report.html").read_text()
+    (odd / "broken.png").write_bytes(b"no picture")
+    assert recipe("ci.sh", "bank.st", odd, "broken").returncode == 2
     assert recipe("ci.sh", "none.st", "samples/test", "none").returncode == 2
 
 
-def test_line_recipe_takes_out_what_is_not_ok(recipe: Recipe) -> None:
-    inbox = Path("in box")
-    inbox.mkdir()
-    shutil.copy("samples/test/good/000.jpg", inbox / "a good one.jpg")
-    shutil.copy("samples/test/stain/000.jpg", inbox / "bad.jpg")
-    done = recipe("line.sh", "bank.st", inbox, "rejected", "--limit", 2)
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in Path("rejected").iterdir()] == ["bad.jpg"]
-    first, second = done.stdout.splitlines()
-    assert re.search(r" ok +[\d.]+ in box/a good one.jpg$", first)
-    assert re.search(r" anomalous +[\d.]+ in box/bad.jpg$", second)
+def test_ci_recipe_fails_where_fapm_does(recipe: Recipe) -> None:
+    good = fill("some", "good", ["0.jpg"])
+    killed = recipe("ci.sh", "bank.st", good, "out", failing={"score": "kill -9 $$"})
+    assert killed.returncode not in (0, 1)
+    assert (
+        recipe("ci.sh", "bank.st", good, "out", failing={"heatmap": "kill -9 $$"}).returncode == 2
+    )
+
+
+def test_line_recipe_takes_out_what_is_not_ok_under_any_name_and_overwrites_nothing(
+    recipe: Recipe,
+) -> None:
+    inbox = fill("-in box", "good", ["a good one.jpg"])
+    fill("-in box", "s*", HOSTILE)
+    (inbox / "broken.jpg").write_bytes(b"no picture")
+    with_bad = ("-bank.st", inbox, "-rejected", "--limit", 6)
+    shutil.copy("bank.st", "-bank.st")
+    done = recipe("line.py", *with_bad)
+    assert done.returncode == 1, done.stderr
+    assert {str(p.relative_to("-rejected")) for p in Path("-rejected").rglob("*.jpg")} == {*HOSTILE}
+    first = {path: path.read_bytes() for path in Path("-rejected").rglob("*.jpg")}
+    assert len(set(first.values())) == len(HOSTILE)
+    assert len(done.stdout.splitlines()) == 6
+    assert re.search(r" ok 0\.\d+ '-in box/a good one.jpg'$", done.stdout, re.MULTILINE)
+    recipe("line.py", *with_bad)
+    second = {path: path.read_bytes() for path in Path("-rejected").rglob("*.jpg")}
+    assert first.items() <= second.items()
+    assert len(second) == 2 * len(HOSTILE)
+    assert "-bad_2.jpg" in os.listdir("-rejected")
+
+
+def test_line_recipe_fails_where_fapm_does(recipe: Recipe) -> None:
+    inbox = fill("inbox", "good", ["0.jpg"])
+    done = recipe("line.py", "bank.st", inbox, "out", failing={"score": "kill -9 $$"})
+    assert done.returncode not in (0, 1)
 
 
 def test_nightly_recipe_keeps_the_threshold_where_a_known_defect_would_pass(
@@ -142,7 +195,28 @@ def test_nightly_recipe_keeps_the_threshold_where_a_known_defect_would_pass(
     assert Path("bank.st").read_bytes() == before
     assert recipe("nightly.sh", "bank.st", "samples/none", "samples/test/stain").returncode == 2
     assert Path("bank.st").read_bytes() == before
-    done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/test/stain", few)
+    odd = Path("-b\tank\n.st")
+    shutil.copy("bank.st", odd)
+    good = fill("-good\n", "good", [*HOSTILE, "5.jpg", "6.jpg", "7.jpg"])
+    done = recipe("nightly.sh", odd, good, fill("-bad\t", "s*", HOSTILE), few)
     assert done.returncode == 0, done.stderr
-    assert load_bank(Path("bank.st")).thresholds.num_pictures == 8
-    assert not Path("bank.st.new").exists()
+    assert load_bank(odd).thresholds.num_pictures == 8
+    assert not list(Path().glob("*.new*"))
+
+
+@pytest.mark.parametrize("failing", [{"score": "kill -9 $$"}, {"score": "exit 0"}])
+def test_nightly_recipe_keeps_the_bank_where_nothing_was_scored(
+    recipe: Recipe, failing: dict[str, str]
+) -> None:
+    before = Path("bank.st").read_bytes()
+    done = recipe(
+        "nightly.sh",
+        "bank.st",
+        "samples/test/good",
+        "samples/test/stain",
+        "--allow-few",
+        failing=failing,
+    )
+    assert done.returncode != 0
+    assert Path("bank.st").read_bytes() == before
+    assert not list(Path().glob("*.new*"))

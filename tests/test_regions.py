@@ -24,11 +24,12 @@ def flood_fill(values: NDArray[np.float32], threshold: float) -> list[Region]:
             near = {(y + dy, x + dx) for dy, dx in product((-1, 0, 1), repeat=2)} & left
             left -= near
             waiting += near
-        peak = min(found, key=lambda p: (-values[p], p))
+        row, column = min(found, key=lambda p: (-values[p], p))
         rows, columns = zip(*found, strict=True)
         box = (min(rows), min(columns), max(rows) + 1, max(columns) + 1)
-        regions.append(Region(*box, len(found), peak, float(values[peak])))
-    return sorted(regions, key=lambda region: (-region.score, region.peak))
+        peak, score = (column, row), float(values[row, column])
+        regions.append(Region(*box, len(found), peak, score))
+    return sorted(regions, key=lambda region: (-region.score, region.peak[::-1]))
 
 
 # Few levels: neighbours, ties and holes are then common.
@@ -54,7 +55,7 @@ def test_regions_that_touch_by_a_corner_are_one_and_those_apart_two() -> None:
     values = np.zeros((5, 6), np.float32)
     values[1, 1], values[2, 2], values[4, 5] = 2, 3, 4
     assert find_regions(values, 1.0) == [
-        Region(4, 5, 5, 6, 1, (4, 5), 4.0),
+        Region(4, 5, 5, 6, 1, (5, 4), 4.0),
         Region(1, 1, 3, 3, 2, (2, 2), 3.0),
     ]
 

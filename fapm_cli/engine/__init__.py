@@ -3,8 +3,13 @@
 ::
 
     bank = build_bank(batches, capacity, config, load_extractor(config))
-    save_bank(bank, Path("bank.st"))
-    detection = Detector(load_bank(Path("bank.st"))).detect(pixels)
+    save_bank(bank, "bank.st")
+    for one in judge(Detector(load_bank("bank.st")), ["a.jpg", Path("b.png"), array]):
+        ...
+
+One convention everywhere: a place is x, y, a size height, width; files are strings or paths; a
+picture in memory is an array (height, width, 3) uint8 RGB; device and precision are ``auto``
+where nothing else is asked for.
 """
 
 from fapm_cli.bank import Bank, load_bank, nominal_picture, save_bank

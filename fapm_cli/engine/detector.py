@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fapm_cli.bank import OWN_WEIGHTS, Bank
 from fapm_cli.config import Query
+from fapm_cli.device import resolve_device
 from fapm_cli.engine.scorer import Scorer
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.extraction import FeatureExtractor, load_extractor
@@ -46,7 +47,7 @@ class Detection:
         image_scores: (B,) float32.
         layer_scores: (B, L) float32, the image score of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, blurred.
-        peaks: (B, 2) int64, row and column of the map's maximum, in input px.
+        peaks: (B, 2) int64, x and y of the map's maximum, in input px.
         nearest_keys: (B, h, w) int64, the nearest key of each place on the finest memory's map.
     """
 
@@ -126,7 +127,7 @@ class Detector:
         Args:
             bank: any bank.
             extractor: its backbone, which stays as it is; None to take it from the bank.
-            plan: where and in which precision to work; None for float32 on the CPU.
+            plan: where and in which precision to work; None for ``auto`` both, as commands do.
             query: how to score; None for the bank's own way.
             roi: (H, W) bool over the input, what to inspect of what the bank does; None for all.
             pixel_threshold: a map's value above which a px belongs to a region; None for the
@@ -140,7 +141,7 @@ class Detector:
         """
         self.bank = bank
         query = query or bank.config.query
-        plan = plan or make_plan(torch.device("cpu"), "fp32")
+        plan = plan or make_plan(resolve_device("auto"))
         self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)
@@ -194,12 +195,19 @@ class Detector:
         return dataclasses.replace(self.bank, roi=self.roi).inspected_share
 
     @torch.inference_mode()
-    def detect(self, pixels: Tensor) -> Detection:
-        """Judge a batch of pictures; none depends on its batch mates.
+    def detect(self, pixels: Tensor | NDArray[np.uint8]) -> Detection:
+        """Judge a batch of prepared pictures; none depends on its batch mates.
 
         Args:
             pixels: (B, H, W, 3) uint8 RGB, as :func:`fapm_cli.images.prepare` makes them.
+
+        Raises:
+            OptionError: they are anything else.
         """
+        pixels, wanted = torch.as_tensor(pixels), (*self.bank.config.preprocessing.crop_px, 3)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != wanted:
+            kind = f"{pixels.dtype} {tuple(pixels.shape)}"
+            raise OptionError(f"pixels are {kind}; wanted uint8 (B, {', '.join(map(str, wanted))})")
         if self.plan.one_by_one and len(pixels) > 1:
             return _join([self.detect(one) for one in torch.split(pixels, 1)])
         return Detection(*self._run(pixels))
@@ -213,7 +221,7 @@ class Detector:
         if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same
             maps = maps.masked_fill(self._outside, -1)
         place = maps.flatten(1).argmax(dim=1)
-        peaks = torch.stack([place // width, place % width], dim=1)
+        peaks = torch.stack([place % width, place // width], dim=1)
         return (
             scored.image_scores,
             scored.layer_scores,
@@ -248,17 +256,17 @@ class Detector:
             inspected whose map exceeds the bank's pixel threshold, and ``unlike``: whether that
             is most of it, so that the picture is of something else, or of nothing.
         """
-        peak = tuple(found.peaks[0].tolist())
+        x, y = found.peaks[0].tolist()
         keys = found.nearest_keys[0].cpu()
         scores = found.layer_scores[0].tolist()
         regions = []
-        if float(found.anomaly_maps[0][peak]) > self.pixel_threshold:
+        if float(found.anomaly_maps[0, y, x]) > self.pixel_threshold:
             regions = find_regions(found.anomaly_maps[0].cpu().numpy(), self.pixel_threshold)
         located = {
             "score": float(found.image_scores[0]),
             "layer_scores": dict(zip(self.bank.config.memory_names, scores, strict=True)),
-            "peak": self._to_px(peak, size_px),
-            "nearest": self._explain(keys, peak),
+            "peak": self._to_px((x, y), size_px),
+            "nearest": self._explain(keys, (x, y)),
             "regions": [self._describe(region, keys, size_px) for region in regions],
         }
         if self.thresholds is not None:
@@ -298,9 +306,9 @@ class Detector:
         return tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
 
     def _to_px(self, place: tuple[int, int], size_px: tuple[int, int]) -> dict[str, int]:
-        sides = self._sides(size_px)
-        y, x = (to_picture_px(at, *side) for at, side in zip(place, sides, strict=True))
-        return {"x": x, "y": y}
+        rows, columns = self._sides(size_px)
+        x, y = place
+        return {"x": to_picture_px(x, *columns), "y": to_picture_px(y, *rows)}
 
     def _explain(self, keys: Tensor, place: tuple[int, int]) -> dict[str, Any]:
         """Find the nominal picture and place nearest to what was seen at a place.
@@ -309,10 +317,11 @@ class Detector:
 
         Args:
             keys: (h, w) int64 on the CPU, of a detection.
-            place: row and column in input px.
+            place: x and y in input px.
         """
         (h, w), (height, width) = keys.shape, self.bank.config.preprocessing.crop_px
-        key = int(keys[place[0] * h // height, place[1] * w // width])
+        x, y = place
+        key = int(keys[y * h // height, x * w // width])
         row, column = divmod(int(self._key_cells[key]), w)
         number = int(self._key_pictures[key])
         return {

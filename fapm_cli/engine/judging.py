@@ -28,7 +28,7 @@ class Judged:
 
 
 def judge(
-    detector: Detector, items: Iterable[Item | None], batch_size: int
+    detector: Detector, items: Iterable[Item | None], batch_size: int = 8
 ) -> Iterator[Judged | Unreadable]:
     """Read, prepare and judge pictures; an unreadable one stands in its place.
 
@@ -37,10 +37,14 @@ def judge(
 
     Args:
         detector: the judge.
-        items: read lazily. None says that nothing comes for now: what is in hand is given out
-            first (on CUDA, all but an unfilled batch).
+        items: files, arrays (height, width, 3) uint8 RGB, and frames, of any size, read lazily.
+            None says that nothing comes for now: what is in hand is given out first (on CUDA, all
+            but an unfilled batch).
         batch_size: pictures at a time on CUDA; on a CPU how far it works ahead, if that is more
             than one picture per core.
+
+    Raises:
+        PictureError: an array is no picture.
     """
     if detector.plan.one_by_one:
         work = functools.partial(_judge_item, detector)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from fapm_cli.finding import Unreadable
 from fapm_cli.images import (
     Frame,
     Picture,
+    Pixels,
+    array_picture,
     frame_picture,
     is_grey,
     prepare,
@@ -48,8 +51,8 @@ class Prepared:
         return Seen.one(grey, self.picture.size_px, self.picture.bits)
 
 
-Item = Path | Frame | Unreadable
-"""What pictures are made of: a file, a frame, or what is known to be unreadable."""
+Item = str | Path | Pixels | Frame | Unreadable
+"""What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
 
 
 def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreadable:
@@ -58,15 +61,17 @@ def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreada
         return item
     if isinstance(item, Frame):
         picture = frame_picture(item)
+    elif isinstance(item, np.ndarray):
+        picture = array_picture(item)
     else:
         try:
-            picture = read_picture(item, preprocessing.bit_depth, preprocessing)
+            picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing)
         except PictureError as error:
-            return Unreadable(item, error)
+            return Unreadable(Path(item), error)
     return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
 
 
-def read_roi(path: Path, preprocessing: Preprocessing) -> Tensor | None:
+def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
     """Read a region of interest: a mask of the pictures, white where to inspect, else black.
 
     Returns:
@@ -76,7 +81,7 @@ def read_roi(path: Path, preprocessing: Preprocessing) -> Tensor | None:
         PictureError: it can't be read, or is no mask but a photograph.
         OptionError: nothing in it is white.
     """
-    mask = read_mask(path, preprocessing, two_valued=True)
+    mask = read_mask(Path(path), preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
     return None if mask.all() else torch.from_numpy(mask)

@@ -1,0 +1,89 @@
+"""The Python API: what it takes, and that it does as the commands do where nothing else is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ONE_BAD, fapm
+from PIL import Image
+
+from fapm_cli.engine import (
+    Detector,
+    Judged,
+    judge,
+    load_bank,
+    read_roi,
+    save_bank,
+)
+from fapm_cli.errors import OptionError, PictureError
+
+
+@pytest.fixture(scope="module")
+def detector(bank: Path) -> Detector:
+    return Detector(load_bank(str(bank)))
+
+
+def judge_one(detector: Detector, picture: str | Path | np.ndarray) -> Judged:
+    """Judge a picture, which must be readable."""
+    [one] = judge(detector, [picture])
+    assert isinstance(one, Judged)
+    return one
+
+
+def test_a_detector_scores_as_the_command_does(bank: Path, detector: Detector) -> None:
+    [record] = fapm("score", bank, ONE_BAD, "--json").json
+    assert detector.plan.precision == record["precision"]
+    assert float(judge_one(detector, ONE_BAD).found.image_scores[0]) == record["score"]
+
+
+def test_a_path_a_string_and_an_array_are_the_same_picture(detector: Detector) -> None:
+    array = np.asarray(Image.open(ONE_BAD).convert("RGB"))
+    found = [judge_one(detector, picture) for picture in (ONE_BAD, str(ONE_BAD), array)]
+    for one in found[1:]:
+        assert one.prepared.picture.size_px == found[0].prepared.picture.size_px == array.shape[:2]
+        assert torch.equal(one.found.anomaly_maps, found[0].found.anomaly_maps)
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 4), (0, 9, 3), (1, 8, 9, 3)])
+def test_an_array_of_another_shape_is_refused(detector: Detector, shape: tuple[int, ...]) -> None:
+    with pytest.raises(PictureError, match="wanted \\(height, width, 3\\)"):
+        list(judge(detector, [np.zeros(shape, np.uint8)]))
+
+
+def test_an_array_of_floats_is_refused(detector: Detector) -> None:
+    with pytest.raises(PictureError, match="float32"):
+        list(judge(detector, [np.zeros((8, 9, 3), np.float32)]))
+
+
+def test_a_detector_takes_prepared_arrays_and_refuses_what_is_not_prepared(
+    detector: Detector,
+) -> None:
+    pixels = judge_one(detector, ONE_BAD).prepared.pixels
+    ours, theirs = detector.detect(pixels[None]), detector.detect(pixels[None].numpy())
+    assert torch.equal(ours.anomaly_maps, theirs.anomaly_maps)
+    for wrong in (pixels, pixels[None, :-1], pixels[None].float()):
+        with pytest.raises(OptionError, match=r"wanted uint8 \(B, 224, 224, 3\)"):
+            detector.detect(wrong)
+
+
+def test_a_peak_is_x_y_where_the_map_is_highest(detector: Detector) -> None:
+    found = judge_one(detector, ONE_BAD).found
+    x, y = found.peaks[0].tolist()
+    assert x != y
+    assert found.anomaly_maps[0, y, x] == found.anomaly_maps.max()
+
+
+def test_files_are_strings_or_paths(bank: Path, tmp_path: Path) -> None:
+    loaded = load_bank(str(bank))
+    size = save_bank(loaded, str(tmp_path / "copy.st"))
+    assert (tmp_path / "copy.st").read_bytes() == bank.read_bytes()
+    assert size == bank.stat().st_size
+    mask = Image.new("L", (20, 20))
+    mask.paste(255, (0, 0, 10, 20))
+    mask.save(tmp_path / "mask.png")
+    roi = read_roi(str(tmp_path / "mask.png"), loaded.config.preprocessing)
+    assert roi is not None
+    assert roi.float().mean() == 0.5
