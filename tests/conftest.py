@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 
 from fapm_cli.cli import run
 
@@ -23,6 +24,7 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 GOOD = sorted((SAMPLES / "good").glob("*.jpg"))
 ONE_GOOD = SAMPLES / "test" / "good" / "000.jpg"
 ONE_BAD = SAMPLES / "test" / "stain" / "000.jpg"
+_CUDA_IS_AVAILABLE, _VISIBLE = torch.cuda.is_available, os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,28 @@ def assert_fails(result: Result, *words: str, code: int = 2) -> None:
     assert lines[0].startswith("fapm: ")
     for word in words:
         assert word in lines[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_the_cpu() -> Iterator[None]:
+    """Have ``auto`` mean the CPU, whatever this machine has: what it prints is then the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", bool)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the programs that tests start
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _on_cuda(request: pytest.FixtureRequest, _on_the_cpu: None) -> Iterator[None]:
+    """Have tests marked ``cuda`` see the card that there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("cuda") is not None:
+            patch.setattr(torch.cuda, "is_available", _CUDA_IS_AVAILABLE)
+            if _VISIBLE is None:
+                patch.delenv("CUDA_VISIBLE_DEVICES")
+            else:
+                patch.setenv("CUDA_VISIBLE_DEVICES", _VISIBLE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -393,7 +393,6 @@ def test_weights_file_that_is_damaged_is_told_in_one_line(
 # --- Devices -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:99"])
 def test_cuda_that_is_not_there_is_told_in_one_line(
     device: str, bank: Path, tmp_path: Path

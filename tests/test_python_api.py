@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ONE_BAD, fapm
+from conftest import GOOD, ONE_BAD, fapm
 from PIL import Image
 
 from fapm_cli.engine import (
     Detector,
     Judged,
+    build_from_files,
     judge,
     load_bank,
+    load_extractor,
     read_roi,
     save_bank,
 )
@@ -74,6 +76,18 @@ def test_a_peak_is_x_y_where_the_map_is_highest(detector: Detector) -> None:
     x, y = found.peaks[0].tolist()
     assert x != y
     assert found.anomaly_maps[0, y, x] == found.anomaly_maps.max()
+
+
+def test_a_bank_of_arrays_is_that_of_their_files_but_for_digests(detector: Detector) -> None:
+    bank = detector.bank
+    arrays = [(np.asarray(Image.open(path)), path.name) for path in GOOD[:4]]
+    files = [(str(path), path.name) for path in GOOD[:4]]
+    extractor = load_extractor(bank.config)
+    ours, theirs = (build_from_files(x, bank.config, extractor, 2) for x in (arrays, files))
+    assert [p.name for p in ours.pictures] == [path.name for path in GOOD[:4]]
+    for one, other in zip(ours.memories, theirs.memories, strict=True):
+        assert torch.equal(one.keys, other.keys)
+    assert ours.thresholds == theirs.thresholds
 
 
 def test_files_are_strings_or_paths(bank: Path, tmp_path: Path) -> None:

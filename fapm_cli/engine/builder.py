@@ -17,7 +17,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
 from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
-from fapm_cli.engine.reading import Prepared, find_bit_depth, read_batches
+from fapm_cli.engine.reading import Item, Prepared, find_bit_depth, read_batches
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
@@ -73,7 +73,7 @@ class NominalBatch:
 
 
 def build_from_files(
-    files: Sequence[tuple[Path | Unreadable, str]],
+    files: Sequence[tuple[Item, str]],
     config: BankConfig,
     extractor: FeatureExtractor,
     batch_size: int,
@@ -93,7 +93,8 @@ def build_from_files(
     """Build a bank from picture files.
 
     Args:
-        files: each file, and its name in the bank.
+        files: each picture (a file, or an array (height, width, 3) uint8 RGB), and its name in
+            the bank.
         config: as for :func:`build_bank`, and so on.
         extractor: the backbone.
         batch_size: pictures at a time.
@@ -115,7 +116,7 @@ def build_from_files(
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
     if bit_depth is None:
-        paths = [file for file, _ in files if isinstance(file, Path)]
+        paths = [Path(file) for file, _ in files if isinstance(file, str | Path)]
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     likes: dict[str, Seen] = {}
@@ -137,7 +138,7 @@ def build_from_files(
 
 
 def nominal_batches(
-    files: Sequence[tuple[Path | Unreadable, str]],
+    files: Sequence[tuple[Item, str]],
     config: BankConfig,
     batch_size: int,
     on_bad: Callable[[Unreadable], None] | None,
@@ -145,13 +146,14 @@ def nominal_batches(
     part_of: PartOf | None = None,
 ) -> Iterator[NominalBatch]:
     """Read pictures as :func:`build_from_files` says; ``likes`` is told what each is like."""
-    names = dict(files)
+    names = (name for _, name in files)
     for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
-        good = []
-        for one in batch:
+        good, good_names = [], []
+        for one, name in zip(batch, names, strict=False):
             if isinstance(one, Prepared):
                 good.append(one)
-                likes[names[one.picture.path]] = one.like
+                good_names.append(name)
+                likes[name] = one.like
             elif on_bad is None:
                 raise one.error
             else:
@@ -159,9 +161,10 @@ def nominal_batches(
         if good:
             yield NominalBatch(
                 torch.stack([one.pixels for one in good]),
-                [names[one.picture.path] for one in good],
+                good_names,
                 [one.picture.sha256 for one in good],
-                part_of and [part_of(path, names[path]) for path in (p.picture.path for p in good)],
+                part_of
+                and [part_of(one.picture.path, n) for one, n in zip(good, good_names, strict=True)],
             )
 
 

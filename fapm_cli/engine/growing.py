@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from fapm_cli.engine.builder import (
 from fapm_cli.engine.candidates import Candidates, distinct, grow_memory, keys_of, vectors_of
 from fapm_cli.engine.detector import check_weights
 from fapm_cli.engine.nominal import OnStage, anew, calibrate
+from fapm_cli.engine.reading import Item
 from fapm_cli.errors import BankError, PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.finding import Unreadable
@@ -37,7 +37,7 @@ _AT_A_TIME = 16
 
 def add_pictures(
     bank: Bank,
-    files: Sequence[tuple[Path | Unreadable, str]],
+    files: Sequence[tuple[Item, str]],
     extractor: FeatureExtractor,
     batch_size: int,
     *,
@@ -50,7 +50,7 @@ def add_pictures(
 
     Args:
         bank: any bank.
-        files: each new picture, and its name in the bank.
+        files: each new picture, as :func:`build_from_files` takes them, and its name in the bank.
         extractor: the bank's backbone, on the device to work on.
         batch_size: pictures at a time.
         part_of: names the part that a new picture shows; None to find near twins in all of them,
