@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -24,6 +25,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 GOOD = sorted((SAMPLES / "good").glob("*.jpg"))
 ONE_GOOD = SAMPLES / "test" / "good" / "000.jpg"
 ONE_BAD = SAMPLES / "test" / "stain" / "000.jpg"
+# A shell has what it starts in the background ignore Ctrl-C; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _CUDA_IS_AVAILABLE, _VISIBLE = torch.cuda.is_available, os.environ.get("CUDA_VISIBLE_DEVICES")
 
 

@@ -62,10 +62,25 @@ def test_a_place_is_known_by_the_mean_of_its_largest_fiftieth() -> None:
     torch.testing.assert_close(many, calibration.factors, atol=1e-3, rtol=0)
 
 
-def test_calibration_has_no_unit() -> None:
+@pytest.mark.parametrize(("pictures", "counted"), [(2, 1), (5, 1), (74, 1), (76, 2), (125, 2)])
+def test_the_largest_fiftieth_is_a_whole_number_of_pictures_and_at_least_one(
+    pictures: int, counted: int
+) -> None:
+    values = torch.ones(pictures, 12, 12)
+    values[0, :6] = 7  # the highest of one half
+    calibration = local_calibration(values)
+    high, share = (7 + counted - 1) / counted, calibration.place_share
+    mean = (high + 1) / 2
+    for row, upper in ((0, high), (11, 1.0)):
+        wanted = 2 * mean / (share * upper + (2 - share) * mean)
+        assert float(calibration.factors[row].mean()) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1000, 0.001])
+def test_calibration_has_no_unit(unit: float) -> None:
     values = responses(0.5, 0.2)
     factors = local_calibration(values).factors
-    torch.testing.assert_close(local_calibration(values * 1000).factors, factors)
+    torch.testing.assert_close(local_calibration(values * unit).factors, factors)
 
 
 def test_a_single_picture_calibrates_nothing() -> None:

@@ -307,3 +307,11 @@ def test_keys_are_dropped_only_where_the_bound_stays_below_the_threshold(
     found = grown_coreset(vectors, torch.full((30,), slack), 0, 10, 0.5)
     assert len(found.indices) == num_keys
     assert found.widened == (num_keys > 10)
+
+
+def test_a_memory_that_keeps_all_it_has_is_widened_where_what_it_stands_for_is_wide() -> None:
+    pair = torch.tensor([[0.0], [1.0]])
+    for slack, widened in ((0.1, False), (9.0, True)):
+        found = grown_coreset(pair, torch.full((2,), slack), 0, 2, 0.5)
+        assert found.indices.tolist() == [0, 1]
+        assert found.widened == widened

@@ -9,6 +9,8 @@ from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
 from fapm_cli.geometry import (
+    Spreader,
+    covered,
     gaussian_matrix,
     inspected_span,
     picture_matrix,
@@ -16,6 +18,7 @@ from fapm_cli.geometry import (
     resize_matrix,
     to_picture_px,
     to_picture_span,
+    to_places,
 )
 
 SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 224), (2, 3)]
@@ -146,3 +149,34 @@ def test_to_picture_px_is_the_nearest_px_centre(
 def test_to_picture_px_is_the_same_place_where_nothing_is_resized() -> None:
     assert [to_picture_px(p, 224, 224, 224) for p in (0, 100, 223)] == [0, 100, 223]
     assert [to_picture_px(p, 256, 256, 224) for p in (0, 100, 223)] == [16, 116, 239]
+
+
+@given(st.integers(1, 400), st.integers(32, 200), st.data())
+def test_to_places_is_the_place_that_a_px_centre_lies_in(
+    num_px: int, resize_px: int, data: st.DataObject
+) -> None:
+    crop_px = data.draw(st.integers(max(32, resize_px - 60), resize_px))
+    margin = (resize_px - crop_px) // 2
+    for px, place in enumerate(to_places(num_px, resize_px, crop_px).tolist()):
+        wanted = (2 * px + 1) * resize_px // (2 * num_px) - margin
+        assert place == min(max(wanted, 0), crop_px - 1)
+
+
+def test_a_restricted_spreader_takes_means_over_known_places_and_is_0_elsewhere() -> None:
+    spreader = Spreader(
+        torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]), torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+    )
+    known = torch.tensor([[True, False], [False, True], [True, True]])
+    wanted = torch.tensor([[True, True], [True, False]])
+    values = torch.tensor([[1.0, 0.0], [0.0, 6.0], [3.0, 9.0]])
+    # Weights of a row times those of a column, over the known places alone.
+    top_right = (0.5 * 0.25 * 1 + 0.5 * 0.75 * 6) / (0.5 * 0.25 + 0.5 * 0.75)
+    expected = torch.tensor([[1.0, top_right], [3.0, 0.0]])
+    torch.testing.assert_close(spreader.restrict(known, wanted)(values), expected)
+
+
+def test_a_coarse_place_is_covered_by_one_px_of_the_region() -> None:
+    roi = torch.zeros(6, 9, dtype=torch.bool)
+    roi[1, 2], roi[5, 8] = True, True
+    wanted = torch.tensor([[True, False, False], [False, False, True]])
+    assert torch.equal(covered(roi, (2, 3)), wanted)

@@ -125,7 +125,22 @@ def test_top_score_is_the_mean_of_the_largest_half_percent() -> None:
             assert abs(float(top_score(maps)[b, j]) - expected) < 1e-6
 
 
-@given(st.integers(1, 600), st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**31))
+def test_top_score_of_a_map_alone_of_a_small_one_and_of_a_part() -> None:
+    values = torch.rand(3, 20, 20, generator=torch.Generator().manual_seed(1))
+    falling = values.flatten(1).sort(dim=1, descending=True).values
+    torch.testing.assert_close(top_score(values), falling[:, :2].mean(dim=1))
+    torch.testing.assert_close(top_score(values[0]), falling[0, :2].mean())
+    for inspected, number in ((1, 1), (200, 1), (299, 1), (301, 2), (1200, 6)):
+        wanted = falling[:, :number].mean(dim=1)
+        torch.testing.assert_close(top_score(values, inspected), wanted)
+
+
+WHOLE_BLOCKS = st.integers(1, 40).map(lambda n: 16 * n)
+
+
+@given(
+    st.integers(1, 600) | WHOLE_BLOCKS, st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**31)
+)
 @settings(max_examples=80, deadline=None)
 def test_the_largest_are_those_of_all_ties_and_all(n: int, k: int, maps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,153 @@
+"""The scorer against plain loops: from target vectors to layer scores, maps and image scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_bank
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional as F
+
+from fapm_cli.bank import Bank
+from fapm_cli.config import Query
+from fapm_cli.engine.scorer import Scored, Scorer
+from fapm_cli.grid import to_patches
+from fapm_cli.knn import patch_memory
+
+FINEST, INPUT = (8, 12), (64, 96)
+BATCH = 2
+
+
+def plain_nearest(bank: Bank, maps: list[Tensor], k: int) -> list[tuple[Tensor, Tensor]]:
+    """Per memory distances to the k nearest keys of each place's own patch, and the nearest."""
+    found = []
+    for memory, target in zip(bank.memories, maps, strict=True):
+        ends = memory.key_counts.cumsum(0).tolist()
+        h, w = target.shape[2:]
+        distances, nearest = torch.zeros(BATCH, h, w, k), torch.zeros(BATCH, h, w).long()
+        for b, y, x in product(range(BATCH), range(h), range(w)):
+            patch = (y * 2 // h) * 3 + x * 3 // w
+            first, end = ends[patch] - int(memory.key_counts[patch]), ends[patch]
+            all_of_it = (memory.keys[first:end] - target[b, :, y, x]).norm(dim=1)
+            distances[b, y, x] = all_of_it.sort().values[:k]
+            nearest[b, y, x] = first + int(all_of_it.argmin())
+        found.append((distances, nearest))
+    return found
+
+
+def wide(values: NDArray[np.float64], size: tuple[int, int], mode: str) -> NDArray[np.float64]:
+    corners = False if mode == "bilinear" else None
+    tensor = torch.from_numpy(values)[None, None]
+    return F.interpolate(tensor, size, mode=mode, align_corners=corners)[0, 0].numpy()
+
+
+def masked(
+    values: NDArray[np.float64],
+    size: tuple[int, int],
+    query: Query,
+    sigma: float,
+    known: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Spread and blur as means over what is known."""
+
+    def spread(one: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = wide(one, size, query.placement)
+        return gaussian_filter(out, sigma, mode="reflect", truncate=4) if sigma > 0 else out
+
+    share = spread(known.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(wanted, spread(values * known) / share, 0)
+
+
+def seen(roi: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    h, w = size
+    return np.asarray(roi.reshape(h, INPUT[0] // h, w, INPUT[1] // w).any(axis=(1, 3)))
+
+
+def plain_scores(
+    bank: Bank, query: Query, maps: list[Tensor], roi: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(B, h, w) fused responses, (B, L + 1, H, W) maps and (B, L + 1) tops, the fused ones last."""
+    found = plain_nearest(bank, maps, query.num_neighbors)
+    weights = np.array(query.layer_weights) / sum(query.layer_weights)
+    factors = bank.calibration.factors.double().numpy()
+    if query.calibration == "none":
+        factors = np.ones_like(factors)
+    fused, spread, tops = [], [], []
+    for b in range(BATCH):
+        placed = []
+        for distances, _ in found:
+            own = distances[b].mean(dim=2).double().numpy()
+            known = seen(roi, own.shape)
+            placed.append(masked(own, FINEST, query, 0, known, seen(roi, FINEST)))
+        fused.append(sum(w * p for w, p in zip(weights, placed, strict=True)))
+        out = [
+            masked(one * factors, INPUT, query, query.sigma, seen(roi, FINEST), roi)
+            for one in [*placed, fused[-1]]
+        ]
+        spread.append(out)
+        count = max(1, round(0.005 * int(roi.sum())))
+        tops.append([np.sort(one, axis=None)[-count:].mean() for one in out])
+    return np.array(fused), np.array(spread), np.array(tops)
+
+
+def scored(bank: Bank, query: Query, maps: list[Tensor], roi: Tensor | None) -> Scored:
+    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
+    scorer = Scorer(bank.config, query, laid_out, bank.map_sizes, bank.calibration, roi)
+    return scorer([to_patches(one, bank.config.grid) for one in maps])
+
+
+def targets(seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(BATCH, c, *s, generator=generator) for c, s in ((5, (8, 12)), (7, (4, 6)))]
+
+
+@pytest.mark.parametrize("with_roi", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_neighbors": 3, "layer_weights": (3.0, 1.0), "placement": "nearest", "sigma": 0.0},
+        {"layer_weights": (0.5, 2.0), "sigma": 1.5, "calibration": "none"},
+    ],
+)
+def test_scores_are_those_of_plain_loops(changes: dict[str, object], with_roi: bool) -> None:
+    bank, maps = small_bank(), targets(3)
+    query = dataclasses.replace(bank.config.query, **changes)  # type: ignore[arg-type]
+    roi = torch.ones(INPUT, dtype=torch.bool)
+    if with_roi:
+        roi[:] = False
+        roi[5:41, 20:62], roi[60, 90] = True, True
+    found = scored(bank, query, maps, roi if with_roi else None)
+    fused, spread, tops = plain_scores(bank, query, maps, roi.numpy())
+    np.testing.assert_allclose(found.responses.numpy(), fused, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.anomaly_maps.numpy(), spread[:, -1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.image_scores.numpy(), tops[:, -1], rtol=1e-4)
+    np.testing.assert_allclose(found.layer_scores.numpy(), tops[:, :-1], rtol=1e-4)
+    if not with_roi:
+        for keys, (_, nearest) in zip(found.nearest, plain_nearest(bank, maps, 1), strict=True):
+            assert torch.equal(keys, nearest)
+
+
+def test_the_maximum_and_the_papers_score_are_asked_for_by_name() -> None:
+    bank, maps = small_bank(), targets(4)
+    query = dataclasses.replace(bank.config.query, image_score="max", num_neighbors=3)
+    found = scored(bank, query, maps, None)
+    assert torch.equal(found.image_scores, found.anomaly_maps.amax(dim=(1, 2)))
+    paper = scored(bank, dataclasses.replace(query, image_score="paper"), maps, None)
+    near = [one for one, _ in plain_nearest(bank, maps, 3)]
+    coarse = near[1].repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    places = (near[0] * query.layer_weights[0] + coarse * query.layer_weights[1]).flatten(1, 2)
+    for b in range(BATCH):
+        peak = places[b][places[b, :, 0].argmax()]
+        wanted = (1 - peak.softmax(dim=0).max()) * peak[0]
+        torch.testing.assert_close(paper.image_scores[b], wanted, rtol=1e-4, atol=1e-5)
+    nearest_alone = scored(bank, dataclasses.replace(query, num_neighbors=1), maps, None)
+    torch.testing.assert_close(paper.anomaly_maps, nearest_alone.anomaly_maps)
