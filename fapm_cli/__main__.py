@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Be the program, or say which package it can't be without."""
+    # For OpenMP, which torch computes with and which reads it once: by default a thread that waits
+    # for others keeps its core, and takes it from programs that run beside this one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from fapm_cli.cli import main as be_fapm
     except ImportError as error:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
+from conftest import GOOD, ONE_GOOD, fapm
 
-from fapm_cli.feeding import batched, in_order
+from fapm_cli import feeding
+from fapm_cli.feeding import batched, in_order, usable_cores
 
 
 def test_results_come_in_the_items_order_however_long_each_takes() -> None:
@@ -79,3 +86,96 @@ def test_each_thread_begins_once() -> None:
 def test_batches_hold_everything_and_the_last_may_be_shorter() -> None:
     assert list(batched(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batched([], 3)) == []
+
+
+# --- How many threads -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def eight_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of control groups, yet without limits, around a process that may use 8 cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(feeding, "_OF_SELF", tmp_path / "self")
+    monkeypatch.setattr(feeding, "_CGROUPS", tmp_path)
+    return tmp_path
+
+
+def test_as_many_cores_are_used_as_the_process_is_bound_to(eight_cores: Path) -> None:
+    assert usable_cores() == 8
+
+
+@pytest.mark.parametrize(
+    ("of_self", "limits", "cores"),
+    [
+        ("0::/a/b", {"a/b/cpu.max": "max 100000"}, 8),
+        ("0::/a/b", {"a/b/cpu.max": "300000 100000"}, 3),
+        ("0::/a/b", {"a/b/cpu.max": "300000 100000", "a/cpu.max": "150000 100000"}, 2),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "1600000 100000"}, 8),
+        ("3:cpuacct:/\n2:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1"}, 8),
+        ("2:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "200000"}, 2),
+        ("2:cpu:/docker/outside", {"cpu/cpu.cfs_quota_us": "200000"}, 2),
+    ],
+)
+def test_no_more_cores_are_used_than_control_groups_allow(
+    eight_cores: Path, of_self: str, limits: dict[str, str], cores: int
+) -> None:
+    (eight_cores / "self").write_text(f"{of_self}\n")
+    for name, limit in limits.items():
+        file = eight_cores / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{limit}\n")
+        (file.parent / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores() == cores
+
+
+@pytest.fixture
+def threads_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(feeding, "cores_asked_for", None)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_put_back")
+def test_threads_are_as_many_as_asked_for(tmp_path: Path, bank: Path) -> None:
+    grown = tmp_path / "grown.st"
+    commands: list[tuple[object, ...]] = [
+        ("build", *GOOD[:2], "-o", tmp_path / "bank.st"),
+        ("add", bank, ONE_GOOD, "-o", grown),
+        ("merge", bank, grown, "-o", tmp_path / "both.st"),
+        ("calibrate", bank, "--false-alarm-rate", 0.2, "-o", tmp_path / "calibrated.st"),
+        ("score", bank, ONE_GOOD, "--exit-zero"),
+        ("heatmap", bank, ONE_GOOD, "-o", tmp_path / "out"),
+    ]
+    for number, command in enumerate(commands, 3):
+        assert fapm(*command, "--threads", number).code == 0, command
+        assert (usable_cores(), torch.get_num_threads()) == (number, number), command
+
+
+@pytest.mark.usefixtures("threads_put_back", "eight_cores")
+def test_torch_computes_in_no_more_threads_than_cores_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    torch.set_num_threads(5)
+    assert fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st").code == 0
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
+    given: str | None, wanted: str
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": given} if given else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "fapm_cli", "info", "none.st"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("torch computes here without OpenMP")
+    assert f"OMP_WAIT_POLICY = '{wanted}'" in done.stderr

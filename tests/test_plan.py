@@ -133,8 +133,36 @@ def test_a_score_depends_on_its_batch_mates_in_no_bit(bank: Path) -> None:
 
 def test_judging_leaves_the_number_of_threads_as_it_was(bank: Path) -> None:
     before = torch.get_num_threads()
-    scores(bank, make_plan(CPU))
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        scores(bank, make_plan(CPU))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_on_a_cpu_a_builder_extracts_one_picture_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    sizes: list[int] = []
+    config = small_config()
+    extractor = load_extractor(config, "random")
+    tap = extractor.tap
+
+    def record(pixels: torch.Tensor) -> list[torch.Tensor]:
+        sizes.append(len(pixels))
+        return tap(pixels)
+
+    monkeypatch.setattr(extractor, "tap", record)
+    shape = (6, *config.preprocessing.crop_px, 3)
+    pixels = torch.randint(256, shape, generator=torch.manual_seed(0), dtype=torch.uint8)
+    batches = [
+        NominalBatch(part, [f"{i}"] * len(part), [""] * len(part), [f"{i}"] * len(part))
+        for i, part in enumerate(torch.split(pixels, batch_size))
+    ]
+    build_bank(batches, 6, config, extractor)
+    assert sizes == [1] * 6
 
 
 @pytest.mark.cuda

@@ -103,6 +103,26 @@ def test_a_graph_is_captured_once_per_shape_and_gives_each_input_its_own_results
     assert recorder.captured == 2
 
 
+def test_pixels_are_copied_to_a_graph_from_pinned_memory_while_nothing_waits(
+    graphs: tuple[Recorder, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = graphs
+    run(torch.zeros(3))
+    pinned = torch.ones(3)
+    copied: list[tuple[bool, bool]] = []
+    copy = Tensor.copy_
+
+    def record(to: Tensor, of: Tensor, non_blocking: bool = False) -> Tensor:
+        copied.append((of is pinned, non_blocking))
+        return copy(to, of, non_blocking)
+
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: pinned)
+    monkeypatch.setattr(Tensor, "copy_", record)
+    doubled, _ = run(torch.zeros(3))
+    assert copied[0] == (True, True)
+    assert doubled.tolist() == [2.0] * 3
+
+
 def test_no_more_graphs_than_memory_should_hold(graphs: tuple[Recorder, Any]) -> None:
     recorder, run = graphs
     for size in range(1, running.MAX_GRAPHS + 4):

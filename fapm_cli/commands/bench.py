@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import note, open_detector, progress_bar
+from fapm_cli.commands.common import (
+    note,
+    open_detector,
+    progress_bar,
+    use_threads,
+)
 from fapm_cli.commands.formats import choose_format, echo_records, flatten
 from fapm_cli.commands.options import (
     LEARNING,
@@ -18,6 +23,7 @@ from fapm_cli.commands.options import (
     DeviceOption,
     FormatOption,
     JsonOption,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.errors import OptionError
@@ -100,6 +106,7 @@ def bench(
         ),
     ] = False,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
 ) -> None:
@@ -125,6 +132,7 @@ def bench(
     if bank is None and weights is not None:
         raise OptionError("--weights is for a BANK; the synthetic one has random weights")
     images = 209 if images is None else images
+    use_threads(threads)
     where = resolve_device(device)
     sizes = _parse_sizes(batch_sizes)
     variants = variants or ("A,B,C,D,E" if against_paper else "E")

@@ -15,6 +15,7 @@ from fapm_cli.commands.common import (
     configure,
     find_named,
     part_namer,
+    use_threads,
 )
 from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import (
@@ -44,6 +45,7 @@ from fapm_cli.commands.options import (
     SeedOption,
     SizeOption,
     SpreadOption,
+    ThreadsOption,
     WeightsOption,
 )
 
@@ -124,6 +126,7 @@ def build(
         ),
     ] = True,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 16,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
@@ -144,6 +147,7 @@ def build(
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
+    use_threads(threads)
     where = resolve_device(device)
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files = find_named(paths, to_learn=True)

@@ -23,6 +23,7 @@ from fapm_cli.commands.common import (
     open_detector,
     part_namer,
     progress_bar,
+    use_threads,
 )
 from fapm_cli.commands.formats import choose_format, summary_text
 from fapm_cli.commands.options import (
@@ -38,6 +39,7 @@ from fapm_cli.commands.options import (
     JsonOption,
     PrecisionOption,
     ReviewOption,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.errors import BankError, OptionError, PictureError
@@ -157,6 +159,7 @@ def calibrate(
     group: GroupOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 8,
     output_format: FormatOption = "text",
@@ -190,6 +193,7 @@ def calibrate(
     )
     from fapm_cli.engine import save_bank
 
+    use_threads(threads)
     loaded, of_good, of_bad = _gather(
         bank,
         good or [],

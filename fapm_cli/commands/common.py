@@ -374,6 +374,21 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         raise OptionError(f"layer weights {text!r}: write numbers and commas, like 2,1") from None
 
 
+def use_threads(number: int | None) -> None:
+    """Work on pictures in so many threads, and let torch compute in as many.
+
+    Args:
+        number: as the option says; None for one per CPU that this process may use, or fewer of
+            torch's where the environment says so (``OMP_NUM_THREADS``).
+    """
+    import torch
+
+    from fapm_cli import feeding
+
+    feeding.cores_asked_for = number
+    torch.set_num_threads(number or min(torch.get_num_threads(), feeding.usable_cores()))
+
+
 def open_detector(
     bank: Path,
     device: str,

@@ -20,6 +20,7 @@ from fapm_cli.commands.common import (
     open_detector,
     progress_bar,
     query_changes,
+    use_threads,
     with_query,
 )
 from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text, echo_records
@@ -44,6 +45,7 @@ from fapm_cli.commands.options import (
     SigmaOption,
     SizeOption,
     SpreadOption,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
@@ -180,6 +182,7 @@ def eval_(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 16,
 ) -> int:
@@ -207,6 +210,7 @@ def eval_(
     from fapm_cli.plan import make_plan
 
     # All that can be wrong with the options is said before the work.
+    use_threads(threads)
     plan = make_plan(resolve_device(device), precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     configs = [

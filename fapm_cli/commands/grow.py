@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import check_order, check_writable, find_named, note, part_namer
+from fapm_cli.commands.common import (
+    check_order,
+    check_writable,
+    find_named,
+    note,
+    part_namer,
+    use_threads,
+)
 from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import (
     SkipBadOption,
@@ -23,6 +30,7 @@ from fapm_cli.commands.options import (
     GroupOption,
     JsonOption,
     PathsArgument,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.errors import BankError, OptionError
@@ -48,6 +56,7 @@ def add(
     skip_bad: SkipBadOption = False,
     group: GroupOption = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 16,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
@@ -68,6 +77,7 @@ def add(
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import add_pictures, bank_extractor, load_bank
 
+    use_threads(threads)
     where = resolve_device(device)
     loaded = load_bank(bank)
     files = find_named(paths, to_learn=True)
@@ -102,6 +112,7 @@ def merge(
     ],
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
 ) -> None:
@@ -119,6 +130,7 @@ def merge(
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import bank_extractor, load_bank, merge_banks
 
+    use_threads(threads)
     where = resolve_device(device)
     loaded = [load_bank(path) for path in banks]
     _check_alike(loaded, banks)

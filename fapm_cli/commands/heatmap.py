@@ -25,6 +25,7 @@ from fapm_cli.commands.common import (
     open_detector,
     progress_bar,
     query_changes,
+    use_threads,
 )
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -42,6 +43,7 @@ from fapm_cli.commands.options import (
     ReachOption,
     RoiOption,
     SigmaOption,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.errors import OptionError, OutputError, PictureError
@@ -120,6 +122,7 @@ def heatmap(
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
@@ -137,6 +140,7 @@ def heatmap(
     from fapm_cli.engine import judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    use_threads(threads)
     detector = open_detector(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )

@@ -41,6 +41,16 @@ DeviceOption = Annotated[
     str,
     typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=MACHINE),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        metavar="N",
+        help="CPU threads (default: one for each CPU that fapm may use).",
+        rich_help_panel=MACHINE,
+    ),
+]
 BatchSizeOption = Annotated[
     int,
     typer.Option(min=1, max=4096, metavar="N", help="Pictures at a time.", rich_help_panel=MACHINE),

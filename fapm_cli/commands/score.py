@@ -22,6 +22,7 @@ from fapm_cli.commands.common import (
     open_detector,
     progress_bar,
     query_changes,
+    use_threads,
 )
 from fapm_cli.commands.formats import Record, choose_format
 from fapm_cli.commands.options import (
@@ -42,6 +43,7 @@ from fapm_cli.commands.options import (
     ReachOption,
     RoiOption,
     SigmaOption,
+    ThreadsOption,
     WeightsOption,
 )
 from fapm_cli.commands.records import is_for_a_person, record_writer
@@ -123,6 +125,7 @@ def score(
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
@@ -139,6 +142,7 @@ def score(
     kind = choose_format(output_format, json=as_json)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     source = _open_source(paths or [], watch, only_new, camera, every)
+    use_threads(threads)
     detector = open_detector(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
