@@ -219,9 +219,9 @@ def test_foreign_safetensors_is_no_bank(tmp_path: Path) -> None:
 
 def test_bank_of_a_future_format_says_to_update(bank: Path, tmp_path: Path) -> None:
     header, tensors = _read(bank)
-    path = _write(tmp_path / "future.st", header | {"version": 2}, tensors)
-    assert_fails(fapm("score", path, ONE_GOOD), "version 2", "update")
-    assert_fails(fapm("info", path), "version 2", "update")
+    path = _write(tmp_path / "future.st", header | {"version": 3}, tensors)
+    assert_fails(fapm("score", path, ONE_GOOD), "version 3", "update")
+    assert_fails(fapm("info", path), "version 3", "update")
 
 
 @pytest.mark.parametrize("part", ["keys.0", "key_counts.1", "key_cells.0", "radius_sq.1"])
@@ -291,9 +291,9 @@ HEADERS: dict[str, Callable[[dict[str, Any]], None]] = {
     ),
     "endless mean": lambda h: h["config"]["preprocessing"].update(mean=[1e300, 1, 1]),
     "other map size": lambda h: h.update(map_sizes=[[14, 14], [14, 14]]),
-    "no pictures": lambda h: h.update(pictures=[]),
-    "nameless pictures": lambda h: h.update(pictures=[1, 2, 3]),
-    "score of no number": lambda h: h["pictures"][0].__setitem__(2, float("nan")),
+    "seen of nothing": lambda h: h.update(seen=[]),
+    "seen endlessly wide": lambda h: h["seen"].update(aspects=[1, 1e999]),
+    "thresholds of nothing": lambda h: h.update(previous_thresholds=3),
     "no config": lambda h: h.pop("config"),
     "config of nothing": lambda h: h.update(config=None),
     "no weights hash": lambda h: h.pop("weights_hash"),
@@ -577,7 +577,7 @@ def test_ctrl_c_in_a_terminal_stops_a_build_and_leaves_nothing(tmp_path: Path) -
         (("score", "BANK", "PICTURE", "--layer-weights", "0,0"), ("0",)),
         (("score", "BANK", "PICTURE", "--layer-weights", "nan,1"), ("nan",)),
         (("score", "BANK", "PICTURE", "--layer-weights", "inf,1"), ("inf",)),
-        (("score", "BANK", "PICTURE", "--layer-weights", ""), ("''",)),
+        (("score", "BANK", "PICTURE", "--layer-weights", ""), ("empty",)),
         (("score", "BANK", "PICTURE", "--neighbors", "0"), ("0",)),
         (("score", "BANK", "PICTURE", "--sigma", "-1"), ("-1",)),
         (("score", "BANK", "PICTURE", "--sigma", "nan"), ("nan",)),

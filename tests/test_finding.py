@@ -140,7 +140,7 @@ def test_every_command_counts_what_it_leaves_out(command: str, bank: Path, tmp_p
     arguments: dict[str, tuple[object, ...]] = {
         "build": ("build", folder, "-o", target),
         "add": ("add", bank, folder, "-o", target),
-        "calibrate": ("calibrate", bank, folder, "-o", target),
+        "calibrate": ("calibrate", bank, folder, "-o", target, "--allow-few"),
         "score": ("score", bank, folder),
         "heatmap": ("heatmap", bank, folder, "-o", target),
         "watch": ("score", bank, "--watch", folder, "--limit", 3),
@@ -472,7 +472,7 @@ def test_names_of_training_pictures_forge_no_record(tmp_path: Path) -> None:
     made = fapm("build", folder, "-o", bank)
     drawn = fapm("heatmap", bank, folder, "-o", folder / "out", "--html", folder / "r\n.html")
     scored = fapm("score", bank, folder)
-    set_anew = fapm("calibrate", bank, *GOOD[5:9])
+    set_anew = fapm("calibrate", bank, *GOOD[5:9], "--allow-few")
     shown = fapm("info", bank)
     assert [r.code for r in (made, drawn, scored, set_anew, shown)] == [0] * 5
     assert len(scored.out.splitlines()) == 5

@@ -27,7 +27,7 @@ LAYERS = [
     # Plots draw what metrics found, reports show what was judged; the engine and they know
     # nothing of one another.
     {"engine", "plots", "report"},
-    {"commands.colour", "commands.formats"},
+    {"commands.colour", "commands.formats", "commands.parsing"},
     {"commands.common", "commands.options"},
     {"commands.making", "commands.records", "commands.help"},
     {"commands"},

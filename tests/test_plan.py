@@ -90,6 +90,7 @@ def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(backb
     config = small_config()
     extractor = load_extractor(config, "random")
     pixels = torch.full((1, *config.preprocessing.crop_px, 3), 99, dtype=torch.uint8)
+    pixels[:, 9:20, 9:30] = 200
     batch = NominalBatch(pixels, ["a"], ["0" * 64])
     before = build_bank([batch], 1, config, extractor)
     follower = extractor.follow(Plan(CPU, backbone, "fp32"))

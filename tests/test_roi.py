@@ -204,7 +204,7 @@ def test_a_region_however_small_gives_a_bank_that_can_be_read_and_judges(
     assert loaded.thresholds == bank.thresholds
     found = Detector(loaded, extractor).detect(pictures)
     assert bool(found.image_scores.isfinite().all())
-    assert bool(roi[tuple(found.peaks.T)].all())
+    assert bool(roi[found.peaks[:, 1], found.peaks[:, 0]].all())
 
 
 # --- The commands ------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def calibrate(
     rate, unless told another. With defective ones it sets the threshold where the rates of misses
     and false alarms have the least sum.
 
-    Example:  fapm calibrate bank.st samples/test/good --bad samples/test/stain --allow-few
+    Example:  fapm calibrate bank.st samples/test/good --false-alarm-rate 0.2
     """
     kind = choose_format(output_format, json=as_json)
     target = output or bank

@@ -22,5 +22,5 @@ class Command(TyperCommand):
             words = given.get(str(param.name))
             if "" in (words if isinstance(words, (list, tuple)) else (words,)):
                 name = next((opt for opt in param.opts if opt.startswith("-")), str(param.metavar))
-                raise typer.BadParameter(f"{name} is empty (this folder is called .)")
+                raise typer.BadParameter(f"{name} is empty: give a value (. is this folder)")
         return super().parse_args(ctx, args)
