@@ -1,7 +1,7 @@
-"""Drawing: the heatmap over the picture, its colour scale and the peak.
+"""Drawing: the heatmap over the picture, what exceeds the threshold, and the caption.
 
-All is drawn strip by strip, some rows of the picture at a time: what a px takes while it is drawn
-is many times what it takes in the picture.
+The map is drawn strip by strip, some rows of the picture at a time: what a px takes while it is
+drawn is many times what it takes in the picture.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ FloatMap = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
 STRONGEST = 0.6  # share of colour where the scale ends
+
+_TOO_SMALL_PX = 96  # a picture whose shorter side is less has no room for words
+_USUAL_PX = 320  # the shorter side at which a unit of the caption is one px
+_CAPTION = (110, 48)  # width and height, in units
+_WHITE = (255, 255, 255)
+_VERDICT_COLOURS = {"anomalous": (200, 30, 30), "review": (190, 110, 0), "ok": (30, 120, 60)}
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,27 @@ class Strip:
         """Where in the strip a place of the picture is; cv2 leaves out what lies outside."""
         return x, y - self.top
 
-    def rows(self, first: int, end: int) -> Pixels:
-        """Those of the picture's rows that lie in the strip, to be drawn on."""
-        return self.pixels[max(first - self.top, 0) : max(end - self.top, 0)]
+
+@dataclass(frozen=True)
+class Caption:
+    """What a heatmap says in words.
+
+    Attributes:
+        score: the picture's.
+        threshold: above which a score is anomalous; None where none holds.
+        verdict: ``ok``, ``review`` or ``anomalous``; None likewise.
+    """
+
+    score: float
+    threshold: float | None = None
+    verdict: str | None = None
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """The verdict with the score, and the threshold."""
+        if self.threshold is None:
+            return f"score {self.score:.4g}", "no verdict"
+        return f"{self.verdict} {self.score:.4g}", f"threshold {self.threshold:.4g}"
 
 
 def draw_heatmap(
@@ -49,7 +73,7 @@ def draw_heatmap(
     strips: Iterable[tuple[int, FloatMap]],
     calm: float,
     peak: tuple[int, int],
-    image_score: float,
+    caption: Caption,
     boxes: Sequence[Box] = (),
     strong: bool = True,
 ) -> None:
@@ -64,9 +88,9 @@ def draw_heatmap(
             where not inspected.
         calm: the value above which a px is anomalous.
         peak: x, y in px of the map's maximum.
-        image_score: printed beside the scale.
+        caption: written at the rim, over the scale, in the corner farthest from the peak.
         boxes: x, y, width, height in px of what to frame.
-        strong: whether the maximum exceeds ``calm``.
+        strong: whether the maximum exceeds ``calm``: else nothing is ringed.
     """
     width, height = image.size
     for top, scores in strips:
@@ -75,10 +99,11 @@ def draw_heatmap(
         hatch(strip.pixels, np.isnan(scores), top)
         for box in boxes:
             _frame(strip, box)
-        if min(height, width) >= 96:
-            _mark(strip, peak, strong)
-            _draw_scale(strip, calm, peak, image_score)
+        if strong and min(height, width) >= _TOO_SMALL_PX:
+            _ring(strip, peak)
         image.paste(Image.fromarray(strip.pixels), (0, top))
+    if min(height, width) >= _TOO_SMALL_PX:
+        _write(image, caption, calm, peak)
 
 
 def _colour(picture: Pixels, scores: FloatMap, calm: float) -> Pixels:
@@ -120,11 +145,10 @@ def hatch(drawn: Pixels, unseen: NDArray[np.bool_], top: int = 0) -> None:
     drawn[stripes] = drawn[stripes] // 2 + 64
 
 
-def _mark(strip: Strip, peak: tuple[int, int], strong: bool) -> None:
+def _ring(strip: Strip, peak: tuple[int, int]) -> None:
     size = max(6, min(strip.size_px) // 28)
     thickness = max(1, size // 8)
-    colour = (255, 255, 255) if strong else (170, 170, 170)
-    for tone, line in (((0, 0, 0), thickness + 2), (colour, thickness)):
+    for tone, line in (((0, 0, 0), thickness + 2), (_WHITE, thickness)):
         cv2.circle(strip.pixels, strip.at(*peak), size, tone, line, cv2.LINE_AA)
 
 
@@ -133,27 +157,41 @@ def _frame(strip: Strip, box: Box) -> None:
     x, y, width, height = box
     corners = strip.at(x - 1, y - 1), strip.at(x + width, y + height)
     thickness = max(1, min(strip.size_px) // 240)
-    for colour, line in (((0, 0, 0), thickness + 2), ((255, 255, 255), thickness)):
+    for colour, line in (((0, 0, 0), thickness + 2), (_WHITE, thickness)):
         cv2.rectangle(strip.pixels, *corners, colour, line)
 
 
-def _draw_scale(strip: Strip, calm: float, peak: tuple[int, int], image_score: float) -> None:
-    """Draw the colour scale into the corner farthest from the peak."""
-    height, width = strip.size_px
-    unit = max(min(height, width) / 320, 0.4)
-    bar_width, bar_height, pad = int(96 * unit), int(8 * unit), int(5 * unit)
-    box_width, box_height = bar_width + 2 * pad, int(34 * unit)
+def _write(image: Image.Image, caption: Caption, calm: float, peak: tuple[int, int]) -> None:
+    """Write the caption and the colour scale into the corner farthest from the peak.
+
+    It grows with the picture, and is as wide as a small one if that is what it takes to be read.
+    """
+    width, height = image.size
+    unit = max(min(width, height) / _USUAL_PX, min(1.0, width / _CAPTION[0]))
+    box_width, box_height = (int(side * unit) for side in _CAPTION)
     left = 0 if peak[0] > width / 2 else width - box_width
     top = 0 if peak[1] > height / 2 else height - box_height
-    strip.rows(top, top + box_height)[:, left : left + box_width] //= 4
-    x, bar_top = left + pad, top + int(15 * unit)
-    bar = strip.rows(bar_top, bar_top + bar_height)
-    bar[:, x : x + bar_width] = heat_colour(np.linspace(0, 1, bar_width, dtype=np.float32))
-    white = (255, 255, 255)
-    font, size, line = cv2.FONT_HERSHEY_SIMPLEX, 0.34 * unit, max(1, round(unit))
-    for text, place in (
-        (f"score {image_score:.3g}", (x, top + int(11 * unit))),
-        (f"{calm:.3g}", (x, top + int(32 * unit))),
-        (f"{2 * calm:.3g}+", (x + bar_width - int(28 * unit), top + int(32 * unit))),
-    ):
-        cv2.putText(strip.pixels, text, strip.at(*place), font, size, white, line, cv2.LINE_AA)
+    place = (left, top, left + box_width, top + box_height)
+    pixels = np.array(image.crop(place)) // 4
+    at = [round(y * unit) for y in (0, 13, 27, 35, 45)]  # chip, threshold, bar, its ends
+    pixels[at[0] : at[1]] = _VERDICT_COLOURS.get(caption.verdict or "", (70, 70, 70))
+    pad = int(5 * unit)
+    bar = pixels[at[2] : at[3], pad : box_width - pad]
+    bar[:] = heat_colour(np.linspace(0, 1, bar.shape[1], dtype=np.float32))
+    verdict, threshold = caption.lines
+    _put(pixels, verdict, (pad, round(10 * unit)), unit)
+    _put(pixels, threshold, (pad, round(23 * unit)), unit)
+    _put(pixels, f"{calm:.3g}", (pad, at[4]), unit)
+    _put(pixels, f"{2 * calm:.3g}+", (box_width - pad, at[4]), unit, to_the_left=True)
+    image.paste(Image.fromarray(pixels), place)
+
+
+def _put(
+    pixels: Pixels, text: str, place: tuple[int, int], unit: float, to_the_left: bool = False
+) -> None:
+    """Put white text on pixels, from or up to a place on its base line."""
+    font, size, line = cv2.FONT_HERSHEY_SIMPLEX, 0.36 * unit, max(1, round(unit))
+    x, y = place
+    if to_the_left:
+        x -= cv2.getTextSize(text, font, size, line)[0][0]
+    cv2.putText(pixels, text, (x, y), font, size, _WHITE, line, cv2.LINE_AA)

@@ -12,7 +12,7 @@ from conftest import ONE_BAD, ONE_GOOD, SAMPLES, Result, fapm
 from numpy.typing import NDArray
 from PIL import Image
 
-from fapm_cli.drawing import draw_heatmap
+from fapm_cli.drawing import Caption, draw_heatmap
 
 Array = NDArray[Any]
 
@@ -57,7 +57,10 @@ def test_heatmap_and_map_have_the_pictures_own_size(
 ) -> None:
     source = tmp_path / "own.png"
     Image.open(ONE_BAD).resize(size).save(source)
-    (target,) = _draw(bank, tmp_path, source, "--map", "npy", "--mask", "--pixel-threshold", 1)
+    options = ("--map", "npy", "--mask", "--pixel-threshold", 1)
+    result = fapm("heatmap", bank, source, "-o", tmp_path, *options)
+    assert result.code == 0
+    target = Path(result.out.strip())
     assert Image.open(target).size == size
     assert Image.open(target).mode == "RGB"
     assert Image.open(tmp_path / "own_mask.png").size == size
@@ -152,14 +155,14 @@ def test_mask_of_a_defect_overlaps_its_truth(bank: Path, tmp_path: Path) -> None
     assert found.mean() < 0.2
 
 
-def test_good_part_stays_as_it_is_but_for_scale_and_marker(
-    drawn: tuple[Path, Result],
-) -> None:
+def test_good_part_stays_as_it_is_but_for_the_caption(drawn: tuple[Path, Result]) -> None:
     out, _ = drawn
     for path in sorted((SAMPLES / "test" / "good").iterdir()):
         heatmap = _read(out / "good" / f"{path.stem}_heatmap.png")
         changed = (heatmap != _read(path)).any(axis=-1)
-        assert 0 < changed.mean() < 0.1, path
+        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+        assert np.ptp(rows) < 48, path
+        assert np.ptp(columns) < 110, path
 
 
 def test_defect_is_coloured(drawn: tuple[Path, Result]) -> None:
@@ -190,9 +193,63 @@ def test_same_score_has_the_same_colour_in_every_picture_of_a_bank() -> None:
         scores[95:105, 95:105] = 1.5
         scores[20, 180] = worst
         image = Image.fromarray(picture)
-        draw_heatmap(image, [(0, scores)], 1.0, (180, 20), worst)
+        draw_heatmap(image, [(0, scores)], 1.0, (180, 20), Caption(worst))
         colours.append(image.getpixel((100, 100)))
     assert colours[0] == colours[1] != (128, 128, 128)
+
+
+RED, GREEN = (200, 30, 30), (30, 120, 60)
+
+
+def _is_drawn_in(picture: Array, colour: tuple[int, int, int]) -> bool:
+    """Whether a caption's first line has a colour."""
+    return bool((picture == colour).all(axis=-1).sum() > 300)
+
+
+def test_caption_says_score_threshold_and_verdict(drawn: tuple[Path, Result], bank: Path) -> None:
+    out, _ = drawn
+    for record in fapm("score", bank, SAMPLES / "test", "--json").json:
+        path = Path(record["path"]).relative_to(SAMPLES / "test")
+        picture = _read(out / path.with_name(f"{path.stem}_heatmap.png"))
+        anomalous = record["verdict"] == "anomalous"
+        assert _is_drawn_in(picture, RED) == anomalous
+        assert _is_drawn_in(picture, GREEN) == (not anomalous)
+    assert Caption(1.23456, 1.01554, "anomalous").lines == ("anomalous 1.235", "threshold 1.016")
+    assert Caption(1.23456).lines == ("score 1.235", "no verdict")
+
+
+def test_caption_follows_the_threshold_given_and_claims_none_that_does_not_hold(
+    bank: Path, tmp_path: Path
+) -> None:
+    (high,) = _draw(bank, tmp_path / "1", ONE_BAD, "--threshold", 99)
+    assert _is_drawn_in(_read(high), GREEN)
+    other = fapm("heatmap", bank, ONE_BAD, "--sigma", 1, "-o", tmp_path / "2")
+    assert "no verdicts" in other.err
+    unjudged = _read(Path(other.out.strip()))
+    assert not _is_drawn_in(unjudged, RED)
+    assert not _is_drawn_in(unjudged, GREEN)
+
+
+@pytest.mark.parametrize("side", [224, 5000])
+def test_caption_can_be_read_in_small_and_large_pictures(side: int) -> None:
+    image = Image.new("RGB", (side, side))
+    strips = [(0, np.zeros((side, side), np.float32))]
+    draw_heatmap(image, strips, 1.0, (0, 0), Caption(1.5, 1.2, "anomalous"), strong=False)
+    chip = np.asarray(image)
+    rows = np.flatnonzero((chip == RED).all(axis=-1).any(axis=1))
+    chip = chip[rows[0] : rows[-1] + 1]
+    letters = np.flatnonzero((chip.min(axis=-1) > 200).any(axis=1))
+    # 7 px where it is seen px by px, and where a large one is fitted to a screen of 1,200.
+    assert np.ptp(letters) + 1 >= max(7, 7 * side / 1200)
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_peak_is_ringed_only_where_it_exceeds_the_threshold(strong: bool) -> None:
+    image = Image.new("RGB", (320, 320), (90, 90, 90))
+    scores = [(0, np.zeros((320, 320), np.float32))]
+    draw_heatmap(image, scores, 1.0, (60, 50), Caption(0.5, 1.0, "ok"), strong=strong)
+    near = np.asarray(image)[:160, :160]
+    assert (near != 90).any() == strong
 
 
 def test_picture_drawn_in_strips_is_the_one_drawn_at_once() -> None:
@@ -204,7 +261,7 @@ def test_picture_drawn_in_strips_is_the_one_drawn_at_once() -> None:
     for rows in (331, 7):
         image = Image.fromarray(picture)
         strips = ((top, scores[top : top + rows]) for top in range(0, 331, rows))
-        draw_heatmap(image, strips, 1.0, (350, 90), 2.9, [(40, 100, 90, 120)])
+        draw_heatmap(image, strips, 1.0, (350, 90), Caption(2.9), [(40, 100, 90, 120)])
         drawn.append(np.asarray(image).astype(int))
     whole, by_strips = drawn
     assert (whole != picture).any(axis=2).mean() > 0.5

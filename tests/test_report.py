@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank import load_bank
-from fapm_cli.drawing import STRONGEST, draw_heatmap
+from fapm_cli.drawing import STRONGEST, Caption, draw_heatmap
 from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
 from fapm_cli.report import Report, heat_size
@@ -224,14 +224,14 @@ def test_bank_without_thumbnails_gives_the_nearest_pictures_name_alone(tmp_path:
 
 def test_colours_are_the_heatmaps(tmp_path: Path) -> None:
     report = small_report()
-    add(report)  # below 96 px, a heatmap has neither scale nor marker
+    add(report)  # below 96 px, a heatmap has neither caption nor ring
     page = written(report, tmp_path)
     assert page.index["scale"]["opacity"] == STRONGEST
     heat = np.asarray(page.image("picture-0", "heat").convert("RGBA")).astype(float)
     share = heat[..., 3:] / 255 * STRONGEST
     scores = np.linspace(0.5, 3, 2400, dtype=np.float32).reshape(40, 60)
     wanted = Image.new("RGB", (60, 40), (128, 128, 128))
-    draw_heatmap(wanted, [(0, scores)], 1.0, (0, 0), 1.0)
+    draw_heatmap(wanted, [(0, scores)], 1.0, (0, 0), Caption(1.0))
     page_shows = 128 * (1 - share) + heat[..., :3] * share  # 256 levels
     assert np.abs(page_shows - np.asarray(wanted)).max() <= 4
     assert (share[scores < 1] == 0).all()

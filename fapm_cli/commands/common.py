@@ -440,6 +440,20 @@ def open_detector(
     return detector
 
 
+def verdict_thresholds(detector: Detector, threshold: float | None) -> Thresholds | None:
+    """The bank's thresholds, or with another in their place; None, and a note, for no verdicts."""
+    if threshold is not None:
+        return detector.bank.thresholds.at(threshold)
+    if detector.inspected_share < detector.bank.inspected_share:
+        note(
+            "note: the bank's threshold is for all that the bank inspects, and scores of less are "
+            "higher: build with the mask, or give --threshold"
+        )
+    if detector.thresholds is None:
+        note("note: the bank's threshold is not for scores asked this way: no verdicts")
+    return detector.thresholds
+
+
 def check_score(path: Path, score: float) -> None:
     """Check that a picture's score is a number.
 

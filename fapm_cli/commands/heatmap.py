@@ -26,6 +26,7 @@ from fapm_cli.commands.common import (
     progress_bar,
     query_changes,
     use_threads,
+    verdict_thresholds,
 )
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
     from fapm_cli.engine import Detector, Judged
     from fapm_cli.report import Report
+    from fapm_cli.threshold import Thresholds
 
     Strips = Iterator[tuple[int, NDArray[np.float32]]]
 
@@ -109,7 +111,7 @@ def heatmap(
         float | None,
         typer.Option(
             metavar="T",
-            help="Where the slider of --html starts (default: the bank's).",
+            help="Anomalous above T; --html's slider starts there (default: the bank's).",
             rich_help_panel=VERDICTS,
         ),
     ] = None,
@@ -136,7 +138,7 @@ def heatmap(
     """
     check_threshold(threshold)
     check_order("heatmap", bank, paths)
-    _check_options(output, html, raw_map, mask, threshold)
+    _check_options(output, html, raw_map, mask)
     from fapm_cli.engine import judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
@@ -146,6 +148,7 @@ def heatmap(
     )
     named = find_named(paths)
     stems = [None] * len(named) if output is None else _stems(named, output)
+    thresholds = None if output is None else verdict_thresholds(detector, threshold)
     report = None
     if html is not None:
         _check_target(html, [bank, *_files(named)])
@@ -168,7 +171,7 @@ def heatmap(
             else:
                 differences.count(detector.differences(one.prepared.like) or ())
                 try:
-                    _show(detector, one, stem, report, raw_map, mask, boxes)
+                    _show(detector, thresholds, one, stem, report, raw_map, mask, boxes)
                 except PictureError as error:
                     fail(one.prepared.picture.path, error)
             advance("heatmap", done, len(named))
@@ -184,7 +187,6 @@ def _check_options(
     html: Path | None,
     raw_map: str | None,
     mask: bool,
-    threshold: float | None,
 ) -> None:
     if output is None and html is None:
         raise OptionError("nowhere to draw to: give --output FOLDER, --html FILE, or both")
@@ -192,10 +194,6 @@ def _check_options(
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if output is None and (mask or raw_map):
         raise OptionError("--mask and --map write files of their own: add -o FOLDER")
-    if threshold is not None and html is None:
-        raise OptionError(
-            "--threshold is a picture's, for --html; a pixel's, for --mask, is --pixel-threshold"
-        )
 
 
 def _check_target(html: Path, inputs: list[Path]) -> None:
@@ -258,6 +256,7 @@ def _is_foreign(target: str) -> bool:
 
 def _show(
     detector: Detector,
+    thresholds: Thresholds | None,
     one: Judged,
     stem: str | None,
     report: Report | None,
@@ -282,7 +281,7 @@ def _show(
     if stem is not None:
         size_px = picture.size_px
         strips = functools.partial(_strips, detector, one, size_px)
-        _draw(detector, picture.image, strips(), located, stem, boxes)
+        _draw(detector, thresholds, picture.image, strips(), located, stem, boxes)
         del picture  # the map of a large picture is as large
         if raw_map is not None:
             _write_map(strips(), size_px, stem, raw_map)
@@ -299,6 +298,7 @@ def _strips(detector: Detector, one: Judged, size_px: tuple[int, int]) -> Strips
 
 def _draw(
     detector: Detector,
+    thresholds: Thresholds | None,
     image: Image.Image,
     strips: Strips,
     located: dict[str, Any],
@@ -306,14 +306,17 @@ def _draw(
     boxes: bool,
 ) -> None:
     """Draw over the picture, and write it."""
-    from fapm_cli.drawing import draw_heatmap
+    from fapm_cli.drawing import Caption, draw_heatmap
 
+    score = located["score"]
     draw_heatmap(
         image,
         strips,
         detector.pixel_threshold,
         (located["peak"]["x"], located["peak"]["y"]),
-        located["score"],
+        Caption(score)
+        if thresholds is None
+        else Caption(score, thresholds.score, thresholds.verdict(score)),
         [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
         strong=bool(located["regions"]),
     )

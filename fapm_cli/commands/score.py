@@ -23,6 +23,7 @@ from fapm_cli.commands.common import (
     progress_bar,
     query_changes,
     use_threads,
+    verdict_thresholds,
 )
 from fapm_cli.commands.formats import Record, choose_format
 from fapm_cli.commands.options import (
@@ -146,7 +147,7 @@ def score(
     detector = open_detector(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
-    thresholds = _thresholds(detector, threshold)
+    thresholds = verdict_thresholds(detector, threshold)
     verdicts: set[str] = set()
     differences = Differences()
     frames, begun = 0, time.perf_counter()
@@ -170,20 +171,6 @@ def score(
     if "error" in verdicts:
         return EXIT_ERROR
     return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_OK
-
-
-def _thresholds(detector: Detector, threshold: float | None) -> Thresholds | None:
-    """The bank's thresholds, or with another in their place; None, and a note, for no verdicts."""
-    if threshold is not None:
-        return detector.bank.thresholds.at(threshold)
-    if detector.inspected_share < detector.bank.inspected_share:
-        note(
-            "note: the bank's threshold is for all that the bank inspects, and scores of less are "
-            "higher: build with the mask, or give --threshold"
-        )
-    if detector.thresholds is None:
-        note("note: the bank's threshold is not for scores asked this way: no verdicts")
-    return detector.thresholds
 
 
 def _open_source(
