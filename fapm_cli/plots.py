@@ -20,8 +20,14 @@ GOOD_COLOUR, BAD_COLOUR = "#3b75af", "#c5352c"
 GALLERY_COLUMNS = 6
 
 
-def draw_roc(curve: Curve, title: str) -> bytes | None:
-    """Draw true against false positive rate; None where one class is missing."""
+def draw_roc(curve: Curve, title: str, threshold: float | None) -> bytes | None:
+    """Draw true against false positive rate, and the bank's own; None where one class is missing.
+
+    Args:
+        curve: of the image scores.
+        title: above it.
+        threshold: the bank's, a score above it is anomalous; None where none holds.
+    """
     if not curve.defined:
         return None
     figure = Figure(figsize=(5, 5), layout="constrained")
@@ -29,15 +35,22 @@ def draw_roc(curve: Curve, title: str) -> bytes | None:
     false, true = curve.rates
     axes.step(false, true, where="post", color=BAD_COLOUR)
     axes.plot([0, 1], [0, 1], ":", color="grey")
+    if threshold is not None:
+        at = int((curve.thresholds > threshold).sum())
+        label = (
+            f"{_of_bank(threshold)}:\n{false[at]:.1%} of good, {true[at]:.1%} of defective above"
+        )
+        axes.plot(false[at], true[at], "o", color="black", label=label, clip_on=False)
+        axes.legend(loc="lower right")
     axes.set(xlabel="good parts called anomalous", ylabel="defective parts found")
     _entitle(axes, f"{title}: image AUROC {curve.area():.4f}")
     return _png(figure)
 
 
 def draw_histogram(
-    scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str
-) -> bytes | None:
-    """Draw how many good and defective pictures have which score."""
+    scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str, threshold: float | None
+) -> bytes:
+    """Draw how many good and defective pictures have which score, and the bank's threshold."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     parts = [scores[~defective], scores[defective]]
@@ -46,6 +59,8 @@ def draw_histogram(
     axes.hist(
         parts, bins.tolist(), label=labels, color=[GOOD_COLOUR, BAD_COLOUR], histtype="barstacked"
     )
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linestyle="--", label=_of_bank(threshold))
     axes.set(xlabel="image score", ylabel="pictures")
     _entitle(axes, title)
     axes.legend()
@@ -70,6 +85,10 @@ def draw_gallery(
             axes.imshow(read_picture(paths[i]).image)
             _entitle(axes, f"{paths[i].parent.name}/{paths[i].stem}", f"{scores[i]:.3f}")
     return _png(figure)
+
+
+def _of_bank(threshold: float) -> str:
+    return f"the bank's threshold, {threshold:.4g}"
 
 
 def _entitle(axes: Axes, *lines: str) -> None:

@@ -656,6 +656,18 @@ def test_info_shows_what_the_bank_holds(bank: Path) -> None:
         assert re.search(rf"{layer}  \d+ keys of \d+ values, \d+ of 49 patches", result.out)
 
 
+def test_info_says_what_its_grids_show_with_a_scale_up_to_the_widest(bank: Path) -> None:
+    shown = fapm("info", bank).out
+    for words in ("7x7 patches", "radius r", "feature units", "* is a widened patch"):
+        assert words in shown
+    scales = re.findall(r"^scale (.*)$", shown, re.MULTILINE)
+    memories = fapm("info", bank, "--json").json["memories"].values()
+    for scale, memory in zip(scales, memories, strict=True):
+        steps = [float(step) for step in scale.split()]
+        assert steps[0] == 0
+        assert steps[-1] == pytest.approx(max(memory["radius_sq"]) ** 0.5, abs=0.01)
+
+
 def test_info_says_that_the_paper_preset_crops(paper_bank: Path) -> None:
     assert "256x256 px, crop 224x224" in fapm("info", paper_bank).out
 

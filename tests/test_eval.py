@@ -454,6 +454,24 @@ def test_plots_are_three_pictures(part: Path, part_bank: Path, tmp_path: Path) -
         assert file.name.startswith(part.name)
 
 
+def test_plots_show_the_banks_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    from fapm_cli.metrics import image_curve
+    from fapm_cli.plots import draw_histogram, draw_roc
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    scores, defective = np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, False, True, True])
+    draw_histogram(scores, defective, "part", 1.5)
+    draw_roc(image_curve(scores, defective), "part", 1.5)
+    histogram, roc = (figure.axes[0].lines[-1] for figure in figures)
+    assert list(np.asarray(histogram.get_xdata())) == [1.5, 1.5]
+    assert np.asarray(roc.get_xydata()).tolist() == [[0.5, 1.0]]
+    for line in (histogram, roc):
+        assert "bank's threshold, 1.5" in str(line.get_label())
+
+
 def test_plots_of_good_pictures_alone_leave_out_the_roc(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=())
     folder = tmp_path / "plots"

@@ -333,8 +333,7 @@ def test_a_watched_heatmap_is_no_picture(drawn_beside: Path) -> None:
 def test_plots_are_known_as_drawn(tmp_path: Path) -> None:
     from fapm_cli.plots import draw_histogram
 
-    data = draw_histogram(np.arange(9.0), np.arange(9) > 5, "title")
-    assert data is not None
+    data = draw_histogram(np.arange(9.0), np.arange(9) > 5, "title", 5.5)
     (tmp_path / "plot.png").write_bytes(data)
     assert left_out_as(tmp_path / "plot.png") == "drawn by fapm"
 

@@ -431,9 +431,11 @@ def _plot(evaluation: Evaluation, folder: Path, taken: set[str]) -> None:
     name = f"{category.name}_{evaluation.detector.bank.config.variant or 'bank'}"
     name = next(one for one in _numbered(name) if one.casefold() not in taken)
     taken.add(name.casefold())
+    thresholds = evaluation.detector.thresholds
+    threshold = None if thresholds is None else thresholds.score
     pictures = {
-        "roc": plots.draw_roc(evaluation.curve, name),
-        "scores": plots.draw_histogram(evaluation.scores, defective, name),
+        "roc": plots.draw_roc(evaluation.curve, name, threshold),
+        "scores": plots.draw_histogram(evaluation.scores, defective, name, threshold),
         "worst": plots.draw_gallery(paths, evaluation.scores, defective, name),
     }
     for kind, data in pictures.items():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from fapm_cli.bank import Bank, LayerMemory
+    from fapm_cli.config import BankConfig
 
 
 def info(
@@ -73,6 +74,7 @@ def _thumbnail_bytes(bank: Bank) -> int:
 def _show(bank: Bank) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     config = bank.config
     (height, width), (crop_h, crop_w) = config.preprocessing.resize_px, config.preprocessing.crop_px
@@ -97,6 +99,7 @@ def _show(bank: Bank) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for name, value in rows.items():
         console.print(f"{name:<12} {value}")
+    console.print(f"\n{_caption(config)}")
     for name, memory in zip(config.memory_names, bank.memories, strict=True):
         console.print(
             f"\n{name}  {len(memory.keys)} keys of {memory.keys.shape[1]} values, "
@@ -106,17 +109,47 @@ def _show(bank: Bank) -> None:
         for row in _grid_cells(memory, config.grid[1]):
             table.add_row(*row)
         console.print(table)
+        console.print(Text("scale ").append_text(_scale(memory)))
+
+
+def _caption(config: BankConfig) -> str:
+    """Say what each grid shows."""
+    rows, columns = config.grid
+    lines = [
+        f"Per layer, the picture's {rows}x{columns} patches as they lie, with their radius r: how",
+        "far the outermost vector of good parts lies from its nearest key, in feature units. The",
+        "wider a patch, the more good parts differ there, and the brighter it is on a terminal.",
+    ]
+    if config.adaptive:
+        lines += [
+            "* is a widened patch: with K keys its spread, tanh(r²/2), exceeded "
+            f"{config.spread_threshold:g}; so it has more."
+        ]
+    return "\n".join(lines)
 
 
 def _grid_cells(memory: LayerMemory, columns: int) -> list[list[Text]]:
     """One cell per patch: its radius r (and * if widened), the wider the brighter."""
+    radii = memory.radius_sq.sqrt()
+    widest = float(radii.max())
+    cells = [
+        _cell(radius, widest, "*" if widened else " ")
+        for radius, widened in zip(radii.tolist(), memory.widened.tolist(), strict=True)
+    ]
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]
+
+
+def _scale(memory: LayerMemory) -> Text:
+    """The brightness of radii from 0 to the widest."""
     from rich.text import Text
 
-    radii = memory.radius_sq.sqrt()
-    widest = max(float(radii.max()), 1e-9)
-    cells = []
-    for radius, widened in zip(radii.tolist(), memory.widened.tolist(), strict=True):
-        level = int(235 + 20 * radius / widest)
-        style = f"{'black' if level > 245 else 'white'} on color({level})"
-        cells.append(Text(f" {radius:5.2f}{'*' if widened else ' '} ", style=style))
-    return [cells[i : i + columns] for i in range(0, len(cells), columns)]
+    widest = float(memory.radius_sq.max()) ** 0.5
+    return Text().join(_cell(widest * step / 4, widest) for step in range(5))
+
+
+def _cell(radius: float, widest: float, mark: str = " ") -> Text:
+    from rich.text import Text
+
+    level = int(235 + 20 * radius / max(widest, 1e-9))
+    style = f"{'black' if level > 245 else 'white'} on color({level})"
+    return Text(f" {radius:5.2f}{mark} ", style=style)
