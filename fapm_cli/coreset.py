@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -71,7 +71,6 @@ def adaptive_coreset(
 def grown_coreset(
     candidates: Tensor,
     slack: Tensor,
-    num_kept: int,
     k: int,
     spread_threshold: float | None,
     memory_bytes: int = MEMORY_BYTES,
@@ -80,19 +79,21 @@ def grown_coreset(
 
     A key of before stands for vectors that are no longer there: all that is known of them is how
     far from it they may be, its slack. By the triangle inequality none is farther from the new
-    keys than its own key is, plus the slack. The coreset's radius is the largest such sum: an
-    upper bound of the covering radius, and Eq. 1 is asked of that.
+    keys than its own key is, plus the slack, and the coreset's radius is the largest such sum: an
+    upper bound. Eq. 1 is asked of the candidates themselves, which hold the outermost vectors
+    there were: were it asked of the bound, each growth would double patches for its own slack.
 
     Args:
         candidates: (n, C) float32.
         slack: (n,) float32, the covering radius r that each candidate brings; 0 for a vector.
-        num_kept: how many candidates, the first ones, are keys in any case.
         k: keys wanted, K, unless the spread is wide: then twice as many.
         spread_threshold: D_th; None turns widening off.
         memory_bytes: most bytes that distances between vectors may take at a time.
     """
-    search = GreedyKCenter(candidates.unsqueeze(0), memory_bytes, slack.unsqueeze(0), num_kept)
-    return _pick(search, k, spread_threshold)[0]
+    search = GreedyKCenter(candidates.unsqueeze(0), memory_bytes)
+    (coreset,) = _pick(search, k, spread_threshold)
+    bound = (search.nearest_sq()[0].sqrt() + slack).amax()
+    return replace(coreset, radius_sq=float(bound.square()))
 
 
 def _pick(search: GreedyKCenter, k: int, spread_threshold: float | None) -> list[Coreset]:
@@ -108,8 +109,7 @@ def _pick(search: GreedyKCenter, k: int, spread_threshold: float | None) -> list
     coresets = []
     for i in range(len(indices)):
         picks, radius_sq = (more[i], wide_radii_sq[i]) if wide[i] else (indices[i], radii_sq[i])
-        widened = bool(wide[i]) or len(picks) > k
-        coresets.append(Coreset(picks.cpu(), float(radius_sq), widened))
+        coresets.append(Coreset(picks.cpu(), float(radius_sq), bool(wide[i])))
     return coresets
 
 
@@ -126,20 +126,12 @@ class GreedyKCenter:
     the picks are the same.
     """
 
-    def __init__(
-        self,
-        vectors: Tensor,
-        memory_bytes: int = MEMORY_BYTES,
-        slack: Tensor | None = None,
-        num_picked: int = 0,
-    ):
+    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES):
         """Lay the vectors out.
 
         Args:
             vectors: (S, n, C) float32, S sets; S must be 1 if 4·n² bytes exceed the memory.
             memory_bytes: most bytes that distances may take.
-            slack: (S, n) how far what a vector stands for may be from it; None for nothing.
-            num_picked: how many vectors, the first ones, are picks already.
         """
         num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
@@ -150,24 +142,14 @@ class GreedyKCenter:
         self._most = max(1, min(self._n, memory_bytes // (4 * self._n * num_sets)))
         self._candidates: Candidates | None = None
         self._picks: list[Tensor] = []
-        self._slack = slack
-        for first in range(0, num_picked, self._most):
-            last = min(first + self._most, num_picked)
-            self._take(torch.arange(first, last, device=vectors.device))
 
-    def _take(self, picks: Tensor) -> None:
-        """Take vectors as picked, the same ones in every set."""
-        nearest_sq = self._measure(picks).distances_sq.amin(dim=1)
-        torch.minimum(self._nearest_sq, nearest_sq, out=self._nearest_sq)
-        self._nearest_sq[:, picks] = -1
-        self._picks += picks.expand(len(self._sets), -1).unbind(dim=1)
+    def nearest_sq(self) -> Tensor:
+        """(S, n) squared distance of each vector to its nearest pick; 0 for a pick."""
+        return self._nearest_sq.clamp(min=0)
 
     def radius_sq(self) -> Tensor:
-        """(S,) squared distance, slack added, of each set's outermost vector to its pick."""
-        nearest_sq = self._nearest_sq.clamp(min=0)
-        if self._slack is not None:
-            nearest_sq = (nearest_sq.sqrt() + self._slack).square()
-        return nearest_sq.amax(dim=1)
+        """(S,) squared distance of each set's outermost vector to its pick."""
+        return self.nearest_sq().amax(dim=1)
 
     def extend(self, num_picks: int) -> Tensor:
         """Go on until there are ``num_picks``, or all are picked, and return them: (S, K) int64."""

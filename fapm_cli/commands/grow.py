@@ -63,9 +63,9 @@ def add(
 ) -> None:
     """Extend a bank by more pictures of good parts.
 
-    Its keys stay; places that look new get keys of their own. Scores of good parts and the
-    calibration are made anew from the pictures in the bank; the files it was built from are not
-    needed. A picture that is in the bank already, in any encoding, is left out.
+    It becomes the bank that a build of all pictures at once gives, from the pictures it holds;
+    the files it was built from are not needed. A picture that is in the bank already, in any
+    encoding, is left out.
 
     Example:  fapm add bank.st samples/test/good -o grown.st
     """
@@ -76,10 +76,11 @@ def add(
     part_of = part_namer(group)
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import add_pictures, bank_extractor, load_bank
+    from fapm_cli.engine.growing import without_keys
 
     use_threads(threads)
     where = resolve_device(device)
-    loaded = load_bank(bank)
+    (loaded,) = without_keys([load_bank(bank)])
     files = find_named(paths, to_learn=True)
     extractor = bank_extractor(loaded, weights).to(where)
     tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files))
@@ -118,8 +119,8 @@ def merge(
 ) -> None:
     """Join banks of one configuration into one.
 
-    It knows what all of them know; a picture that is in several counts once. Scores of good parts
-    and the calibration are made anew from the pictures in the banks.
+    It becomes the bank that a build of all pictures at once gives, from the pictures they hold. A
+    picture that is in several counts once.
 
     Example:  fapm merge monday.st tuesday.st -o week.st
     """
@@ -129,10 +130,11 @@ def merge(
     check_writable(output)
     from fapm_cli.device import resolve_device
     from fapm_cli.engine import bank_extractor, load_bank, merge_banks
+    from fapm_cli.engine.growing import without_keys
 
     use_threads(threads)
     where = resolve_device(device)
-    loaded = [load_bank(path) for path in banks]
+    loaded = without_keys([load_bank(path) for path in banks])
     _check_alike(loaded, banks)
     holder = next((one for one in loaded if one.backbone is not None), loaded[0])
     extractor = bank_extractor(holder, weights).to(where)

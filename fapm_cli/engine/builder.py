@@ -243,13 +243,13 @@ def build_bank(
         roi,
         None if encoded is None else tuple(encoded),
     )
-    learnt, suspects = _learn(bank, features, on_stage)
+    learnt, suspects = learn(bank, features, on_stage)
     outliers = [(i, z) for i, z in suspects if z > OUTLIER]
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
         features = [of_pictures(v, torch.tensor(kept), len(pictures)) for v in features]
-        learnt, suspects = _learn(_only(bank, kept), features, on_stage)
+        learnt, suspects = learn(_only(bank, kept), features, on_stage)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
 
@@ -292,10 +292,19 @@ def encode_passing(
         yield batch
 
 
-def _learn(
+def learn(
     bank: Bank, features: Sequence[Tensor], on_stage: OnStage
 ) -> tuple[Bank, list[tuple[int, float]]]:
-    """Select keys, judge the pictures by those of the others, and find suspects among them."""
+    """Select keys, judge the pictures by those of the others, and find suspects among them.
+
+    Args:
+        bank: one of those pictures; its memories and calibration are replaced.
+        features: per memory (N_p, N·N_v, C), their vectors.
+        on_stage: told of progress.
+
+    Returns:
+        The bank, and the number and robust z-score of each suspect.
+    """
     memories = []
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, bank.config, bank.map_sizes[j]))
@@ -317,12 +326,14 @@ def extract(
     """Extract all patch memories whole.
 
     Returns:
-        Per memory (N_p, N·N_v, C) vectors; and the pictures in groups, yet to be judged.
+        Per memory (N_p, N·N_v, C) vectors; and the pictures in groups, yet to be judged. The
+        extractor's ranges are theirs.
 
     Raises:
         ValueError: the extractor follows a plan.
     """
     extractor.check_unplanned()
+    extractor.ranges = {}
     device = extractor.mean.device
     num_patches = config.grid[0] * config.grid[1]
     per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]

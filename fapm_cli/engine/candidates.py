@@ -89,15 +89,13 @@ def distinct(candidates: Candidates) -> Candidates:
     return replace(candidates.pick(first), slack=widest[groups])
 
 
-def grow_memory(
-    patches: Sequence[Candidates], num_kept: Sequence[int], num_vectors: int, config: BankConfig
-) -> LayerMemory:
+def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankConfig) -> LayerMemory:
     """Pick each patch's keys, as many as a bank of all ``num_vectors`` vectors would have."""
     k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS)
     threshold = config.spread_threshold if config.adaptive else None
     coresets = [
-        grown_coreset(patch.vectors, patch.slack.to(patch.vectors.device), kept, k, threshold)
-        for patch, kept in zip(patches, num_kept, strict=True)
+        grown_coreset(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)
+        for patch in patches
     ]
     keys = Candidates.join(
         [patch.pick(c.indices) for patch, c in zip(patches, coresets, strict=True)]

@@ -1,8 +1,13 @@
-"""Growing: banks that take in new pictures, or one another, without the old pictures' files."""
+"""Growing: banks that take in new pictures, or one another, without the old pictures' files.
+
+Thumbnails are the very pictures that the backbone saw. A bank that has them learns all of its
+pictures anew, and is the bank that a build of all at once gives. One without them has only keys and
+how far from them all else may lie: its new keys are picked among those and what is new.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +21,7 @@ from fapm_cli.engine.builder import (
     PartOf,
     encode_passing,
     extract,
+    learn,
     nominal_batches,
     program_versions,
     unseen,
@@ -46,7 +52,7 @@ def add_pictures(
     on_known: Callable[[str], None] = lambda name: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
-    """Extend a bank by pictures: its keys stay, and those that new vectors lack come to them.
+    """Extend a bank by pictures.
 
     Args:
         bank: any bank.
@@ -61,7 +67,8 @@ def add_pictures(
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
-        The grown bank. With thumbnails it is calibrated anew; else only new pictures are scored.
+        The grown bank. With thumbnails it is that of a build of all at once; else its pictures
+        keep their scores, and only new ones are scored.
 
     Raises:
         BankError: the backbone is another, or a thumbnail is damaged.
@@ -69,41 +76,79 @@ def add_pictures(
     """
     check_weights(bank, extractor)
     bank = with_pixels(bank)
-    config, num_before = bank.config, len(bank.pictures)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
     likes: dict[str, Seen] = {}
-    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
-    fresh = unseen(batches, known_digests(bank), on_known)
-    features, new_pictures = extract(
-        encode_passing(fresh, encoded), len(files), config, extractor, on_stage
-    )
-    if not new_pictures:
+    batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of)
+    fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
+    if bank.thumbnails is None or encoded is None:
+        grown = _grow(bank, fresh, len(files), extractor, on_stage)
+    else:
+        pictures = _read(bank, fresh, len(files), on_stage)
+        thumbnails = bank.thumbnails + tuple(encoded)
+        grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
+        grown = _learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
+    new = grown.pictures[len(bank.pictures) :]
+    seen = bank.seen and Seen.join([bank.seen, *(likes[picture.name] for picture in new)])
+    return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
+
+
+def _read(
+    bank: Bank, fresh: Iterator[NominalBatch], capacity: int, on_stage: OnStage
+) -> tuple[NominalPicture, ...]:
+    """A bank's pictures and new ones behind them, each of the part that it is said to show.
+
+    Raises:
+        PictureError: none is new.
+    """
+    pictures = [*bank.pictures]
+    groups: list[tuple[bool, Hashable]] = [(False, picture.group) for picture in pictures]
+    for batch in fresh:
+        numbers = range(len(pictures), len(pictures) + len(batch.names))
+        groups += [(True, part) for part in batch.parts or numbers]
+        pictures += batch.pictures
+        on_stage("read", len(pictures) - len(bank.pictures), capacity)
+    _check_new(len(pictures) - len(bank.pictures))
+    return tuple(in_groups(pictures, groups))
+
+
+def _check_new(number: int) -> None:
+    if number == 0:
         raise PictureError("nothing to add: no picture is new to the bank; it stays as it is")
+
+
+def _grow(
+    bank: Bank,
+    fresh: Iterator[NominalBatch],
+    capacity: int,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+) -> Bank:
+    """Extend a bank without thumbnails, from its keys and the vectors of new pictures.
+
+    Raises:
+        PictureError: none is new.
+    """
+    config, num_before = bank.config, len(bank.pictures)
+    features, new_pictures = extract(fresh, capacity, config, extractor, on_stage)
+    _check_new(len(new_pictures))
     pictures = [*bank.pictures, *new_pictures]
-    groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
     memories = []
     for j, vectors in enumerate(features):
         old = keys_of(bank.memories[j], vectors.device)
         new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
         both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
-        kept = bank.memories[j].key_counts.tolist()
         num_vectors = len(pictures) * (vectors.shape[1] // len(new_pictures))
-        memories.append(grow_memory(both, kept, num_vectors, config))
+        memories.append(grow_memory(both, num_vectors, config))
         on_stage("select", j + 1, len(features))
+    groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
     grown = replace(
         bank,
         memories=tuple(memories),
         pictures=tuple(in_groups(pictures, groups)),
-        thumbnails=None if encoded is None else (bank.thumbnails or ()) + tuple(encoded),
-        ranges=dict(extractor.ranges),
+        ranges=_join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
-        seen=bank.seen and Seen.join([bank.seen, *(likes[p.name] for p in new_pictures)]),
-        previous_thresholds=bank.thresholds,
     )
-    if grown.thumbnails is None:
-        return calibrate(grown, features, num_before, on_stage)
-    del features
-    return recalibrate(grown, extractor, on_stage, find_twins=part_of is None)
+    return calibrate(grown, features, num_before, on_stage)
 
 
 def merge_banks(
@@ -119,7 +164,7 @@ def merge_banks(
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
-        The joined bank. If all have thumbnails, near twins are found and it is calibrated anew;
+        The joined bank. If all have thumbnails, it is that of a build of all pictures at once;
         else it has none, the pictures keep their scores, and calibrations are averaged.
 
     Raises:
@@ -134,6 +179,20 @@ def merge_banks(
     banks = [with_pixels(bank) for bank in banks]
     numbers = _number_pictures(banks)
     order = _firsts(numbers)
+    merged = replace(
+        first,
+        memories=(),
+        calibration=_mean_calibration(banks),
+        pictures=_join_pictures(banks, numbers),
+        backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
+        thumbnails=_join_thumbnails(banks, order),
+        ranges=_join_ranges([bank.ranges for bank in banks]),
+        versions=program_versions(),
+        seen=Seen.join(seen) if len(seen) == len(banks) else None,
+        previous_thresholds=None,
+    )
+    if merged.thumbnails is not None:
+        return _learn_anew(merged, extractor, on_stage)
     memories = []
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
@@ -142,33 +201,22 @@ def merge_banks(
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
         num_vectors = len(order) * (h * w // len(patches))
-        memories.append(grow_memory(patches, [0] * len(patches), num_vectors, first.config))
+        memories.append(grow_memory(patches, num_vectors, first.config))
         on_stage("select", j + 1, len(first.map_sizes))
-    merged = replace(
-        first,
-        memories=tuple(memories),
-        calibration=_mean_calibration(banks),
-        pictures=_join_pictures(banks, numbers),
-        backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
-        thumbnails=_join_thumbnails(banks, order),
-        ranges=_join_ranges(banks),
-        versions=program_versions(),
-        seen=Seen.join(seen) if len(seen) == len(banks) else None,
-        previous_thresholds=None,
-    )
-    if merged.thumbnails is None:
-        return replace(merged, thresholds=anew(merged))
-    return recalibrate(merged, extractor, on_stage)
+    return replace(merged, memories=tuple(memories), thresholds=anew(merged))
 
 
-def recalibrate(
-    bank: Bank,
-    extractor: FeatureExtractor,
-    on_stage: OnStage = lambda stage, done, total: None,
-    *,
-    find_twins: bool = True,
+def without_keys(banks: Sequence[Bank]) -> list[Bank]:
+    """Banks to grow, without their keys if all have thumbnails: all is then learnt anew."""
+    if any(bank.thumbnails is None for bank in banks):
+        return list(banks)
+    return [replace(bank, memories=()) for bank in banks]
+
+
+def _learn_anew(
+    bank: Bank, extractor: FeatureExtractor, on_stage: OnStage, *, find_twins: bool = True
 ) -> Bank:
-    """Score a bank's pictures and calibrate anew, from its thumbnails, which it must have.
+    """Learn the pictures of a bank from its thumbnails, as a build learns them.
 
     With ``find_twins``, near twins among them become shots of one part.
 
@@ -177,10 +225,13 @@ def recalibrate(
     """
     batches = _thumbnail_batches(bank)
     features, seen = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    pictures = bank.pictures
     if find_twins:
-        groups = join_groups([p.group for p in bank.pictures], [p.group for p in seen])
-        bank = replace(bank, pictures=tuple(in_groups(bank.pictures, groups)))
-    return calibrate(bank, features, on_stage=on_stage)
+        groups = join_groups([p.group for p in pictures], [p.group for p in seen])
+        pictures = tuple(in_groups(pictures, groups))
+    versions = program_versions()
+    bank = replace(bank, pictures=pictures, ranges=extractor.ranges, versions=versions)
+    return learn(bank, features, on_stage)[0]
 
 
 def difference(one: Bank, other: Bank) -> str | None:
@@ -305,11 +356,11 @@ def _mean_calibration(banks: Sequence[Bank]) -> Calibration:
     return Calibration(factors, min(place_share, 1.0))
 
 
-def _join_ranges(banks: Sequence[Bank]) -> Ranges:
-    """The ranges that hold all banks' ones."""
-    joined = dict(banks[0].ranges)
-    for bank in banks[1:]:
-        for name, (low, high) in bank.ranges.items():
+def _join_ranges(ranges: Sequence[Ranges]) -> Ranges:
+    """Ranges that hold all of several."""
+    joined = dict(ranges[0])
+    for one in ranges[1:]:
+        for name, (low, high) in one.items():
             before = joined.get(name, (0.0, 0.0))
             joined[name] = (min(low, before[0]), max(high, before[1]))
     return joined
