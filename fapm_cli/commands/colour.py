@@ -17,4 +17,5 @@ def on_terminal() -> bool:
 def coloured(text: str, **looks: Any) -> str:
     """Style text as :func:`typer.style` does, if stdout can show it and nobody objects."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return typer.style(text, **looks) if on_terminal() and not plain else text
+    looks = {name: value for name, value in looks.items() if value}
+    return typer.style(text, **looks) if looks and on_terminal() and not plain else text
