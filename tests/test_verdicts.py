@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -354,6 +355,29 @@ def test_defective_pictures_among_the_good_are_named_first_and_dropped(tmp_path:
     # What int8 needs is seen on the way, also on pictures that are dropped.
     both = (replace(load_bank(path), ranges={}) for path in (clean, target))
     assert len({bank_bytes(one) for one in both}) == 1
+
+
+def test_advice_leaves_suspects_out_and_draws_them_as_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SAMPLES / "good", "it's good")
+    shutil.copy(SAMPLES / "test" / "stain" / "002.jpg", "it's good/a stain.jpg")
+    told = fapm("build", "it's good", "-o", "the bank.st").err.splitlines()
+    build_it, draw = (shlex.split(line.split(": ", 2)[2]) for line in told[-2:])
+    assert "--without=it's good/a stain.jpg" in build_it
+    again = fapm(*build_it[1:], "--json").json
+    suspects = sum(word.startswith("--without=") for word in build_it)
+    assert (again["pictures"], again["dropped"]) == (len(GOOD) + 1 - suspects, [])
+    drawn = fapm(*draw[1:])
+    assert drawn.code == 0
+    assert "suspects/a stain_heatmap.png" in drawn.out.splitlines()
+    assert Path("suspects/a stain_heatmap.png").exists()
+
+
+def test_only_a_picture_that_is_there_can_be_left_out(tmp_path: Path) -> None:
+    result = fapm("build", *GOOD, "-o", tmp_path / "b.st", "--without", tmp_path / "no.jpg")
+    assert_fails(result, "--without", "no.jpg")
 
 
 def test_a_clean_folder_has_no_suspect_and_loses_none(tmp_path: Path) -> None:

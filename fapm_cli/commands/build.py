@@ -20,6 +20,7 @@ from fapm_cli.commands.common import (
 from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import (
     SkipBadOption,
+    leave_out,
     making,
     tell_memory,
 )
@@ -51,6 +52,7 @@ from fapm_cli.commands.options import (
 
 
 def build(
+    context: typer.Context,
     paths: PathsArgument,
     output: Annotated[
         Path,
@@ -92,6 +94,14 @@ def build(
             rich_help_panel=PICTURES,
         ),
     ] = False,
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Leave out this one of the pictures; may be given again.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = None,
     group: GroupOption = None,
     keep_suspects: Annotated[
         bool,
@@ -150,7 +160,7 @@ def build(
     use_threads(threads)
     where = resolve_device(device)
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
-    files = find_named(paths, to_learn=True)
+    files = leave_out(find_named(paths, to_learn=True), without or [])
     extractor = load_extractor(config, weights, seed).to(where)
     tell_memory(config, extractor, len(files))
     with making(output, skip_bad, group) as work:
@@ -177,3 +187,4 @@ def build(
         bank.thresholds, *own_scores(bank), false_alarm_rate, review_rate, threshold
     )
     work.finish(replace(bank, thresholds=thresholds), kind)
+    work.advise(files, context.meta["given"])

@@ -48,6 +48,11 @@ class _Help(_Base):
 class HelpCommand(_Help, Command):
     """A command whose help is by topic, and that takes nothing empty."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what was given, for advice on how to call the command next."""
+        ctx.meta["given"] = [*args]
+        return super().parse_args(ctx, args)
+
 
 class HelpGroup(_Help, TyperGroup):
     """The program, whose help is by topic, then the commands."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ import typer
 
 from fapm_cli.commands.common import (
     Advance,
+    Named,
     name_first,
     name_suspects,
     note,
@@ -21,8 +24,9 @@ from fapm_cli.commands.common import (
 )
 from fapm_cli.commands.formats import summary_text
 from fapm_cli.commands.options import PICTURES
-from fapm_cli.errors import PictureError
+from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.files import escaped
+from fapm_cli.finding import path_of
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -128,10 +132,57 @@ class Making:
         verdicts = bank.thresholds.describe()
         typer.echo(summary_text(kind, summary, _as_text(summary, verdicts)))
 
+    def advise(self, files: Sequence[Named], given: list[str]) -> None:
+        """Say how to build without the suspects, and how to see what is odd about them.
+
+        A bank that has learnt them would show nothing, so it is built first. No advice is given
+        that would not work as it stands: where pictures share a name, or come from stdin.
+
+        Args:
+            files: what the bank was built from.
+            given: after ``fapm build``.
+        """
+        paths = {name: str(path_of(item)) for item, name in files}
+        if len(paths) < len(files) or "-" in given:
+            return
+        suspects, dropped = (
+            [paths[name] for name, _ in self._unlike[dropped]] for dropped in (False, True)
+        )
+        if suspects:
+            build = ["fapm", "build", *[f"--without={path}" for path in suspects], *given]
+            _tell_command("to learn without the suspects", build)
+        if suspects or dropped:
+            odd = [*dropped, *suspects]
+            draw = ["fapm", "heatmap", "-o", "suspects", "--", str(self._output), *odd]
+            _tell_command(
+                "then, to see what is odd about them" if suspects else "to see them", draw
+            )
+
     def _mark(self, stage: str) -> None:
         now = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def _tell_command(purpose: str, words: list[str]) -> None:
+    """Note a command for the shell, unless a name in it can't be shown in one line."""
+    command = shlex.join(words)
+    if command.isprintable():
+        note(f"note: {purpose}: {command}")
+
+
+def leave_out(files: list[Named], without: Sequence[Path]) -> list[Named]:
+    """Leave out the pictures that are named.
+
+    Raises:
+        OptionError: one is not among them.
+    """
+    unwanted = {os.path.abspath(path): path for path in without}
+    found = {os.path.abspath(path_of(item)) for item, _ in files}
+    for place, path in unwanted.items():
+        if place not in found:
+            raise OptionError(f"--without {path}: it is none of the pictures; name one as it lies")
+    return [one for one in files if os.path.abspath(path_of(one[0])) not in unwanted]
 
 
 def tell_memory(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> None:
