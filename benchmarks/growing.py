@@ -1,6 +1,9 @@
 """Compare banks that grew, by add and by merge, with the bank of all pictures at once.
 
-Usage: python benchmarks/growing.py CATEGORY... [--backbone resnet18 --weights FILE]
+With ``--no-thumbnails`` they grow from their keys alone; else from the pictures they hold.
+
+Usage: python benchmarks/growing.py CATEGORY... [--no-thumbnails]
+           [--backbone resnet18 --weights FILE]
 
 Prints, per category, a row for each way: keys, image and pixel AUROC, and the median of the
 scores of nominal pictures.
@@ -9,6 +12,7 @@ scores of nominal pictures.
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 
 import torch
@@ -26,6 +30,7 @@ from fapm_cli.engine.evaluation import evaluate
 from fapm_cli.plan import make_plan
 
 STEPS = 4
+CHAIN = 8
 
 
 def main() -> None:
@@ -34,16 +39,24 @@ def main() -> None:
     parser.add_argument("categories", nargs="+", type=Path)
     parser.add_argument("--backbone", default=None)
     parser.add_argument("--weights", default=None)
+    parser.add_argument("--no-thumbnails", action="store_true")
     options = parser.parse_args()
     config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
     extractor = load_extractor(config, options.weights)
     for root in options.categories:
         category = read_category(root)
         files = [(path, path.name) for path in category.train]
-        quarters = [
-            files[i * len(files) // STEPS : (i + 1) * len(files) // STEPS] for i in range(STEPS)
-        ]
-        parts = [build_from_files(quarter, config, extractor, 16) for quarter in quarters]
+        quarters, eighths = (
+            [files[i * len(files) // n : (i + 1) * len(files) // n] for i in range(n)]
+            for n in (STEPS, CHAIN)
+        )
+        parts, small = (
+            [
+                build_from_files(some, config, extractor, 16, thumbnails=not options.no_thumbnails)
+                for some in cut
+            ]
+            for cut in (quarters, eighths)
+        )
         added = parts[0]
         for quarter in quarters[1:]:
             added = add_pictures(added, quarter, extractor, 16)
@@ -52,6 +65,9 @@ def main() -> None:
             "a quarter": parts[0],
             "add": added,
             "merge": merge_banks(parts, extractor),
+            "chain": functools.reduce(
+                lambda one, other: merge_banks([one, other], extractor), small
+            ),
         }
         for way, bank in banks.items():
             detector = Detector(bank, extractor, plan=make_plan(torch.device("cpu"), "fp32"))
