@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,10 @@ def test_judging_leaves_the_number_of_threads_as_it_was(bank: Path) -> None:
     torch.set_num_threads(3)
     try:
         scores(bank, make_plan(CPU))
+        with ThreadPoolExecutor(
+            1
+        ) as new:  # OpenMP keeps one number per thread; new ones take torch's
+            assert new.submit(torch.get_num_threads).result() == 3
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
