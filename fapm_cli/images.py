@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8]
 _NOTHING = 32
 _SOFT_SHARE = 0.1
 _GREY_LEVELS = 4
+_STRIP_ROWS = 64
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -56,13 +57,11 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
+class Facts:
+    """What is known of a picture beside its px.
 
     Attributes:
         path: where it came from.
-        image: 8-bit RGB, upright (orientation tags applied); smaller than the picture where only
-            a draft was asked for.
         size_px: the picture's own height and width, upright.
         sha256: of the file's bytes; empty for a frame.
         moment: of a frame, else None.
@@ -70,11 +69,27 @@ class Picture:
     """
 
     path: Path
-    image: Image.Image
     size_px: tuple[int, int]
     sha256: str
     moment: Moment | None = None
     bits: int = 8
+
+
+@dataclass(frozen=True)
+class Picture(Facts):
+    """A decoded picture.
+
+    Attributes:
+        image: 8-bit RGB, upright (orientation tags applied); smaller than the picture where only
+            a draft was asked for.
+    """
+
+    image: Image.Image = field(kw_only=True)
+
+    @property
+    def facts(self) -> Facts:
+        """All but the px, which a large picture has many of."""
+        return Facts(self.path, self.size_px, self.sha256, self.moment, self.bits)
 
 
 def frame_picture(frame: Frame) -> Picture:
@@ -82,7 +97,7 @@ def frame_picture(frame: Frame) -> Picture:
     height, width = frame.bgr.shape[:2]
     bgr = np.ascontiguousarray(frame.bgr)
     image = Image.frombuffer("RGB", (width, height), bgr, "raw", "BGR", 0, 1)
-    return Picture(frame.path, image, (height, width), "", frame.moment)
+    return Picture(frame.path, (height, width), "", frame.moment, image=image)
 
 
 def array_picture(pixels: Pixels) -> Picture:
@@ -101,7 +116,7 @@ def array_picture(pixels: Pixels) -> Picture:
         )
     image = Image.fromarray(pixels)
     digest = hashlib.sha256(image.tobytes()).hexdigest()
-    return Picture(Path("array"), image, (image.height, image.width), digest)
+    return Picture(Path("array"), (image.height, image.width), digest, image=image)
 
 
 def read_picture(
@@ -122,12 +137,15 @@ def read_picture(
             pictures, or brighter than ``bit_depth`` allows.
     """
     data = _read(path)
-    drafts = draft_for is not None and draft_for.jpeg_draft
-    draft_px = 2 * max(draft_for.resize_px) if draft_for is not None and drafts else None
-    decoded = decode(data, path, draft_px)
+    decoded = decode(data, path, None if draft_for is None else draft_px(draft_for))
     image = to_rgb(decoded, bit_depth, path)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(path, image, decoded.size_px, digest, bits=decoded.bits)
+    return Picture(path, decoded.size_px, digest, bits=decoded.bits, image=image)
+
+
+def draft_px(preprocessing: Preprocessing) -> int | None:
+    """The shorter side that a JPEG is decoded to at least; None for its own."""
+    return 2 * max(preprocessing.resize_px) if preprocessing.jpeg_draft else None
 
 
 def _read(path: Path) -> bytes:
@@ -177,8 +195,12 @@ def _narrow(wide: Wide, bit_depth: int, path: Path) -> Pixels:
             f"picture {path} has values up to {largest}, beyond the {top} of {bit_depth} bits: "
             "pictures must be recorded as those of the bank; or build it with --bit-depth"
         )
-    scaled = (np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top
-    return np.take(scaled.astype(np.uint8), np.minimum(wide, top))  # alpha may exceed it
+    scaled = ((np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+    narrow = np.empty(wide.shape, np.uint8)
+    for first in range(0, len(wide), _STRIP_ROWS):  # an index takes four times a sample's bytes
+        rows = slice(first, first + _STRIP_ROWS)
+        narrow[rows] = scaled[np.minimum(wide[rows], top)]  # alpha may exceed it
+    return narrow
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:

@@ -3,25 +3,69 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 from conftest import GOOD, build, fapm
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from fapm_cli import feeding
 from fapm_cli.bank import load_bank
 from fapm_cli.commands import making
+from fapm_cli.config import Preprocessing
 from fapm_cli.coreset import MEMORY_BYTES
 from fapm_cli.device import free_bytes
-from fapm_cli.engine import default_config, load_extractor, memory_needed
+from fapm_cli.engine import default_config, load_extractor, memory_needed, read_batches, reading
+from fapm_cli.engine.reading import memory_to_read
+from fapm_cli.images import Picture, read_picture
 
 
 def test_memory_grows_by_the_vectors_and_the_keys_of_each_picture() -> None:
     config = default_config()
     extractor = load_extractor(config)
-    one, other = (memory_needed(config, extractor, n) for n in (1000, 2000))
+    one, other = (memory_needed(config, extractor, n) for n in (3000, 4000))
     vectors = 1000 * 2 * 240 * 28 * 28 * 4
     assert other - one == pytest.approx(vectors * (1 + 2 * 2 * 0.1))
-    assert one > vectors * 1.4 + MEMORY_BYTES
+    assert one > vectors * 3 * 1.4
+    few = memory_needed(config, extractor, 1000)
+    assert few > vectors * 1.2 + MEMORY_BYTES
+
+
+def test_pictures_that_are_read_at_a_time_count_one_per_thread_by_their_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[Path] = []
+    for mode, size in (("RGB", (50, 40)), ("L", (30, 20)), ("RGB", (300, 200)), ("RGBA", (90, 80))):
+        files.append(tmp_path / f"{len(files)}.png")
+        Image.new(mode, size).save(files[-1])
+    of_file = [file.stat().st_size for file in files]
+    monkeypatch.setattr(PngImageFile, "load", None)  # nothing is decoded for it
+    monkeypatch.setattr(feeding, "cores_asked_for", 2)
+    config = default_config()
+    largest = 4 * 300 * 200 + of_file[2], 16 * 90 * 80 + of_file[3]
+    assert memory_to_read(files, config.preprocessing) == sum(largest)
+    extractor = load_extractor(config)
+    both = (memory_needed(config, extractor, 4, some) for some in (files, ()))
+    assert next(both) - next(both) == sum(largest)
+
+
+def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    images: list[weakref.ref[Image.Image]] = []
+
+    def read(path: Path, bit_depth: int, draft_for: Preprocessing) -> Picture:
+        picture = read_picture(path, bit_depth, draft_for)
+        images.append(weakref.ref(picture.image))
+        return picture
+
+    monkeypatch.setattr(reading, "read_picture", read)
+    monkeypatch.setattr(feeding, "cores_asked_for", 2)
+    batches = read_batches(GOOD * 2, default_config().preprocessing, 8)
+    first = next(batches)
+    assert len(first) == 8
+    assert sum(image() is not None for image in images) <= 2 < len(images)
+    batches.close()  # type: ignore[attr-defined]
 
 
 def test_a_build_that_needs_more_than_is_free_says_so_first(

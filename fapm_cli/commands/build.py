@@ -162,7 +162,7 @@ def build(
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files = leave_out(find_named(paths, to_learn=True), without or [])
     extractor = load_extractor(config, weights, seed).to(where)
-    tell_memory(config, extractor, len(files))
+    tell_memory(config, extractor, len(files), files)
     with making(output, skip_bad, group) as work:
         bank = build_from_files(
             files,

@@ -83,7 +83,7 @@ def add(
     (loaded,) = without_keys([load_bank(bank)])
     files = find_named(paths, to_learn=True)
     extractor = bank_extractor(loaded, weights).to(where)
-    tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files))
+    tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files), files)
     with making(target, skip_bad, group) as work:
         grown = add_pictures(
             loaded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -185,13 +185,16 @@ def leave_out(files: list[Named], without: Sequence[Path]) -> list[Named]:
     return [one for one in files if os.path.abspath(path_of(one[0])) not in unwanted]
 
 
-def tell_memory(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> None:
-    """Note how much memory a large bank takes to make, before it is made."""
+def tell_memory(
+    config: BankConfig, extractor: FeatureExtractor, num_pictures: int, files: Iterable[Named] = ()
+) -> None:
+    """Note how much memory a large bank takes to make of files, and others, before it is made."""
     from fapm_cli.device import free_bytes
     from fapm_cli.engine import memory_needed
 
     device = extractor.mean.device
-    needed, free = memory_needed(config, extractor, num_pictures), free_bytes(device)
+    needed = memory_needed(config, extractor, num_pictures, (file for file, _ in files))
+    free = free_bytes(device)
     if free is not None and needed > free:
         note(
             f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory, and only "

@@ -52,7 +52,7 @@ from fapm_cli.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
     from fapm_cli.engine import Detector, Source
-    from fapm_cli.images import Picture
+    from fapm_cli.images import Facts
     from fapm_cli.threshold import Thresholds
 
 EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
@@ -222,7 +222,7 @@ def score_records(
             raise KeyboardInterrupt
 
 
-def _record(picture: Picture, located: Record, thresholds: Thresholds | None) -> Record:
+def _record(picture: Facts, located: Record, thresholds: Thresholds | None) -> Record:
     path = picture.path
     try:
         check_score(path, located["score"])

@@ -17,7 +17,7 @@ from fapm_cli.calibration import Calibration
 from fapm_cli.config import BankConfig
 from fapm_cli.coreset import MEMORY_BYTES, adaptive_coreset
 from fapm_cli.engine.nominal import OnStage, judged_by, nominal_response, of_pictures
-from fapm_cli.engine.reading import Item, Prepared, find_bit_depth, read_batches
+from fapm_cli.engine.reading import Item, Prepared, find_bit_depth, memory_to_read, read_batches
 from fapm_cli.errors import PictureError
 from fapm_cli.extraction import FeatureExtractor
 from fapm_cli.feeding import in_order
@@ -31,7 +31,7 @@ from fapm_cli.twins import Looks, look_at, twin_groups
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
-_TORCH_BYTES = 850 * 2**20
+_TORCH_BYTES = 875 * 2**20
 
 PartOf = Callable[[Path, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
@@ -406,11 +406,14 @@ def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int])
     )
 
 
-def memory_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
+def memory_needed(
+    config: BankConfig, extractor: FeatureExtractor, num_pictures: int, files: Iterable[Item] = ()
+) -> int:
     """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
 
     All vectors are held, 10 % or twice that of them again as keys, once to keep and once laid out
-    for search; distances between vectors have a limit; the rest is torch, and pictures being read.
+    for search; distances between vectors have a limit; the rest is torch and, on a CPU, the files
+    that are read at a time.
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
@@ -418,7 +421,9 @@ def memory_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures:
     keys = int(vectors * min(widest * config.coreset_ratio, 1))
     most = max(num_pictures * h * w for _, h, w in extractor.map_shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
-    return vectors + 2 * keys + distances + _TORCH_BYTES
+    on_cuda = extractor.mean.device.type == "cuda"
+    reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
+    return vectors + keys + max(keys, distances) + _TORCH_BYTES + reading
 
 
 def program_versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ import torch
 from torch import Tensor
 
 from fapm_cli.config import Preprocessing
-from fapm_cli.decoding import ALL_BITS, used_range
+from fapm_cli.decoding import ALL_BITS, reading_bytes, used_range
 from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.feeding import batched, in_order
+from fapm_cli.feeding import batched, in_order, usable_cores
 from fapm_cli.finding import Unreadable
 from fapm_cli.images import (
+    Facts,
     Frame,
-    Picture,
     Pixels,
     array_picture,
+    draft_px,
     frame_picture,
     is_grey,
     prepare,
@@ -37,11 +39,11 @@ class Prepared:
     """A picture ready for the engine.
 
     Attributes:
-        picture: decoded as far as the engine needs it.
+        picture: what is known of it; its own px are not kept.
         pixels: (H, W, 3) uint8, the backbone's input.
     """
 
-    picture: Picture
+    picture: Facts
     pixels: Tensor
 
     @property
@@ -68,7 +70,7 @@ def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreada
             picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing)
         except PictureError as error:
             return Unreadable(Path(item), error)
-    return Prepared(picture, torch.from_numpy(prepare(picture.image, preprocessing)))
+    return Prepared(picture.facts, torch.from_numpy(prepare(picture.image, preprocessing)))
 
 
 def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
@@ -93,6 +95,13 @@ def read_batches(
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
     work = functools.partial(prepare_item, preprocessing=preprocessing)
     return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
+
+
+def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:
+    """Say by the pictures' headers how many bytes reading them takes at most: one per thread."""
+    work = functools.partial(reading_bytes, draft_px=draft_px(preprocessing))
+    paths = (Path(file) for file in files if isinstance(file, str | Path))
+    return sum(heapq.nlargest(usable_cores(), in_order(paths, work)))
 
 
 def find_bit_depth(
