@@ -31,7 +31,7 @@ from fapm_cli.twins import Looks, look_at, twin_groups
 
 MIN_KEYS = 4
 OBSERVED = 32  # pictures that int8 takes its ranges from
-_TORCH_BYTES = 875 * 2**20
+_TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
 
 PartOf = Callable[[Path, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
@@ -411,9 +411,9 @@ def memory_needed(
 ) -> int:
     """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
 
-    All vectors are held, 10 % or twice that of them again as keys, once to keep and once laid out
-    for search; distances between vectors have a limit; the rest is torch and, on a CPU, the files
-    that are read at a time.
+    All vectors are held, and 10 % or twice that of them again as keys. What follows takes turns:
+    extracting, distances between vectors, which have a limit, and the keys laid out for search.
+    The rest is torch and, on a CPU, the files that are read at a time.
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
@@ -423,7 +423,7 @@ def memory_needed(
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
-    return vectors + keys + max(keys, distances) + _TORCH_BYTES + reading
+    return vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
 
 
 def program_versions() -> dict[str, str]:
