@@ -71,8 +71,11 @@ def progress_bar(*, beside_rows: bool = False) -> Iterator[Advance]:
     name, rate = TextColumn("{task.description:>9}"), TaskProgressColumn(show_speed=True)
     columns = (name, BarColumn(), MofNCompleteColumn(), rate, Remaining())
     shown = console.is_terminal and not (beside_rows and sys.stdout.isatty())
+    if not shown:  # a disabled Progress of rich before 15 still ends with an empty line
+        yield lambda stage, done, total: None
+        return
     tasks: dict[str, int] = {}
-    with Progress(*columns, console=console, disable=not shown) as bar:
+    with Progress(*columns, console=console) as bar:
 
         def advance(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -140,7 +141,8 @@ class _Newest:
 def _open(source: str | int) -> cv2.VideoCapture:
     """Open a video or camera; OpenCV and FFmpeg say nothing on stderr, as fapm does."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    of_opencv_4: Any = getattr(cv2, "setLogLevel", None)
+    (of_opencv_4 or cv2.utils.logging.setLogLevel)(0)  # silent
     if isinstance(source, str) and source.encode(errors="ignore").decode() != source:
         return cv2.VideoCapture()  # OpenCV crashes on a name that is no text
     return cv2.VideoCapture(source)
