@@ -289,8 +289,6 @@ def test_merge_without_thumbnails_in_one_keeps_scores_and_says_so(tmp_path: Path
     ("options", "said"),
     [
         (("--coreset-ratio", "0.2"), "coreset_ratio: 0.1 and 0.2"),
-        (("--size", "256"), "preprocessing.resize_px: [224, 224] and [256, 256]"),
-        (("--weights", "random"), "the backbone's weights: "),
         (("--grid", "4", "--coreset-ratio", "0.2"), "grid: [7, 7] and [4, 4]"),
     ],
 )
@@ -302,6 +300,17 @@ def test_banks_that_differ_are_refused_by_the_first_field(
     result = fapm("merge", one, one, other, "-o", tmp_path / "all.st")
     assert_fails(result, str(one), str(other), said)
     assert not (tmp_path / "all.st").exists()
+
+
+def test_banks_differ_by_preprocessing_and_by_weights() -> None:
+    one = small_bank(0)
+    larger = replace(one.config.preprocessing, resize_px=(256, 256), crop_px=(256, 256))
+    config = replace(one.config, preprocessing=larger)
+    said = "preprocessing.resize_px: [64, 96] and [256, 256]"
+    assert difference(one, replace(one, config=config)) == said
+    assert "the backbone's weights: " in (
+        difference(one, replace(one, weights_hash="0" * 64)) or ""
+    )
 
 
 def test_banks_of_one_kind_do_not_differ_whatever_they_were_built_from() -> None:

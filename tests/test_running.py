@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ONE_BAD, ONE_GOOD, assert_fails, fapm
+from conftest import GOOD, ONE_BAD, ONE_GOOD, assert_fails, build, fapm
 from torch import Tensor
 
 from fapm_cli import running
@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
-def test_compiled_scores_agree_with_plain_ones(bank: Path) -> None:
+def test_compiled_scores_agree_with_plain_ones(tmp_path: Path) -> None:
+    small = ("--backbone", "resnet18", "--layers", "layer1", "--weights", "random", "--size", "64")
+    bank = build(tmp_path / "bank.st", GOOD[:3], *small, "--grid", "4")
     arguments = ("score", bank, ONE_BAD, ONE_GOOD, "--json", "--exit-zero")
     plain, compiled = fapm(*arguments).scores, fapm(*arguments, "--compile").scores
     for path, score in compiled.items():

@@ -149,9 +149,11 @@ def test_what_is_no_video_is_an_error_record_and_libraries_are_silent(
 class Camera:
     """Stands in for ``cv2.VideoCapture``: a picture at each release, dark to light."""
 
-    def __init__(self, source: int = 0, *, frames: int = 200, released: bool = True):
+    FRAMES = 200
+
+    def __init__(self, source: int = 0, *, frames: int | None = None, released: bool = True):
         self.open = source == 0
-        self.frames = frames
+        self.frames = frames = self.FRAMES if frames is None else frames
         self.reads = 0
         self.reading = threading.Condition()
         self.may_give = threading.Semaphore(frames + 1 if released else 0)
@@ -231,7 +233,10 @@ def test_closing_lets_the_camera_go_and_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-def test_camera_frames_are_records_until_the_limit(bank: Path, camera: list[Camera]) -> None:
+def test_camera_frames_are_records_until_the_limit(
+    bank: Path, camera: list[Camera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Camera, "FRAMES", 10**9)  # it is not unplugged, however slow the score
     result = fapm("score", bank, "--camera", 0, "--limit", 2, "--json")
     assert result.code == 1
     assert [record["path"] for record in result.json] == ["camera:0"] * 2
