@@ -68,9 +68,16 @@ def draw_histogram(
 
 
 def draw_gallery(
-    paths: Sequence[Path], scores: NDArray[np.float64], defective: NDArray[np.bool_], title: str
+    paths: Sequence[Path],
+    scores: NDArray[np.float64],
+    defective: NDArray[np.bool_],
+    title: str,
+    bit_depth: int,
 ) -> bytes | None:
-    """Show the good pictures with the highest scores and the defective ones with the lowest."""
+    """Show the good pictures with the highest scores and the defective ones with the lowest.
+
+    Pictures of more than 8 bits are decoded as ``bit_depth`` says.
+    """
     order = np.argsort(scores)
     alarms = [i for i in order[::-1] if not defective[i]][:GALLERY_COLUMNS]
     misses = [i for i in order if defective[i]][:GALLERY_COLUMNS]
@@ -82,7 +89,7 @@ def draw_gallery(
         for axes in row:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
-            axes.imshow(read_picture(paths[i]).image)
+            axes.imshow(read_picture(paths[i], bit_depth).image)
             _entitle(axes, f"{paths[i].parent.name}/{paths[i].stem}", f"{scores[i]:.3f}")
     return _png(figure)
 

@@ -42,7 +42,10 @@ def of_camera(folder: Path, pictures: list[Path], bits: int) -> list[Path]:
     def store(pixels: Array) -> bytes:
         return ppm(pixels, b"P5", 255) if bits == 8 else png16(as_12_bits(pixels))
 
-    return written(folder, {f"{path.stem}.{bits}": store(grey(path)) for path in pictures})
+    return written(
+        folder,
+        {path.stem + (".pgm" if bits == 8 else ".png"): store(grey(path)) for path in pictures},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +91,29 @@ def test_a_picture_beyond_the_banks_range_is_an_error_and_never_clipped(
     assert_fails(fapm("add", dim_bank, path, "-o", tmp_path / "grown.st"), "4096")
 
 
-def test_eval_and_heatmap_decode_as_the_bank_was_built(dim_bank: Path, tmp_path: Path) -> None:
+def test_heatmap_decodes_as_the_bank_was_built(dim_bank: Path, tmp_path: Path) -> None:
     (bad,) = of_camera(tmp_path / "bad", [ONE_BAD], 12)
     assert fapm("heatmap", dim_bank, bad, "-o", tmp_path / "out", "--no-boxes").code == 0
     drawn = np.asarray(Image.open(tmp_path / "out" / f"{ONE_BAD.stem}_heatmap.png"))
     assert drawn.mean() > 0.7 * grey(ONE_BAD).mean()
+
+
+def test_eval_scores_and_draws_12_bits_as_their_8_bit_copies(tmp_path: Path) -> None:
+    galleries, figures = [], []
+    for bits in (8, 12):
+        part = tmp_path / str(bits) / "part"
+        for folder in ("train/good", "test/good", "test/stain"):
+            (part / folder).parent.mkdir(parents=True, exist_ok=True)
+        of_camera(part / "train/good", SIX[:4], bits)
+        of_camera(part / "test/good", SIX[4:], bits)
+        of_camera(part / "test/stain", [ONE_BAD], bits)
+        out = tmp_path / f"plots{bits}"
+        result = fapm("eval", part, "--plots", out, "--json")
+        assert result.code == 0, result
+        figures.append(result.json[0]["image_auroc"])
+        galleries.append(np.asarray(Image.open(out / "part_E_worst.png").convert("L")).astype(int))
+    assert figures[0] == figures[1]
+    assert np.abs(galleries[0] - galleries[1]).mean() < 1
 
 
 # --- What the set and its files say ------------------------------------------------------------

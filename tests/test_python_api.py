@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,17 @@ def test_a_peak_is_x_y_where_the_map_is_highest(detector: Detector) -> None:
     x, y = found.peaks[0].tolist()
     assert x != y
     assert found.anomaly_maps[0, y, x] == found.anomaly_maps.max()
+
+
+def test_what_is_nearest_lies_at_the_centre_of_its_keys_place(detector: Detector) -> None:
+    found = judge_one(detector, ONE_BAD).found
+    memory = detector.bank.memories[0]  # the finest: 28 by 28 places of 8 px
+    key = int((memory.key_cells // 28 != memory.key_cells % 28).nonzero()[0])
+    row, column = divmod(int(memory.key_cells[key]), 28)
+    of_key = replace(found, nearest_keys=torch.full_like(found.nearest_keys, key))
+    nearest = detector.locate(of_key, (900, 700))["nearest"]
+    assert (nearest["input_x"], nearest["input_y"]) == (8 * column + 4, 8 * row + 4)
+    assert nearest["picture"] == int(memory.key_pictures[key])
 
 
 def test_a_bank_of_arrays_is_that_of_their_files_but_for_digests(detector: Detector) -> None:

@@ -433,10 +433,11 @@ def _plot(evaluation: Evaluation, folder: Path, taken: set[str]) -> None:
     taken.add(name.casefold())
     thresholds = evaluation.detector.thresholds
     threshold = None if thresholds is None else thresholds.score
+    bit_depth = evaluation.detector.bank.config.preprocessing.bit_depth
     pictures = {
         "roc": plots.draw_roc(evaluation.curve, name, threshold),
         "scores": plots.draw_histogram(evaluation.scores, defective, name, threshold),
-        "worst": plots.draw_gallery(paths, evaluation.scores, defective, name),
+        "worst": plots.draw_gallery(paths, evaluation.scores, defective, name, bit_depth),
     }
     for kind, data in pictures.items():
         if data is not None:
