@@ -16,7 +16,7 @@ import time
 import torch
 from torch import Tensor
 
-from fapm_cli.coreset import adaptive_coreset, num_keys
+from fapm_cli.memory.coreset import adaptive_coreset, num_keys
 
 SHAPES = ((3344, 512), (836, 1024))
 RATIO = 0.1

@@ -16,8 +16,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from fapm_cli.engine import Detector, Prepared, judge, load_bank, read_batches
-from fapm_cli.plan import make_plan
+from fapm_cli.bank.file import load_bank
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import judge
+from fapm_cli.pictures.reading import Prepared, read_batches
 
 
 def enlarge(sources: list[Path], folder: Path, number: int, side: int) -> list[Path]:

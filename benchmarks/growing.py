@@ -17,17 +17,15 @@ from pathlib import Path
 
 import torch
 
-from fapm_cli.commands.common import configure
-from fapm_cli.engine import (
-    Detector,
-    add_pictures,
-    build_from_files,
-    load_extractor,
-    merge_banks,
-)
-from fapm_cli.engine.datasets import read_category
-from fapm_cli.engine.evaluation import evaluate
-from fapm_cli.plan import make_plan
+from fapm_cli.commands.choices import configure
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation.datasets import read_category
+from fapm_cli.evaluation.evaluate import evaluate
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.learning.grow import add_pictures
+from fapm_cli.learning.merge import merge_banks
+from fapm_cli.network.extraction import load_extractor
 
 STEPS = 4
 CHAIN = 8

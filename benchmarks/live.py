@@ -23,10 +23,13 @@ import cv2
 import numpy as np
 import torch
 
-from fapm_cli.engine import Detector, files_source, judge, load_bank
-from fapm_cli.engine.video import video_frames
-from fapm_cli.plan import make_plan
-from fapm_cli.timing import alternate
+from fapm_cli.bank.file import load_bank
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.compute.timing import alternate
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import judge
+from fapm_cli.sources.source import files_source
+from fapm_cli.sources.video import video_frames
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "test" / "good" / "000.jpg"
 FRAMES, PICTURES = 300, 30

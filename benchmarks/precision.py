@@ -15,17 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fapm_cli.commands.common import configure
-from fapm_cli.engine import (
-    Detector,
-    Unreadable,
-    build_from_files,
-    load_extractor,
-    read_batches,
-)
-from fapm_cli.engine.datasets import read_category, read_truth
-from fapm_cli.metrics import PixelCurves, image_curve
-from fapm_cli.plan import Plan, make_plan
+from fapm_cli.commands.choices import configure
+from fapm_cli.compute.plan import Plan, make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation.datasets import read_category, read_truth
+from fapm_cli.evaluation.metrics import PixelCurves, image_curve
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.extraction import load_extractor
+from fapm_cli.pictures.reading import read_batches
 
 
 def score(detector: Detector, root: Path) -> tuple[np.ndarray, float | None]:

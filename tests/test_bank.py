@@ -20,9 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from fapm_cli.bank import FORMAT, LayerMemory, bank_bytes, load_bank, save_bank
+from fapm_cli.bank.bank import LayerMemory
+from fapm_cli.bank.file import FORMAT, bank_bytes, load_bank, save_bank
+from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.errors import BankError, OutputError
-from fapm_cli.nominal_pictures import NominalPicture
 
 Header = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -256,7 +257,8 @@ def test_bytes_do_not_depend_on_the_order_of_dicts_or_the_layout_of_tensors() ->
 
 def test_equal_banks_give_equal_bytes_in_another_process() -> None:
     script = (
-        "import hashlib; from helpers import small_bank; from fapm_cli.bank import bank_bytes; "
+        "import hashlib; from helpers import small_bank; "
+        "from fapm_cli.bank.file import bank_bytes; "
         "print(hashlib.sha256(bank_bytes(small_bank())).hexdigest())"
     )
     other = subprocess.run(

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from picture_files import MAX_SAMPLE, Array, png16, ppm, tiff
 from PIL import Image
 
-from fapm_cli import decoding
-from fapm_cli.decoding import Decoded
-from fapm_cli.engine.reading import find_bit_depth
 from fapm_cli.errors import PictureError
-from fapm_cli.images import read_picture, to_rgb
+from fapm_cli.pictures import decoding
+from fapm_cli.pictures.bit_depth import find_bit_depth
+from fapm_cli.pictures.decoding import Decoded
+from fapm_cli.pictures.picture import read_picture, to_rgb
 
 SIX = GOOD[:6]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fapm_cli.calibration import local_calibration, place_share
+from fapm_cli.scores.calibration import local_calibration, place_share
 
 
 def responses(between: float, within: float, pictures: int = 400, seed: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fapm_cli.cli import app
-from fapm_cli.plan import Plan
+from fapm_cli.compute.plan import Plan
 
 PROGRAM = [sys.executable, "-m", "fapm_cli"]
 COMMANDS = (*("build", "add", "merge", "calibrate", "score", "heatmap", "eval", "bench", "info"),)
@@ -749,8 +749,8 @@ def test_bench_holds_a_compiled_engine_against_the_compiled_backbone(
         plans.append(plan.precision)
         return work
 
-    monkeypatch.setattr("fapm_cli.running.runner", uncompiled)
-    monkeypatch.setattr("fapm_cli.engine.detector.runner", uncompiled)
+    monkeypatch.setattr("fapm_cli.detection.graphs.runner", uncompiled)
+    monkeypatch.setattr("fapm_cli.detection.detector.runner", uncompiled)
     options = ("--precision", "fp32", "--compile")
     table = fapm("bench", bank, *QUICK, *options).out.splitlines()
     assert plans == ["fp32", "fp32, compiled"] * 2

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fapm_cli.bank.presets import default_config, paper_config
 from fapm_cli.config import VARIANTS, BankConfig, Query, parse_sides
-from fapm_cli.engine import default_config, paper_config
 from fapm_cli.errors import OptionError
 
 CONFIGS = {

@@ -8,13 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.coreset import (
-    Coreset,
-    adaptive_coreset,
-    grown_coreset,
-    num_keys,
-    spread_score,
-)
+from fapm_cli.memory.coreset import Coreset, adaptive_coreset, grown_coreset, num_keys, spread_score
 
 
 def greedy_k_center(vectors: Tensor, k: int) -> tuple[list[int], float]:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from conftest import GOOD, ONE_BAD, SAMPLES, assert_fails, build, fapm
 
-from fapm_cli.bank import Bank, load_bank
-from fapm_cli.engine import Detection, Detector
-from fapm_cli.engine.reading import Prepared, prepare_item
-from fapm_cli.plan import make_plan
-from fapm_cli.running import MAX_GRAPHS
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.file import load_bank
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detection import Detection
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.graphs import MAX_GRAPHS
+from fapm_cli.pictures.reading import Prepared, prepare_item
 
 pytestmark = [
     pytest.mark.cuda,

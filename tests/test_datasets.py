@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fapm_cli.engine.datasets import LAYOUTS, Category, find_categories, read_category
 from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.evaluation.datasets import LAYOUTS, Category, find_categories, read_category
 
 SIZE = (8, 6)
 

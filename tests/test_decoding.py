@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from picture_files import EXTRA, PHOTOMETRIC, Array, Tags, bmp32, png16, ppm, saved, tiff
 from PIL import Image
 
-from fapm_cli.decoding import decode
 from fapm_cli.errors import PictureError
-from fapm_cli.images import Picture, marked, read_picture
+from fapm_cli.pictures.decoding import decode
+from fapm_cli.pictures.masks import marked
+from fapm_cli.pictures.picture import Picture, read_picture
 
 ORIENTATION, NEW_SUBFILE_TYPE = 274, 254
 
@@ -234,7 +235,9 @@ def test_a_cut_tiff_is_one_line_in_a_process_of_its_own(
     data = saved(picture, "TIFF", compression=compression)
     path = tmp_path / "cut.tif"
     path.write_bytes(data[: int(len(data) * kept)])
-    code = "import sys; from pathlib import Path; from fapm_cli.images import read_picture\n"
+    code = (
+        "import sys; from pathlib import Path; from fapm_cli.pictures.picture import read_picture\n"
+    )
     code += "try: read_picture(Path(sys.argv[1]))\nexcept Exception as error: print(type(error))"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert "PictureError" in done.stdout

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from fapm_cli.bank.file import load_bank
 from fapm_cli.commands import eval as command
-from fapm_cli.engine import Detector, load_bank, read_batches
-from fapm_cli.engine.datasets import find_categories, read_category, read_truth
+from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
+from fapm_cli.pictures.reading import read_batches
 
 TRAIN = GOOD[:6]
 RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
@@ -457,8 +459,8 @@ def test_plots_are_three_pictures(part: Path, part_bank: Path, tmp_path: Path) -
 def test_plots_show_the_banks_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    from fapm_cli.metrics import image_curve
-    from fapm_cli.plots import draw_histogram, draw_roc
+    from fapm_cli.evaluation.metrics import image_curve
+    from fapm_cli.evaluation.plots import draw_histogram, draw_roc
 
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))

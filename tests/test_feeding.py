@@ -14,8 +14,9 @@ import pytest
 import torch
 from conftest import GOOD, ONE_GOOD, fapm
 
-from fapm_cli import feeding
-from fapm_cli.feeding import batched, in_order, usable_cores
+from fapm_cli.compute import cores
+from fapm_cli.compute.cores import usable_cores
+from fapm_cli.pictures.read_ahead import batched, in_order
 
 
 def test_results_come_in_the_items_order_however_long_each_takes() -> None:
@@ -95,8 +96,8 @@ def test_batches_hold_everything_and_the_last_may_be_shorter() -> None:
 def eight_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of control groups, yet without limits, around a process that may use 8 cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(feeding, "_OF_SELF", tmp_path / "self")
-    monkeypatch.setattr(feeding, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cores, "_OF_SELF", tmp_path / "self")
+    monkeypatch.setattr(cores, "_CGROUPS", tmp_path)
     return tmp_path
 
 
@@ -132,7 +133,7 @@ def test_no_more_cores_are_used_than_control_groups_allow(
 @pytest.fixture
 def threads_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
-    monkeypatch.setattr(feeding, "cores_asked_for", None)
+    monkeypatch.setattr(cores, "cores_asked_for", None)
     yield
     torch.set_num_threads(before)
 

@@ -20,20 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from fapm_cli.engine.video import video_frames
-from fapm_cli.engine.watching import Watch
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
-from fapm_cli.finding import (
-    FORMATS,
-    SUFFIXES,
-    Unreadable,
-    left_out_as,
-    not_learnable,
-    path_of,
-    scan,
-    search,
-)
+from fapm_cli.finding.kinds import FORMATS, SUFFIXES, left_out_as
+from fapm_cli.finding.labelled_sets import not_learnable
+from fapm_cli.finding.search import Unreadable, path_of, scan, search
+from fapm_cli.sources.video import video_frames
+from fapm_cli.sources.watched_folder import Watch
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX file system's names")
 needs_links = pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
@@ -233,7 +226,7 @@ def test_pipes_are_counted_and_never_opened(tmp_path: Path) -> None:
 def _without_rights(folder: Path) -> list[str] | None:
     """What is found in a folder by one who may not read all; None where that can't be tried."""
     script = (
-        "import sys; from pathlib import Path; from fapm_cli.finding import search; "
+        "import sys; from pathlib import Path; from fapm_cli.finding.search import search; "
         "print(*[type(i).__name__ for i in search(Path(sys.argv[1])).items])"
     )
     command = [sys.executable, "-c", script, str(folder)]
@@ -331,7 +324,7 @@ def test_a_watched_heatmap_is_no_picture(drawn_beside: Path) -> None:
 
 
 def test_plots_are_known_as_drawn(tmp_path: Path) -> None:
-    from fapm_cli.plots import draw_histogram
+    from fapm_cli.evaluation.plots import draw_histogram
 
     data = draw_histogram(np.arange(9.0), np.arange(9) > 5, "title", 5.5)
     (tmp_path / "plot.png").write_bytes(data)
@@ -535,7 +528,7 @@ def test_a_heatmaps_name_that_is_too_long_costs_that_picture_only(
 def test_a_picture_that_changed_after_it_was_judged_is_not_drawn_under_its_map(
     bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fapm_cli.engine.detector import Detector
+    from fapm_cli.detection.detector import Detector
 
     picture = tmp_path / "live.jpg"
     shutil.copy(ONE_GOOD, picture)

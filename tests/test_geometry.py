@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
-from fapm_cli.geometry import (
+from fapm_cli.scores.geometry import (
     Spreader,
     covered,
     gaussian_matrix,

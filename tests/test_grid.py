@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fapm_cli.errors import OptionError
-from fapm_cli.grid import (
+from fapm_cli.memory.grid import (
     Grid,
     check_divisible,
     from_patches,

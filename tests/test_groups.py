@@ -13,11 +13,16 @@ from helpers import small_bank, version_1_bytes
 from parts import take_shots
 from PIL import Image
 
-from fapm_cli.bank import Bank, load_bank, save_bank
-from fapm_cli.calibration import mean_of_groups
-from fapm_cli.engine import Detector, NominalBatch, build_bank, default_config, load_extractor
-from fapm_cli.nominal_pictures import NominalPicture, scores_of_groups
-from fapm_cli.threshold import find_suspects
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.bank.nominal_pictures import NominalPicture, scores_of_groups
+from fapm_cli.bank.presets import default_config
+from fapm_cli.detection.detector import Detector
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.build import build_bank
+from fapm_cli.network.extraction import load_extractor
+from fapm_cli.scores.calibration import mean_of_groups
+from fapm_cli.scores.suspects import find_suspects
 
 SMALL = ("--size", "128")
 
@@ -255,7 +260,8 @@ def test_merge_counts_copies_once_also_in_banks_of_version_1(tmp_path: Path) -> 
     one, two = tmp_path / "1.st", tmp_path / "2.st"
     one.write_bytes(version_1_bytes(small_bank()))
     two.write_bytes(version_1_bytes(replace(small_bank(), pictures=other)))
-    from fapm_cli.engine.growing import _join_pictures, _number_pictures, with_pixels
+    from fapm_cli.learning.anew import with_pixels
+    from fapm_cli.learning.merge import _join_pictures, _number_pictures
 
     banks = [with_pixels(load_bank(path)) for path in (one, two)]
     numbers = _number_pictures(banks)
@@ -280,6 +286,6 @@ def test_a_group_survives_a_dropped_picture(tmp_path: Path) -> None:
         replace(p, group=group) for p, group in zip(bank.pictures, (0, 1, 1), strict=True)
     )
     save_bank(replace(bank, pictures=twins), path)
-    from fapm_cli.engine.builder import _only
+    from fapm_cli.learning.build import _only
 
     assert [p.group for p in _only(load_bank(path), [1, 2]).pictures] == [0, 0]

@@ -13,22 +13,19 @@ from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 from helpers import small_bank
 from torch import Tensor
 
-from fapm_cli.bank import Bank, bank_bytes
-from fapm_cli.engine import (
-    add_pictures,
-    bank_extractor,
-    build_from_files,
-    default_config,
-    load_bank,
-    load_extractor,
-    merge_banks,
-)
-from fapm_cli.engine.builder import extract, nominal_batches
-from fapm_cli.engine.growing import difference
+from fapm_cli.bank.backbone import bank_extractor
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.file import bank_bytes, load_bank
+from fapm_cli.bank.nominal_pictures import in_groups
+from fapm_cli.bank.presets import default_config
 from fapm_cli.errors import BankError, PictureError
-from fapm_cli.extraction import FeatureExtractor
-from fapm_cli.grid import from_patches
-from fapm_cli.nominal_pictures import in_groups
+from fapm_cli.learning.batches import nominal_batches
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.learning.grow import add_pictures
+from fapm_cli.learning.learn import extract
+from fapm_cli.learning.merge import difference, merge_banks
+from fapm_cli.memory.grid import from_patches
+from fapm_cli.network.extraction import FeatureExtractor, load_extractor
 
 # Parts of unequal size, and one picture that is in two.
 PARTS = GOOD[:5], GOOD[4:8], GOOD[8:16]

@@ -12,7 +12,7 @@ from conftest import ONE_BAD, ONE_GOOD, SAMPLES, Result, fapm
 from numpy.typing import NDArray
 from PIL import Image
 
-from fapm_cli.drawing import Caption, draw_heatmap
+from fapm_cli.drawing.heatmap import Caption, draw_heatmap
 
 Array = NDArray[Any]
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fapm_cli.efficientnet_lite import SameConv2d
+from fapm_cli.compute.plan import Ranges, cpu_has_int8, make_plan
 from fapm_cli.errors import OptionError
-from fapm_cli.int8 import Int8Conv2d, observing, quantizable, quantize
-from fapm_cli.plan import Ranges, cpu_has_int8, make_plan
+from fapm_cli.network.efficientnet_lite import SameConv2d
+from fapm_cli.network.int8 import Int8Conv2d, observing, quantizable, quantize
 
 CPU = torch.device("cpu")
 TEST = sorted((SAMPLES / "test").rglob("*.jpg"))[::4]
@@ -122,7 +122,7 @@ def test_int8_scores_do_not_depend_on_batch_mates(bank: Path) -> None:
 
 
 def test_int8_is_refused_where_it_would_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fapm_cli.plan.cpu_has_int8", lambda: False)
+    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_int8", lambda: False)
     with pytest.raises(OptionError, match="no VNNI"):
         make_plan(CPU, "int8")
 

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli import knn
-from fapm_cli.knn import LeaveOut, PatchMemory, patch_memory, search
-from fapm_cli.plan import cpu_has_int8
-from fapm_cli.products import PlainProducts
+from fapm_cli.compute.plan import cpu_has_int8
+from fapm_cli.memory import pages
+from fapm_cli.memory.key_products import PlainProducts
+from fapm_cli.memory.pages import LeaveOut, PatchMemory, patch_memory
+from fapm_cli.memory.search import search
 
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 
@@ -25,10 +26,10 @@ COUNTS = {
 }
 
 
-@pytest.fixture(params=[knn.PAGE_COST, 0], ids=["one page each", "many pages"], autouse=True)
+@pytest.fixture(params=[pages.PAGE_COST, 0], ids=["one page each", "many pages"], autouse=True)
 def page_cost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few keys fit on one page; where pages cost nothing, there are as many as avoid padding."""
-    monkeypatch.setattr(knn, "PAGE_COST", request.param)
+    monkeypatch.setattr(pages, "PAGE_COST", request.param)
 
 
 def make_memory(
@@ -108,7 +109,7 @@ def test_search_reaches_neighbors_on_any_grid(grid: tuple[int, int]) -> None:
 def test_search_leaves_out_the_keys_of_a_querys_own_picture(
     monkeypatch: pytest.MonkeyPatch, counts: list[int], reach: int, budget: int
 ) -> None:
-    monkeypatch.setattr(knn, "MEMORY_BYTES", budget)
+    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
     keys, queries, memory = make_memory(counts)
     generator = torch.Generator().manual_seed(1)
     leave_out = LeaveOut(torch.arange(11) % 3, torch.randint(3, (len(keys),), generator=generator))
@@ -145,7 +146,7 @@ def test_the_nearest_key_is_always_one_of_the_patchs_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "width", "pages"),
+    ("counts", "width", "num_pages"),
     [
         ([334] * 6, 334, [1, 1, 1, 1, 1, 1]),
         ([668] * 6, 668, [1, 1, 1, 1, 1, 1]),
@@ -155,13 +156,13 @@ def test_the_nearest_key_is_always_one_of_the_patchs_own() -> None:
     ],
 )
 def test_pages_are_as_wide_as_costs_least(
-    monkeypatch: pytest.MonkeyPatch, counts: list[int], width: int, pages: list[int]
+    monkeypatch: pytest.MonkeyPatch, counts: list[int], width: int, num_pages: list[int]
 ) -> None:
-    monkeypatch.setattr(knn, "PAGE_COST", 256)
+    monkeypatch.setattr(pages, "PAGE_COST", 256)
     keys, _, memory = make_memory(counts, channels=1)
-    assert (memory.width, memory.most_pages) == (width, max(pages))
-    assert torch.bincount(memory.patches).tolist() == pages
-    assert memory.padded == (sum(pages) * width > sum(counts))
+    assert (memory.width, memory.most_pages) == (width, max(num_pages))
+    assert torch.bincount(memory.patches).tolist() == num_pages
+    assert memory.padded == (sum(num_pages) * width > sum(counts))
     shown = [
         key
         for first, patch in zip(memory.first.flatten(), memory.patches, strict=True)
@@ -177,7 +178,7 @@ def test_queries_in_chunks_find_the_same(
 ) -> None:
     keys, queries, memory = make_memory(counts)
     whole = search(queries, memory, 4, 1)
-    monkeypatch.setattr(knn, "MEMORY_BYTES", budget)
+    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
     chunked = search(queries, memory, 4, 1)
     torch.testing.assert_close(chunked[0], whole[0], rtol=1e-5, atol=1e-6)
     agrees(chunked, plain_search(keys, counts, queries, GRID, 4, 1))
@@ -195,7 +196,7 @@ def test_distances_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPa
         return result
 
     monkeypatch.setattr(torch, "bmm", measured)
-    monkeypatch.setattr(knn, "MEMORY_BYTES", budget)
+    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
     search(queries, memory, 1)
     assert max(taken) <= budget
     assert len(taken) == 3  # 11 queries by four
@@ -299,7 +300,7 @@ def test_a_page_is_asked_once_however_many_patches_reach_it(
 def test_near_ties_that_low_precision_ranks_wrongly_are_ranked_by_distance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(knn, "PAGE_COST", 256)  # all of a patch on one page
+    monkeypatch.setattr(pages, "PAGE_COST", 256)  # all of a patch on one page
     generator = torch.Generator().manual_seed(0)
     home = torch.randn(6, 1, 64, generator=generator)
     close = home + 0.01 * torch.randn(6, 2, 64, generator=generator)

@@ -11,15 +11,18 @@ from conftest import GOOD, build, fapm
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from fapm_cli import feeding
-from fapm_cli.bank import load_bank
+from fapm_cli.bank.file import load_bank
+from fapm_cli.bank.presets import default_config
 from fapm_cli.commands import making
+from fapm_cli.compute import cores
+from fapm_cli.compute.device import free_bytes
 from fapm_cli.config import Preprocessing
-from fapm_cli.coreset import MEMORY_BYTES
-from fapm_cli.device import free_bytes
-from fapm_cli.engine import default_config, load_extractor, memory_needed, read_batches, reading
-from fapm_cli.engine.reading import memory_to_read
-from fapm_cli.images import Picture, read_picture
+from fapm_cli.learning.memory_needed import memory_needed
+from fapm_cli.memory.coreset import MEMORY_BYTES
+from fapm_cli.network.extraction import load_extractor
+from fapm_cli.pictures import reading
+from fapm_cli.pictures.picture import Picture, read_picture
+from fapm_cli.pictures.reading import memory_to_read, read_batches
 
 
 def test_memory_grows_by_the_vectors_and_the_keys_of_each_picture() -> None:
@@ -42,7 +45,7 @@ def test_pictures_that_are_read_at_a_time_count_one_per_thread_by_their_headers(
         Image.new(mode, size).save(files[-1])
     of_file = [file.stat().st_size for file in files]
     monkeypatch.setattr(PngImageFile, "load", None)  # nothing is decoded for it
-    monkeypatch.setattr(feeding, "cores_asked_for", 2)
+    monkeypatch.setattr(cores, "cores_asked_for", 2)
     config = default_config()
     largest = 4 * 300 * 200 + of_file[2], 16 * 90 * 80 + of_file[3]
     assert memory_to_read(files, config.preprocessing) == sum(largest)
@@ -60,7 +63,7 @@ def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.Monke
         return picture
 
     monkeypatch.setattr(reading, "read_picture", read)
-    monkeypatch.setattr(feeding, "cores_asked_for", 2)
+    monkeypatch.setattr(cores, "cores_asked_for", 2)
     batches = read_batches(GOOD * 2, default_config().preprocessing, 8)
     first = next(batches)
     assert len(first) == 8
@@ -71,7 +74,7 @@ def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.Monke
 def test_a_build_that_needs_more_than_is_free_says_so_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fapm_cli.device.free_bytes", lambda device: 5 * 10**8)
+    monkeypatch.setattr("fapm_cli.compute.device.free_bytes", lambda device: 5 * 10**8)
     result = fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st")
     assert result.code == 0
     assert result.err.startswith("note: 2 pictures take about 0.9 GB of memory, and only 0.5 GB")

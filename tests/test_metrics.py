@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from fapm_cli.metrics import PixelCurves, image_curve
+from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 
 
 def loop_auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.bank import Bank
-from fapm_cli.engine.nominal import nominal_response
-from fapm_cli.engine.pseudo import elsewhere_patches, pseudo_scores
+from fapm_cli.bank.bank import Bank
+from fapm_cli.learning.nominal_response import nominal_response
+from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 
 SIDE = 224
 

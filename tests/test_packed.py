@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fapm_cli import backbones
-from fapm_cli.backbones import random_weights
-from fapm_cli.device import has_onednn
-from fapm_cli.efficientnet_lite import SameConv2d
-from fapm_cli.packed import PackedBlock, PackedConv2d, pack
-from fapm_cli.resnet import ResidualBlock
+from fapm_cli.compute.device import has_onednn
+from fapm_cli.network import backbones
+from fapm_cli.network.backbones import random_weights
+from fapm_cli.network.efficientnet_lite import SameConv2d
+from fapm_cli.network.packed import PackedBlock, PackedConv2d, pack
+from fapm_cli.network.resnet import ResidualBlock
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,14 @@ import pytest
 import torch
 from helpers import small_config
 
-from fapm_cli.engine import Detector, NominalBatch, build_bank, judge, load_bank, load_extractor
-from fapm_cli.engine.judging import Judged
+from fapm_cli.bank.file import load_bank
+from fapm_cli.compute.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import OptionError
-from fapm_cli.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.build import build_bank
+from fapm_cli.network.extraction import load_extractor
 
 CPU = torch.device("cpu")
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
@@ -32,8 +36,8 @@ SAMPLES = sorted((Path(__file__).parent.parent / "samples" / "test").rglob("*.jp
 def test_auto_takes_what_the_cpu_has(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, has_int8: bool, precision: str
 ) -> None:
-    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr("fapm_cli.plan.cpu_has_int8", lambda: has_int8)
+    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_int8", lambda: has_int8)
     assert make_plan(CPU).precision == precision
     assert make_plan(CPU, "fp32").precision == "fp32"
 
@@ -49,7 +53,7 @@ def test_precision_that_a_cpu_would_emulate_is_refused() -> None:
 
 
 def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: False)
     with pytest.raises(OptionError, match="emulated"):
         make_plan(CPU, "bf16")
     assert make_plan(CPU).backbone == "fp32"
@@ -112,7 +116,7 @@ def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(backb
 def test_a_search_with_reach_chooses_in_no_integers(
     monkeypatch: pytest.MonkeyPatch, bank: Path, has_bf16: bool, choosing: str
 ) -> None:
-    monkeypatch.setattr("fapm_cli.plan.cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: has_bf16)
     loaded = load_bank(bank)
     reaching = replace(loaded.config.query, reach=1)
     detector = Detector(loaded, plan=Plan(CPU, "fp32", "int8"), query=reaching)

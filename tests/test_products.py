@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.device import has_onednn
-from fapm_cli.knn import patch_memory, search
-from fapm_cli.plan import cpu_has_int8
-from fapm_cli.products import Int8Products, PackedProducts, PlainProducts
+from fapm_cli.compute.device import has_onednn
+from fapm_cli.compute.plan import cpu_has_int8
+from fapm_cli.memory.key_products import Int8Products, PackedProducts, PlainProducts
+from fapm_cli.memory.pages import patch_memory
+from fapm_cli.memory.search import search
 
 CPU = torch.device("cpu")
 

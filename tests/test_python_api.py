@@ -11,17 +11,13 @@ import torch
 from conftest import GOOD, ONE_BAD, fapm
 from PIL import Image
 
-from fapm_cli.engine import (
-    Detector,
-    Judged,
-    build_from_files,
-    judge,
-    load_bank,
-    load_extractor,
-    read_roi,
-    save_bank,
-)
+from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.extraction import load_extractor
+from fapm_cli.pictures.reading import read_roi
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fapm_cli.bank import load_bank
+from fapm_cli.bank.file import load_bank
 from fapm_cli.cli import run
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from fapm_cli.regions import Region, find_regions
+from fapm_cli.scores.regions import Region, find_regions
 
 
 def flood_fill(values: NDArray[np.float32], threshold: float) -> list[Region]:

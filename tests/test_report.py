@@ -27,12 +27,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fapm_cli.bank import load_bank
-from fapm_cli.drawing import STRONGEST, Caption, draw_heatmap
+from fapm_cli.bank.file import load_bank
+from fapm_cli.drawing.heatmap import STRONGEST, Caption, draw_heatmap
+from fapm_cli.drawing.report import Report, heat_size
 from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
-from fapm_cli.report import Report, heat_size
-from fapm_cli.threshold import UNSET
+from fapm_cli.scores.thresholds import UNSET
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 HOSTILE = [

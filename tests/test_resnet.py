@@ -8,7 +8,13 @@ from torch import nn
 from torchvision import models
 from torchvision.models import resnet as theirs
 
-from fapm_cli.resnet import RESNETS, ResidualBlock, ResNetShape, resnet_file_name, resnet_stages
+from fapm_cli.network.resnet import (
+    RESNETS,
+    ResidualBlock,
+    ResNetShape,
+    resnet_file_name,
+    resnet_stages,
+)
 
 
 def test_all_of_torchvisions_resnets_are_there() -> None:

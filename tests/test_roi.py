@@ -19,23 +19,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.calibration import local_calibration, place_share
+from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.bank.presets import default_config
 from fapm_cli.config import BankConfig
-from fapm_cli.engine import (
-    Detector,
-    NominalBatch,
-    build_bank,
-    default_config,
-    load_bank,
-    load_extractor,
-    save_bank,
-)
-from fapm_cli.engine.scorer import Scored, Scorer
-from fapm_cli.extraction import FeatureExtractor
-from fapm_cli.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
-from fapm_cli.grid import to_patches
-from fapm_cli.knn import patch_memory
-from fapm_cli.scoring import top_score
+from fapm_cli.detection.detector import Detector
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.build import build_bank
+from fapm_cli.memory.grid import to_patches
+from fapm_cli.memory.pages import patch_memory
+from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.scores.calibration import local_calibration, place_share
+from fapm_cli.scores.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
+from fapm_cli.scores.image_score import top_score
+from fapm_cli.scores.scorer import Scored, Scorer
 
 SIZE = (64, 96)
 
@@ -55,7 +51,15 @@ def small_scorer(roi: Tensor | None, **changes: Any) -> Scorer:
     bank = small_bank()
     query = dataclasses.replace(bank.config.query, **changes)
     laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
-    return Scorer(bank.config, query, laid_out, bank.map_sizes, bank.calibration, roi)
+    return Scorer(
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        query,
+        laid_out,
+        bank.map_sizes,
+        bank.calibration,
+        roi,
+    )
 
 
 def features(seed: int) -> list[Tensor]:

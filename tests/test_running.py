@@ -13,8 +13,8 @@ import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, assert_fails, build, fapm
 from torch import Tensor
 
-from fapm_cli import running
-from fapm_cli.plan import Plan
+from fapm_cli.compute.plan import Plan
+from fapm_cli.detection import graphs
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ class FakeGraph:
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, Any]:
+def replayed(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, Any]:
     recorder = Recorder()
 
     class Stream:
@@ -76,7 +76,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, Any]:
         recorder.captured += 1
         yield
 
-    made = running._Graphs(recorder.work, CPU)
+    made = graphs._Graphs(recorder.work, CPU)
 
     def new_graph() -> FakeGraph:
         graph = FakeGraph(recorder)
@@ -94,9 +94,9 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, Any]:
 
 
 def test_a_graph_is_captured_once_per_shape_and_gives_each_input_its_own_results(
-    graphs: tuple[Recorder, Any],
+    replayed: tuple[Recorder, Any],
 ) -> None:
-    recorder, run = graphs
+    recorder, run = replayed
     inputs = [torch.arange(3.0), torch.ones(3), torch.ones(5)]
     results = [run(one) for one in inputs]
     for one, (doubled, total) in zip(inputs, results, strict=True):
@@ -106,9 +106,9 @@ def test_a_graph_is_captured_once_per_shape_and_gives_each_input_its_own_results
 
 
 def test_pixels_are_copied_to_a_graph_from_pinned_memory_while_nothing_waits(
-    graphs: tuple[Recorder, Any], monkeypatch: pytest.MonkeyPatch
+    replayed: tuple[Recorder, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, run = graphs
+    _, run = replayed
     run(torch.zeros(3))
     pinned = torch.ones(3)
     copied: list[tuple[bool, bool]] = []
@@ -125,14 +125,14 @@ def test_pixels_are_copied_to_a_graph_from_pinned_memory_while_nothing_waits(
     assert doubled.tolist() == [2.0] * 3
 
 
-def test_no_more_graphs_than_memory_should_hold(graphs: tuple[Recorder, Any]) -> None:
-    recorder, run = graphs
-    for size in range(1, running.MAX_GRAPHS + 4):
+def test_no_more_graphs_than_memory_should_hold(replayed: tuple[Recorder, Any]) -> None:
+    recorder, run = replayed
+    for size in range(1, graphs.MAX_GRAPHS + 4):
         doubled, _ = run(torch.ones(size))
         assert doubled.tolist() == [2.0] * size
-    assert recorder.captured == running.MAX_GRAPHS
+    assert recorder.captured == graphs.MAX_GRAPHS
 
 
 def test_a_plan_that_is_neither_compiled_nor_on_cuda_runs_the_work_itself() -> None:
     recorder = Recorder()
-    assert running.runner(recorder.work, Plan(CPU, "fp32", "fp32")) == recorder.work
+    assert graphs.runner(recorder.work, Plan(CPU, "fp32", "fp32")) == recorder.work

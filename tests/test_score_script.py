@@ -15,7 +15,7 @@ import pytest
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES, fapm
 from jsonschema import Draft202012Validator
 
-from fapm_cli.commands.common import progress_bar
+from fapm_cli.commands.terminal import progress_bar
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "score.schema.json"
 TEST = SAMPLES / "test"

@@ -14,11 +14,11 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.bank import Bank
+from fapm_cli.bank.bank import Bank
 from fapm_cli.config import Query
-from fapm_cli.engine.scorer import Scored, Scorer
-from fapm_cli.grid import to_patches
-from fapm_cli.knn import patch_memory
+from fapm_cli.memory.grid import to_patches
+from fapm_cli.memory.pages import patch_memory
+from fapm_cli.scores.scorer import Scored, Scorer
 
 FINEST, INPUT = (8, 12), (64, 96)
 BATCH = 2
@@ -100,7 +100,15 @@ def plain_scores(
 
 def scored(bank: Bank, query: Query, maps: list[Tensor], roi: Tensor | None) -> Scored:
     laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
-    scorer = Scorer(bank.config, query, laid_out, bank.map_sizes, bank.calibration, roi)
+    scorer = Scorer(
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        query,
+        laid_out,
+        bank.map_sizes,
+        bank.calibration,
+        roi,
+    )
     return scorer([to_patches(one, bank.config.grid) for one in maps])
 
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
-from fapm_cli.scoring import (
+from fapm_cli.scores.image_score import (
     _largest,
     make_spreader,
     paper_image_score,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fapm_cli.bank import load_bank, save_bank
-from fapm_cli.seen import DIFFERENCES, Seen
+from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.pictures.seen import DIFFERENCES, Seen
 
 INPUT = (224, 224)
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "score.schema.json").read_text())

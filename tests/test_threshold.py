@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fapm_cli.threshold import (
+from fapm_cli.scores.suspects import find_suspects
+from fapm_cli.scores.thresholds import (
     Thresholds,
     fewest_errors,
-    find_suspects,
     given_threshold,
     pictures_needed,
     rate_thresholds,

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fapm_cli.engine import load_bank, nominal_picture, read_batches
-from fapm_cli.engine.reading import Prepared
+from fapm_cli.bank.bank import nominal_picture
+from fapm_cli.bank.file import load_bank
+from fapm_cli.bank.thumbnails import decode_thumbnail, encode_thumbnail, unpack_thumbnails
 from fapm_cli.errors import BankError
-from fapm_cli.thumbnails import decode_thumbnail, encode_thumbnail, unpack_thumbnails
+from fapm_cli.pictures.reading import Prepared, read_batches
 
 GRADIENT = np.add.outer(np.arange(64), np.arange(96))[..., None] + np.array([0, 40, 80])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fapm_cli.timing import Latency, alternate
+from fapm_cli.compute.timing import Latency, alternate
 
 
 def test_works_take_turns_and_neither_warm_up_nor_a_first_run_is_counted() -> None:

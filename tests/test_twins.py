@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import make_part, take_shot, take_shots
 
-from fapm_cli.twins import Looks, join_groups, look_at, twin_groups
+from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 
 
 def groups_of(pictures: torch.Tensor) -> list[int]:
@@ -73,7 +73,7 @@ def test_looks_are_the_same_however_pictures_come() -> None:
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = look_at(take_shots(range(9), 3))
     whole = twin_groups(looks)
-    monkeypatch.setattr("fapm_cli.twins._AT_A_TIME", 4)
+    monkeypatch.setattr("fapm_cli.learning.twins._AT_A_TIME", 4)
     assert twin_groups(looks) == whole
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 
-from fapm_cli.bank import bank_bytes, load_bank
+from fapm_cli.bank.file import bank_bytes, load_bank
 
 TEST_GOOD = SAMPLES / "test" / "good"
 

@@ -18,9 +18,9 @@ import pytest
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 from numpy.typing import NDArray
 
-from fapm_cli.engine.video import _newest_frames, video_frames
-from fapm_cli.finding import Unreadable
-from fapm_cli.images import Frame
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.pictures.picture import Frame
+from fapm_cli.sources.video import _newest_frames, video_frames
 
 FPS = 5
 PICTURES = sorted((SAMPLES / "test").rglob("*.jpg"))[:10]

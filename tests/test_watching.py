@@ -19,9 +19,10 @@ from typing import Any, cast
 import pytest
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 
-from fapm_cli.engine import Judged, Unreadable
-from fapm_cli.engine.watching import Watch
+from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.sources.watched_folder import Watch
 
 
 def watching(folder: Path, **options: Any) -> tuple[Watch, Iterator[Path | Unreadable | None]]:

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import (
-    note,
-    open_detector,
-    progress_bar,
-    use_threads,
-)
 from fapm_cli.commands.formats import choose_format, echo_records, flatten
+from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     LEARNING,
     MACHINE,
@@ -26,14 +21,15 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
 
+    from fapm_cli.compute.plan import Plan
     from fapm_cli.config import BankConfig
-    from fapm_cli.engine import Detector
-    from fapm_cli.plan import Plan
+    from fapm_cli.detection.detector import Detector
 
 Record = dict[str, Any]
 
@@ -122,8 +118,8 @@ def bench(
     kind = choose_format(output_format, json=as_json)
     import torch
 
-    from fapm_cli.device import resolve_device
-    from fapm_cli.plan import make_plan
+    from fapm_cli.compute.device import resolve_device
+    from fapm_cli.compute.plan import make_plan
 
     if bank is not None and (variants or images or backbone or against_paper):
         raise OptionError(
@@ -178,15 +174,11 @@ def _synthetic(
 ) -> dict[str, Detector]:
     import torch
 
-    from fapm_cli.backbones import PAPER_BACKBONE
-    from fapm_cli.engine import (
-        Detector,
-        default_config,
-        load_extractor,
-        paper_config,
-        synthetic_bank,
-    )
-    from fapm_cli.extraction import RANDOM
+    from fapm_cli.bank.presets import default_config, paper_config
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.evaluation.synthetic_bank import synthetic_bank
+    from fapm_cli.network.backbones import PAPER_BACKBONE
+    from fapm_cli.network.extraction import RANDOM, load_extractor
 
     detectors = {}
     names = (backbones or PAPER_BACKBONE).split(",")
@@ -216,7 +208,7 @@ def _measure(
     """Time every detector whole and stage by stage, and its backbone alone, all in turns."""
     import torch
 
-    from fapm_cli.timing import Latency, alternate
+    from fapm_cli.compute.timing import Latency, alternate
 
     works: dict[str, Callable[[], object]] = {}
     for name, detector in detectors.items():
@@ -271,9 +263,9 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     import torch
     from PIL import Image
 
-    from fapm_cli.grid import to_patches
-    from fapm_cli.images import prepare
-    from fapm_cli.running import runner
+    from fapm_cli.detection.graphs import runner
+    from fapm_cli.memory.grid import to_patches
+    from fapm_cli.pictures.preparing import prepare
 
     config = detector.bank.config
     large = Image.effect_noise((PICTURE_PX, PICTURE_PX), 64).convert("RGB")
@@ -316,14 +308,14 @@ def _machine(where: torch.device) -> Record:
 
     import torch
 
-    import fapm_cli
+    from fapm_cli.version import __version__
 
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
     return {
         "device": name,
         "threads": torch.get_num_threads(),
         "versions": {
-            "fapm": fapm_cli.__version__,
+            "fapm": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

@@ -8,22 +8,10 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    check_rates,
-    check_writable,
-    choose_thresholds,
-    configure,
-    find_named,
-    part_namer,
-    use_threads,
-)
+from fapm_cli.commands.choices import check_rates, choose_thresholds, configure
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.making import (
-    SkipBadOption,
-    leave_out,
-    making,
-    tell_memory,
-)
+from fapm_cli.commands.making import SkipBadOption, leave_out, making, tell_memory
+from fapm_cli.commands.opening import use_threads
 from fapm_cli.commands.options import (
     LEARNING,
     OUTPUT,
@@ -49,6 +37,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import check_writable, find_named, part_namer
 
 
 def build(
@@ -148,10 +137,12 @@ def build(
     kind = choose_format(output_format, json=as_json)
     check_writable(output)
     check_rates(false_alarm_rate, review_rate, threshold)
-    from fapm_cli.bank import OWN_WEIGHTS
-    from fapm_cli.device import resolve_device
-    from fapm_cli.engine import build_from_files, load_extractor, read_roi
-    from fapm_cli.engine.nominal import own_scores
+    from fapm_cli.bank.bank import OWN_WEIGHTS
+    from fapm_cli.compute.device import resolve_device
+    from fapm_cli.learning.build import build_from_files
+    from fapm_cli.learning.nominal_response import own_scores
+    from fapm_cli.network.extraction import load_extractor
+    from fapm_cli.pictures.reading import read_roi
 
     part_of = part_namer(group)
     config = configure(

@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    check_order,
-    check_rate,
-    check_rates,
-    check_writable,
-    choose_thresholds,
-    find_named,
-    name_suspects,
-    note,
-    note_few,
-    note_groups,
-    open_detector,
-    part_namer,
-    progress_bar,
-    use_threads,
-)
+from fapm_cli.commands.choices import check_rate, check_rates, choose_thresholds
 from fapm_cli.commands.formats import choose_format, summary_text
+from fapm_cli.commands.notes import name_suspects, note_few, note_groups
+from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     OUTPUT,
     PICTURES,
@@ -42,15 +29,19 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import check_order, check_writable, find_named, part_namer
+from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
-    from fapm_cli.engine import Bank, Detector, Judged
-    from fapm_cli.engine.builder import PartOf
-    from fapm_cli.nominal_pictures import NominalPicture
-    from fapm_cli.threshold import Thresholds
-    from fapm_cli.twins import Looks
+    from fapm_cli.bank.bank import Bank
+    from fapm_cli.bank.nominal_pictures import NominalPicture
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.detection.stream import Judged
+    from fapm_cli.learning.batches import PartOf
+    from fapm_cli.learning.twins import Looks
+    from fapm_cli.scores.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -191,7 +182,7 @@ def calibrate(
             "--review-rate": review_rate,
         },
     )
-    from fapm_cli.engine import save_bank
+    from fapm_cli.bank.file import save_bank
 
     use_threads(threads)
     loaded, of_good, of_bad = _gather(
@@ -259,8 +250,8 @@ def _gather(
     open_bank: Callable[[], Detector],
 ) -> tuple[Bank, Scores, Scores | None]:
     """Load the bank, and score the pictures; its own stand in for good ones that are not given."""
-    from fapm_cli.engine import load_bank
-    from fapm_cli.engine.nominal import own_scores
+    from fapm_cli.bank.file import load_bank
+    from fapm_cli.learning.nominal_response import own_scores
 
     detector = open_bank() if good or bad else None
     bank = load_bank(path) if detector is None else detector.bank
@@ -279,7 +270,8 @@ def _judge(
     Raises:
         PictureError: a picture can't be read.
     """
-    from fapm_cli.engine import Unreadable, judge
+    from fapm_cli.detection.stream import judge
+    from fapm_cli.finding.search import Unreadable
 
     named = find_named(paths, to_learn=to_learn)
     with progress_bar() as advance:
@@ -307,10 +299,10 @@ def _judge_fresh(
         PictureError: a picture can't be read, or none is left.
         OptionError: ``--group`` finds no part in a name.
     """
-    from fapm_cli.engine.growing import fresh_groups
-    from fapm_cli.nominal_pictures import in_groups, scores_of_groups
-    from fapm_cli.threshold import find_suspects
-    from fapm_cli.twins import Looks
+    from fapm_cli.bank.nominal_pictures import in_groups, scores_of_groups
+    from fapm_cli.learning.anew import fresh_groups
+    from fapm_cli.learning.twins import Looks
+    from fapm_cli.scores.suspects import find_suspects
 
     fresh = _without_copies(detector, paths, batch_size, part_of)
     if part_of is None and fresh:
@@ -331,10 +323,10 @@ def _without_copies(
     detector: Detector, paths: list[Path], batch_size: int, part_of: PartOf | None
 ) -> list[Fresh]:
     """Judge good pictures; leave out those that the bank holds, and copies of one another."""
-    from fapm_cli.engine.growing import known_digests, with_pixels
-    from fapm_cli.engine.nominal import spots_and_levels
-    from fapm_cli.nominal_pictures import NominalPicture, pixels_digest
-    from fapm_cli.twins import look_at
+    from fapm_cli.bank.nominal_pictures import NominalPicture, pixels_digest
+    from fapm_cli.learning.anew import known_digests, with_pixels
+    from fapm_cli.learning.nominal_response import spots_and_levels
+    from fapm_cli.learning.twins import look_at
 
     known = known_digests(with_pixels(detector.bank))
     fresh: list[Fresh] = []
@@ -366,7 +358,7 @@ def _check_suspects(of_good: Scores, keep: bool) -> None:
     Raises:
         PictureError: some do very much, and are not to be kept.
     """
-    from fapm_cli.threshold import OUTLIER
+    from fapm_cli.scores.suspects import OUTLIER
 
     outliers = [one for one in of_good.suspects if one[1] > OUTLIER]
     if outliers and not keep:
@@ -385,7 +377,7 @@ def _check_enough(of_good: Scores, rate: float | None) -> None:
     Raises:
         PictureError: they are not.
     """
-    from fapm_cli.threshold import MOST_RATE, pictures_needed
+    from fapm_cli.scores.thresholds import MOST_RATE, pictures_needed
 
     aim, found = MOST_RATE if rate is None else rate, len(of_good.scores)
     if found < pictures_needed(aim):
@@ -403,7 +395,7 @@ def _kept_rate(before: Thresholds, most: float | None, fresh: bool) -> float | N
 
 
 def _fewest_errors(of_good: Scores, of_bad: Scores, most: float | None) -> Thresholds:
-    from fapm_cli.threshold import fewest_errors
+    from fapm_cli.scores.thresholds import fewest_errors
 
     most_rate = 1.0 if most is None else most
     return fewest_errors(of_good.scores, of_good.peaks, of_bad.scores, most_rate=most_rate)

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    Advance,
-    check_writable,
-    configure,
-    note,
-    open_detector,
-    progress_bar,
-    query_changes,
-    use_threads,
-    with_query,
-)
+from fapm_cli.commands.choices import configure, query_changes, with_query
 from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text, echo_records
+from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     LEARNING,
     OUTPUT,
@@ -48,17 +39,19 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import check_writable
+from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import escaped, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fapm_cli.compute.plan import Plan
     from fapm_cli.config import BankConfig
-    from fapm_cli.engine import Detector
-    from fapm_cli.engine.datasets import Category
-    from fapm_cli.engine.evaluation import Evaluation
-    from fapm_cli.plan import Plan
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.evaluation.datasets import Category
+    from fapm_cli.evaluation.evaluate import Evaluation
 
 EXIT_ERROR = 2
 
@@ -205,9 +198,9 @@ def eval_(
         option is not None for option in (variants, backbone, layers, size, grid)
     ):
         raise OptionError("--bank is judged as it is: leave the options for building out")
-    from fapm_cli.device import resolve_device
-    from fapm_cli.engine.datasets import find_categories
-    from fapm_cli.plan import make_plan
+    from fapm_cli.compute.device import resolve_device
+    from fapm_cli.compute.plan import make_plan
+    from fapm_cli.evaluation.datasets import find_categories
 
     # All that can be wrong with the options is said before the work.
     use_threads(threads)
@@ -305,7 +298,9 @@ def _build(
     report: Report,
     advance: Advance,
 ) -> tuple[Detector, float]:
-    from fapm_cli.engine import Detector, build_from_files, load_extractor
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.learning.build import build_from_files
+    from fapm_cli.network.extraction import load_extractor
 
     if not category.train:
         raise PictureError("no pictures to learn from: say --bank, or which rows' split is train")
@@ -331,7 +326,7 @@ def _evaluate(
     batch_size: int,
     report: Report,
 ) -> list[Evaluation]:
-    from fapm_cli.engine.evaluation import evaluate
+    from fapm_cli.evaluation.evaluate import evaluate
 
     for text in (*category.notes, *_missing_masks(category)):
         report.note(text)
@@ -349,7 +344,7 @@ def _evaluate(
 
 def _missing_masks(category: Category) -> list[str]:
     """What the lack of masks costs."""
-    from fapm_cli.engine.datasets.category import shown
+    from fapm_cli.evaluation.datasets.category import shown
 
     missing, num_defective = category.unmarked, len(category.defective)
     if not missing:
@@ -383,7 +378,7 @@ def _speeds(evaluations: list[Evaluation]) -> list[float]:
     """Frames per second of each detector at batch size 1, taking turns."""
     import torch
 
-    from fapm_cli.timing import alternate
+    from fapm_cli.compute.timing import alternate
 
     works = {}
     for i, evaluation in enumerate(evaluations):
@@ -423,7 +418,7 @@ def _plot(evaluation: Evaluation, folder: Path, taken: set[str]) -> None:
     """Write an evaluation's plots, beside those of categories of the same name."""
     import numpy as np
 
-    from fapm_cli import plots
+    from fapm_cli.evaluation import plots
 
     category = evaluation.category
     defective = np.array([one.defect is not None for one in evaluation.test])

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    check_order,
-    check_writable,
-    find_named,
-    note,
-    part_namer,
-    use_threads,
-)
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.making import (
-    SkipBadOption,
-    making,
-    tell_memory,
-)
+from fapm_cli.commands.making import SkipBadOption, making, tell_memory
+from fapm_cli.commands.opening import use_threads
 from fapm_cli.commands.options import (
     OUTPUT,
     BankArgument,
@@ -33,10 +22,12 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import check_order, check_writable, find_named, part_namer
+from fapm_cli.commands.terminal import note
 from fapm_cli.errors import BankError, OptionError
 
 if TYPE_CHECKING:
-    from fapm_cli.engine import Bank
+    from fapm_cli.bank.bank import Bank
 
 
 def add(
@@ -74,9 +65,11 @@ def add(
     target = output or bank
     check_writable(target)
     part_of = part_namer(group)
-    from fapm_cli.device import resolve_device
-    from fapm_cli.engine import add_pictures, bank_extractor, load_bank
-    from fapm_cli.engine.growing import without_keys
+    from fapm_cli.bank.backbone import bank_extractor
+    from fapm_cli.bank.file import load_bank
+    from fapm_cli.compute.device import resolve_device
+    from fapm_cli.learning.anew import without_keys
+    from fapm_cli.learning.grow import add_pictures
 
     use_threads(threads)
     where = resolve_device(device)
@@ -128,9 +121,11 @@ def merge(
     if len(banks) < 2:
         raise OptionError(f"merge needs two banks or more, got {len(banks)}")
     check_writable(output)
-    from fapm_cli.device import resolve_device
-    from fapm_cli.engine import bank_extractor, load_bank, merge_banks
-    from fapm_cli.engine.growing import without_keys
+    from fapm_cli.bank.backbone import bank_extractor
+    from fapm_cli.bank.file import load_bank
+    from fapm_cli.compute.device import resolve_device
+    from fapm_cli.learning.anew import without_keys
+    from fapm_cli.learning.merge import merge_banks
 
     use_threads(threads)
     where = resolve_device(device)
@@ -157,7 +152,7 @@ def _check_alike(banks: list[Bank], paths: list[Path]) -> None:
     Raises:
         BankError: they differ; the message names which, and the first field in which.
     """
-    from fapm_cli.engine.growing import difference
+    from fapm_cli.learning.merge import difference
 
     for bank, path in zip(banks[1:], paths[1:], strict=True):
         differs = difference(banks[0], bank)

@@ -13,21 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import (
-    Differences,
-    Named,
-    check_order,
-    check_score,
-    check_threshold,
-    check_writable,
-    find_named,
-    note,
-    open_detector,
-    progress_bar,
-    query_changes,
-    use_threads,
-    verdict_thresholds,
-)
+from fapm_cli.commands.choices import check_score, check_threshold, query_changes
+from fapm_cli.commands.notes import Differences
+from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
     OUTPUT,
     VERDICTS,
@@ -47,18 +35,22 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import Named, check_order, check_writable, find_named
+from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import escaped
-from fapm_cli.finding import DRAWN_BY, Unreadable, is_drawn
+from fapm_cli.finding.kinds import DRAWN_BY, is_drawn
+from fapm_cli.finding.search import Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-    from fapm_cli.engine import Detector, Judged
-    from fapm_cli.report import Report
-    from fapm_cli.threshold import Thresholds
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.detection.stream import Judged
+    from fapm_cli.drawing.report import Report
+    from fapm_cli.scores.thresholds import Thresholds
 
     Strips = Iterator[tuple[int, NDArray[np.float32]]]
 
@@ -139,7 +131,7 @@ def heatmap(
     check_threshold(threshold)
     check_order("heatmap", bank, paths)
     _check_options(output, html, raw_map, mask)
-    from fapm_cli.engine import judge
+    from fapm_cli.detection.stream import judge
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     use_threads(threads)
@@ -203,7 +195,7 @@ def _check_target(html: Path, inputs: list[Path]) -> None:
 
 
 def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Report:
-    from fapm_cli.report import Report
+    from fapm_cli.drawing.report import Report
 
     thresholds = detector.bank.thresholds
     return Report(
@@ -265,7 +257,7 @@ def _show(
     boxes: bool,
 ) -> None:
     """Draw one picture: into files, the report, or both."""
-    from fapm_cli.images import read_picture
+    from fapm_cli.pictures.picture import read_picture
 
     judged = one.prepared.picture
     picture = read_picture(judged.path, detector.bank.config.preprocessing.bit_depth)
@@ -274,7 +266,7 @@ def _show(
     located = detector.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
     if report is not None:
-        from fapm_cli.report import heat_size
+        from fapm_cli.drawing.report import heat_size
 
         small = detector.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
         report.add(picture.path, picture.image, located, small.cpu().numpy())
@@ -306,7 +298,7 @@ def _draw(
     boxes: bool,
 ) -> None:
     """Draw over the picture, and write it."""
-    from fapm_cli.drawing import Caption, draw_heatmap
+    from fapm_cli.drawing.heatmap import Caption, draw_heatmap
 
     score = located["score"]
     draw_heatmap(

@@ -13,7 +13,7 @@ from fapm_cli.files import escaped
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from fapm_cli.bank import Bank, LayerMemory
+    from fapm_cli.bank.bank import Bank, LayerMemory
     from fapm_cli.config import BankConfig
 
 
@@ -26,7 +26,7 @@ def info(
 
     Example:  fapm info bank.st
     """
-    from fapm_cli.bank import load_bank
+    from fapm_cli.bank.file import load_bank
 
     kind = choose_format(output_format, json=as_json)
     loaded = load_bank(bank)

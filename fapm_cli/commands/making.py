@@ -12,26 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.common import (
-    Advance,
-    Named,
-    name_first,
-    name_suspects,
-    note,
-    note_few,
-    note_groups,
-    progress_bar,
-)
 from fapm_cli.commands.formats import summary_text
+from fapm_cli.commands.notes import name_first, name_suspects, note_few, note_groups
 from fapm_cli.commands.options import PICTURES
+from fapm_cli.commands.paths import Named
+from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.files import escaped
-from fapm_cli.finding import path_of
+from fapm_cli.finding.search import path_of
 
 if TYPE_CHECKING:
+    from fapm_cli.bank.bank import Bank
     from fapm_cli.config import BankConfig
-    from fapm_cli.engine import Bank, Unreadable
-    from fapm_cli.extraction import FeatureExtractor
+    from fapm_cli.finding.search import Unreadable
+    from fapm_cli.network.extraction import FeatureExtractor
 
 
 SkipBadOption = Annotated[
@@ -108,7 +102,7 @@ class Making:
         Raises:
             OutputError: it can't be written.
         """
-        from fapm_cli.engine import save_bank
+        from fapm_cli.bank.file import save_bank
 
         for bad in self._skipped:
             note(f"note: skipped: {bad.error}")
@@ -189,8 +183,8 @@ def tell_memory(
     config: BankConfig, extractor: FeatureExtractor, num_pictures: int, files: Iterable[Named] = ()
 ) -> None:
     """Note how much memory a large bank takes to make of files, and others, before it is made."""
-    from fapm_cli.device import free_bytes
-    from fapm_cli.engine import memory_needed
+    from fapm_cli.compute.device import free_bytes
+    from fapm_cli.learning.memory_needed import memory_needed
 
     device = extractor.mean.device
     needed = memory_needed(config, extractor, num_pictures, (file for file, _ in files))

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 import typer
 
 from fapm_cli.commands.colour import coloured, on_terminal
-from fapm_cli.commands.common import note
 from fapm_cli.commands.formats import Record
+from fapm_cli.commands.terminal import note
 from fapm_cli.files import escaped
 
 Writer = Callable[[Iterator[Record]], None]

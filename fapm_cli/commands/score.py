@@ -10,22 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.common import (
-    Differences,
-    check_order,
-    check_score,
-    check_threshold,
-    find_named,
-    gentle_stop,
-    note,
-    note_left_out,
-    open_detector,
-    progress_bar,
-    query_changes,
-    use_threads,
-    verdict_thresholds,
-)
+from fapm_cli.commands.choices import check_score, check_threshold, query_changes
 from fapm_cli.commands.formats import Record, choose_format
+from fapm_cli.commands.notes import Differences
+from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
     OUTPUT,
     PICTURES,
@@ -47,13 +35,16 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.paths import check_order, find_named, note_left_out
 from fapm_cli.commands.records import is_for_a_person, record_writer
+from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
 from fapm_cli.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
-    from fapm_cli.engine import Detector, Source
-    from fapm_cli.images import Facts
-    from fapm_cli.threshold import Thresholds
+    from fapm_cli.detection.detector import Detector
+    from fapm_cli.pictures.picture import Facts
+    from fapm_cli.scores.thresholds import Thresholds
+    from fapm_cli.sources.source import Source
 
 EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 
@@ -182,7 +173,7 @@ def _open_source(
         raise OptionError("--only-new is for --watch: add it, or leave it out")
     if every > 1 and not paths:
         raise OptionError("--every is for videos named as PATH")
-    from fapm_cli.engine import camera_source, files_source, watch_source
+    from fapm_cli.sources.source import camera_source, files_source, watch_source
 
     if watch is not None:
         source = watch_source(watch, only_new=only_new)
@@ -201,7 +192,8 @@ def score_records(
     Raises:
         KeyboardInterrupt: stopped by a signal, after the records in hand.
     """
-    from fapm_cli.engine import Unreadable, judge
+    from fapm_cli.detection.stream import judge
+    from fapm_cli.finding.search import Unreadable
 
     with progress_bar(beside_rows=True) as advance, gentle_stop() as stopped:
         items = takewhile(lambda _: not stopped(), source.items)

@@ -1,0 +1,38 @@
+"""The backbone that a bank was built with."""
+
+from __future__ import annotations
+
+from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
+from fapm_cli.errors import BankError
+from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+
+
+def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
+    """Load a bank's backbone: from a file if one is given, else the bank, else its own source.
+
+    Raises:
+        BankError: the bank holds no weights, and they came from a file.
+        WeightsError: the weights can't be read or don't fit.
+    """
+    if weights is None and bank.backbone is None and bank.weights != OWN_WEIGHTS:
+        raise BankError(
+            f"the bank holds no backbone; it was built with weights {bank.weights!r}: "
+            "give that file with --weights"
+        )
+    extractor = load_extractor(bank.config, weights if weights is not None else bank.backbone)
+    extractor.ranges = dict(bank.ranges)
+    return extractor
+
+
+def check_weights(bank: Bank, extractor: FeatureExtractor) -> None:
+    """Check that a backbone is the one that a bank was built with.
+
+    Raises:
+        BankError: its weights are others.
+    """
+    if extractor.weights_hash != bank.weights_hash:
+        raise BankError(
+            f"the bank was built with {bank.config.backbone} weights "
+            f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
+            "give the same file with --weights, or build the bank again"
+        )

@@ -1,0 +1,121 @@
+"""The bank: what was learnt from nominal pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fapm_cli.bank.nominal_pictures import NominalPicture
+from fapm_cli.bank.thumbnails import decode_thumbnail
+from fapm_cli.compute.plan import Ranges
+from fapm_cli.config import BankConfig
+from fapm_cli.pictures.seen import Seen
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.thresholds import Thresholds
+
+OWN_WEIGHTS = "own"
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """The key vectors of one layer, patch after patch, and what is known of them.
+
+    Attributes:
+        keys: (ΣK_i, C) float32.
+        key_counts: (N_p,) int64, K_i.
+        key_pictures: (ΣK_i,) int32, index of the nominal picture that each key came from.
+        key_cells: (ΣK_i,) int32, place of each key on its layer's map, row · w + column.
+        radius_sq: (N_p,) float32, covering radius r² of each patch, squared feature units.
+        widened: (N_p,) bool, whether K was doubled.
+    """
+
+    keys: Tensor
+    key_counts: Tensor
+    key_pictures: Tensor
+    key_cells: Tensor
+    radius_sq: Tensor
+    widened: Tensor
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A memory bank.
+
+    Attributes:
+        config: what it is made of.
+        memories: one per name in ``config.memory_names``.
+        map_sizes: (h, w) of each memory's map.
+        calibration: of each place of the finest map.
+        thresholds: where verdicts change.
+        pictures: the nominal pictures, in order.
+        ranges: what each of the backbone's convolutions is fed, for int8.
+        weights_hash: SHA-256 of the backbone's cut weights.
+        weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
+            ``random``, or a file's name.
+        backbone: the cut, folded weights themselves, float32; None where they were left out.
+        versions: of the programs that built it.
+        roi: (H, W) bool over the input's px, what is inspected; None for all.
+        thumbnails: of each picture, the backbone's input as a lossless WebP; None where left out.
+        previous_thresholds: those before the last change; None where there was none.
+        seen: what the pictures were like; None where that is not known.
+    """
+
+    config: BankConfig
+    memories: tuple[LayerMemory, ...]
+    map_sizes: tuple[tuple[int, int], ...]
+    calibration: Calibration
+    thresholds: Thresholds
+    pictures: tuple[NominalPicture, ...]
+    ranges: Ranges
+    weights_hash: str
+    weights: str
+    backbone: dict[str, Tensor] | None
+    versions: dict[str, str]
+    roi: Tensor | None = None
+    thumbnails: tuple[bytes, ...] | None = None
+    previous_thresholds: Thresholds | None = None
+    seen: Seen | None = None
+
+    def with_thresholds(self, thresholds: Thresholds) -> Bank:
+        """Judge by other thresholds; those of before are kept, for one step back."""
+        if thresholds == self.thresholds:
+            return self
+        return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
+
+    @property
+    def nominal_scores(self) -> Tensor:
+        """(N,) float64 out-of-sample scores of the nominal pictures."""
+        return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+
+    @property
+    def num_groups(self) -> int:
+        """How many parts the pictures show."""
+        return len({p.group for p in self.pictures})
+
+    @property
+    def inspected_share(self) -> float:
+        """Share of each picture that is inspected: what crop and region of interest leave."""
+        share = 1.0 if self.roi is None else float(self.roi.float().mean())
+        return share * self.config.preprocessing.cropped_share
+
+
+def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
+    """Show a nominal picture as the backbone saw it.
+
+    Args:
+        bank: any bank.
+        index: which of its pictures.
+
+    Returns:
+        (H, W, 3) uint8 RGB, H×W the preprocessing's crop; None if the bank has no thumbnails.
+
+    Raises:
+        BankError: the thumbnail is damaged.
+    """
+    if bank.thumbnails is None:
+        return None
+    return decode_thumbnail(bank.thumbnails[index], bank.config.preprocessing.crop_px)

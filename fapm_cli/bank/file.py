@@ -1,0 +1,255 @@
+"""A bank's safetensors file.
+
+The contract is in docs/bank-format.md. The file is untrusted when read: every name, type, size and
+value range is checked before use, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank, LayerMemory
+from fapm_cli.bank.nominal_pictures import TENSORS as PICTURE_TENSORS
+from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
+from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
+from fapm_cli.compute.plan import Ranges
+from fapm_cli.config import BankConfig
+from fapm_cli.errors import BankError, OptionError
+from fapm_cli.files import write_atomically
+from fapm_cli.finding.kinds import A_BANK, kind_of
+from fapm_cli.pictures.seen import Seen
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.thresholds import Thresholds
+
+FORMAT = "fapm-bank"
+FORMAT_VERSION = 2  # the one written; 1 is read, too
+_BACKBONE = "backbone."
+_FACTORS = "calibration"
+_ROI = "roi"
+_THUMBNAILS = ("thumbnails", "thumbnail_ends")
+
+
+_DTYPES = {
+    "keys": torch.float32,
+    "key_counts": torch.int64,
+    "key_pictures": torch.int32,
+    "key_cells": torch.int32,
+    "radius_sq": torch.float32,
+    "widened": torch.bool,
+}
+
+
+def save_bank(bank: Bank, path: str | Path) -> int:
+    """Write a bank: beside its target first, then renamed, so that no half of one is ever there.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        OutputError: it can't be written; what was there before still is.
+    """
+    data = bank_bytes(bank)
+    write_atomically(Path(path), data)
+    return len(data)
+
+
+def bank_bytes(bank: Bank) -> bytes:
+    """Serialise a bank; equal banks give equal bytes."""
+    before = bank.previous_thresholds
+    header = {
+        "config": bank.config.to_json(),
+        "map_sizes": bank.map_sizes,
+        "ranges": bank.ranges,
+        "seen": bank.seen and bank.seen.to_json(),
+        "place_share": bank.calibration.place_share,
+        "previous_thresholds": before and before.to_json(),
+        "thresholds": bank.thresholds.to_json(),
+        "version": FORMAT_VERSION,
+        "versions": bank.versions,
+        "weights": bank.weights,
+        "weights_hash": bank.weights_hash,
+    }
+    tensors = pack_pictures(bank.pictures)
+    tensors |= {
+        f"{part}.{j}": getattr(memory, part).to("cpu").contiguous()
+        for j, memory in enumerate(bank.memories)
+        for part in _DTYPES
+    }
+    for name, value in (bank.backbone or {}).items():
+        tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
+    tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
+    if bank.roi is not None:
+        tensors[_ROI] = bank.roi.to("cpu").contiguous()
+    if bank.thumbnails is not None:
+        tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
+    # One metadata entry: safetensors keeps no order among several.
+    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+
+
+def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
+    """Read a bank, its keys straight onto a device.
+
+    Raises:
+        BankError: the file is missing, damaged, no bank, or of a later format version.
+    """
+    path = Path(path)
+    if (kind := kind_of(path)) not in ("", A_BANK):
+        raise BankError(
+            f"bank {path} is {kind}, not a bank; make one with: fapm build FOLDER -o bank.st"
+        )
+    if not path.is_file():
+        raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            header = _read_header(path, file.metadata() or {})
+            names = set(file.keys())
+            # Cloned: the file may be overwritten while the bank is in use.
+            tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
+    except (SafetensorError, OSError) as error:
+        raise BankError(
+            f"bank {path} is damaged or not a bank ({error}); build it again"
+        ) from error
+    try:
+        return _assemble(header, tensors)
+    except (KeyError, TypeError, ValueError, OverflowError, OptionError) as error:
+        reason = str(error).strip("'\"")
+        raise BankError(f"bank {path} is damaged ({reason}); build it again") from error
+
+
+def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if FORMAT not in metadata:
+        raise BankError(f"{path} is a safetensors file but no bank; make one with: fapm build")
+    try:
+        header = json.loads(metadata[FORMAT])
+        version = header["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BankError(f"bank {path} is damaged (its header); build it again") from None
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise BankError(
+            f"bank {path} has format version {version!r}, this fapm reads 1 to {FORMAT_VERSION}; "
+            "update fapm, or build the bank again"
+        )
+    assert isinstance(header, dict)
+    return header
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
+    config = BankConfig.from_json(header["config"])
+    if header["version"] == 1:
+        _bring_up_to_date(header, tensors)
+    map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
+    num_memories = len(config.memory_names)
+    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)}
+    wanted |= {_FACTORS, *PICTURE_TENSORS}
+    backbone = {
+        name.removeprefix(_BACKBONE): tensors.pop(name)
+        for name in sorted(tensors)
+        if name.startswith(_BACKBONE)
+    }
+    roi = tensors.pop(_ROI, None)
+    if roi is not None:
+        _check_roi(roi, config.preprocessing.crop_px)
+    packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
+    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
+        raise ValueError("its parts don't fit its configuration")
+    pictures = unpack_pictures(tensors)
+    memories = []
+    for j, (h, w) in enumerate(map_sizes):
+        memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
+        _check_memory(memory, config.grid, h, w, len(pictures))
+        memories.append(memory)
+    thumbnails = None
+    if packed:
+        size_px = config.preprocessing.crop_px
+        thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
+    before, seen = header["previous_thresholds"], header.get("seen")
+    return Bank(
+        config,
+        tuple(memories),
+        map_sizes,
+        _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
+        Thresholds(**header["thresholds"]),
+        pictures,
+        _check_ranges(dict(header["ranges"])),
+        str(header["weights_hash"]),
+        str(header["weights"]),
+        backbone or None,
+        {str(k): str(v) for k, v in dict(header["versions"]).items()},
+        roi,
+        thumbnails,
+        None if before is None else Thresholds(**before),
+        None if seen is None else Seen.from_json(seen),
+    )
+
+
+def _bring_up_to_date(header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Make of a bank of version 1, whose header names the pictures, one of version 2."""
+    pictures = [
+        NominalPicture(str(name), str(digest), "", float(score), float(peak), number)
+        for number, (name, digest, score, peak) in enumerate(header["pictures"])
+    ]
+    tensors |= pack_pictures(pictures)
+    header["previous_thresholds"] = None
+
+
+def _check_ranges(ranges: dict[str, Any]) -> Ranges:
+    checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
+        raise ValueError("a range is out of range")
+    return checked
+
+
+def _check_roi(roi: Tensor, size: tuple[int, int]) -> None:
+    if roi.dtype != torch.bool or tuple(roi.shape) != size:
+        raise ValueError(f"roi is {roi.dtype} {tuple(roi.shape)}")
+    if not roi.any():
+        raise ValueError("roi is empty")
+
+
+def _check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:
+    if factors.dtype != torch.float32 or tuple(factors.shape) != size:
+        raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
+    if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
+        raise ValueError("calibration out of range")
+    return Calibration(factors, share)
+
+
+def _check_memory(
+    memory: LayerMemory, grid: tuple[int, int], h: int, w: int, num_pictures: int
+) -> None:
+    for part, dtype in _DTYPES.items():
+        if getattr(memory, part).dtype != dtype:
+            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
+    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
+    shapes = {
+        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.dim() == 2 else -1),
+        "key_counts": (num_patches,),
+        "key_pictures": (num_keys,),
+        "key_cells": (num_keys,),
+        "radius_sq": (num_patches,),
+        "widened": (num_patches,),
+    }
+    for part, shape in shapes.items():
+        if tuple(getattr(memory, part).shape) != shape:
+            raise ValueError(f"{part} has shape {tuple(getattr(memory, part).shape)}")
+    if h < 1 or w < 1 or h % grid[0] or w % grid[1]:
+        raise ValueError(f"a {h}×{w} map does not fit a {grid[0]}×{grid[1]} grid")
+    counts = memory.key_counts
+    if int(counts.min()) < 1 or int(counts.max()) > num_keys or int(counts.sum()) != num_keys:
+        raise ValueError("key_counts don't add up")
+    for part, end in (("key_pictures", num_pictures), ("key_cells", h * w)):
+        values = getattr(memory, part)
+        if int(values.min()) < 0 or int(values.max()) >= end:
+            raise ValueError(f"{part} out of range")
+    if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
+        raise ValueError("values that are not finite")
+    if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
+        raise ValueError("values out of range")

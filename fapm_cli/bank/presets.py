@@ -1,0 +1,108 @@
+"""Ready configurations: the default, the paper's, and the variants of its Table 2."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from fapm_cli.config import VARIANTS, BankConfig, Preprocessing, Query
+from fapm_cli.errors import OptionError
+from fapm_cli.network import backbones
+
+
+def default_config(
+    backbone: str = backbones.DEFAULT_BACKBONE,
+    *,
+    layers: Sequence[str] | None = None,
+    size_px: tuple[int, int] = (224, 224),
+    grid: tuple[int, int] | None = None,
+    variant: str = "E",
+    coreset_ratio: float = 0.1,
+    spread_threshold: float = 0.5,
+) -> BankConfig:
+    """Configure a bank: the whole picture, looked at by a backbone's own layers.
+
+    Args:
+        backbone: its name.
+        layers: layers to tap; None for the backbone's own.
+        size_px: height and width that pictures are resized to.
+        grid: rows and columns of patches; None for patches of 32×32 px.
+        variant: A to E of the paper's Table 2.
+        coreset_ratio: share of vectors kept.
+        spread_threshold: D_th.
+
+    Raises:
+        OptionError: a value makes no sense.
+    """
+    if variant not in VARIANTS:
+        raise OptionError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
+    patch_wise, layer_wise, adaptive = VARIANTS[variant]
+    spec = backbones.backbone_spec(backbone)
+    tapped = tuple(layers) if layers is not None else spec.default_layers
+    if grid is None:
+        grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))
+    num_memories = len(tapped) if layer_wise else 1
+    own = tapped == spec.default_layers and layer_wise
+    return BankConfig(
+        backbone=backbone,
+        layers=tapped,
+        layer_scales=(spec.layer_scale,) * len(tapped),
+        finest_stride=spec.finest_stride,
+        count_include_pad=False,
+        preprocessing=Preprocessing(size_px, size_px, "bilinear", True, spec.mean, spec.std),
+        grid=grid if patch_wise else (1, 1),
+        layer_wise=layer_wise,
+        adaptive=adaptive,
+        coreset_ratio=coreset_ratio,
+        spread_threshold=spread_threshold,
+        query=Query(
+            num_neighbors=1,
+            layer_weights=spec.layer_weights if own else (1.0,) * num_memories,
+            sigma=4.0,
+            reach=0,
+            placement="bilinear",
+            image_score="top",
+            calibration="local",
+        ),
+    )
+
+
+def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> BankConfig:
+    """Configure a bank exactly as paper and official inference code do.
+
+    Args:
+        backbone: its name.
+        changes: as for :func:`default_config`.
+    """
+    config = default_config(backbone, **changes)
+    return dataclasses.replace(
+        config,
+        count_include_pad=True,
+        preprocessing=dataclasses.replace(
+            config.preprocessing,
+            resize_px=(256, 256),
+            crop_px=(224, 224),
+            resampling="lanczos",
+            jpeg_draft=False,
+        ),
+        query=dataclasses.replace(
+            config.query,
+            num_neighbors=4,
+            layer_weights=(1.0,) * len(config.memory_names),
+            image_score="paper",
+            calibration="none",
+        ),
+    )
+
+
+def _sides_of_32(side: int) -> int:
+    """How many patches of 32 px, the paper's, make a side."""
+    if side < 32 or side % 32:
+        below = side // 32 * 32
+        fits = " or ".join(str(fit) for fit in (below, below + 32) if fit > 0)
+        raise OptionError(
+            f"size {side} px is no multiple of 32 px, the side of a patch; "
+            f"sizes that fit: {fits} (or choose a --grid)"
+        )
+    return side // 32

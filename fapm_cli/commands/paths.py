@@ -1,0 +1,149 @@
+"""The paths that a command was given: what they hold, and what may be learnt of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fapm_cli.errors import OptionError, OutputError, PictureError
+from fapm_cli.finding.kinds import A_BANK, DRAWN_BY, kind_of
+from fapm_cli.finding.labelled_sets import not_learnable
+from fapm_cli.finding.search import Search, Unreadable, count_kinds, path_of, search
+
+if TYPE_CHECKING:
+    pass
+from fapm_cli.commands.terminal import note
+
+Named = tuple[Path | Unreadable, str]
+"""A picture, and its path below the folder that was given."""
+
+
+def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
+    """Replace ``-`` by the paths on stdin, one per line.
+
+    Raises:
+        OptionError: stdin is closed, or can't be read.
+    """
+    for path in paths:
+        if str(path) != "-":
+            yield path
+            continue
+        if sys.stdin is None:
+            raise OptionError("stdin is closed: - reads paths from it")
+        try:
+            yield from (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
+        except (OSError, ValueError) as error:
+            raise OptionError(f"stdin can't be read: {error}") from error
+
+
+def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
+    """Find the pictures under all paths, each with its path below the folder that was given.
+
+    What is left out is noted, and what can't be read stands in its place.
+
+    Args:
+        paths: as they were given; ``-`` for those on stdin.
+        to_learn: whether the pictures are to be of good parts.
+
+    Raises:
+        PictureError: some that are to be learnt were drawn by fapm.
+    """
+    named: list[Named] = []
+    for path in named_paths(paths):
+        root = path if os.path.isdir(path) else path.parent
+        try:
+            found = search(path)
+        except PictureError as error:
+            named.append((Unreadable(path, error), path.name))
+            continue
+        if to_learn:
+            _check_learnable(path, found)
+        note_left_out(path, found.left_out)
+        named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
+    return named
+
+
+def _check_learnable(path: Path, found: Search) -> None:
+    """Check that nothing under a path tells that it is not of good parts alone.
+
+    Raises:
+        PictureError: fapm drew some of its pictures, or it holds labelled ones.
+    """
+    if found.drawn:
+        raise PictureError(
+            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
+            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
+        )
+    reason = not_learnable(path, map(path_of, found.items)) if os.path.isdir(path) else None
+    if reason is not None:
+        raise PictureError(reason)
+
+
+def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:
+    """Check, by what the files hold, that the bank stands before the pictures.
+
+    Raises:
+        OptionError: one of the paths is a bank, and what stands in its place is none.
+    """
+    kind = kind_of(bank)
+    if kind in ("", A_BANK):
+        return
+    for path in paths:
+        if kind_of(path) == A_BANK:
+            raise OptionError(
+                f"{bank} is {kind}, and {path} is {A_BANK}: the bank comes first, like "
+                f"fapm {command} {shlex.quote(str(path))} {shlex.quote(str(bank))}"
+            )
+
+
+def note_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Note how many files of a folder are left out, by ending or kind; nothing for none."""
+    if left_out:
+        note(f"note: left out of {folder}: {count_kinds(left_out)}")
+
+
+def part_namer(group: str | None) -> Callable[[Path, str], str] | None:
+    """Make of ``--group`` what names the part that a picture shows; None without it.
+
+    Raises:
+        OptionError: it is no regular expression; or, later, a picture's name does not match it.
+    """
+    if group is None:
+        return None
+    if group == "folder":
+        return lambda path, name: str(path.parent)
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise OptionError(
+            f"--group {group!r} is neither folder nor a regular expression: {error}"
+        ) from error
+
+    def part_of(path: Path, name: str) -> str:
+        found = pattern.search(name)
+        if found is None:
+            raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
+        return found[1] or "" if pattern.groups else found[0]
+
+    return part_of
+
+
+def check_writable(path: Path) -> None:
+    """Check before long work that a file can be written.
+
+    Raises:
+        OutputError: its folder is missing or read-only, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise OutputError(f"output {path} is a folder; name a file in it")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"output folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"output folder {folder} is read-only; choose another")

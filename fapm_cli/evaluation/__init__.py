@@ -1,0 +1,1 @@
+"""Evaluation: a labelled dataset comes in, figures and plots go out (§3)."""

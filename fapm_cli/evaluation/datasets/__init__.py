@@ -1,0 +1,77 @@
+"""Datasets: labelled pictures, read as they are published, one module a layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.evaluation.datasets import kolektor, loco, mvtec, mvtec2, table, visa
+from fapm_cli.evaluation.datasets.category import GOOD, Category, Find, Found, TestPicture, folders
+from fapm_cli.evaluation.datasets.masks import read_truth
+
+__all__ = [
+    "LAYOUTS",
+    "Category",
+    "Found",
+    "TestPicture",
+    "find_categories",
+    "read_category",
+    "read_truth",
+]
+
+# In the order in which they are tried: what is laid out like MVTec AD comes last, since others
+# have a train folder too.
+LAYOUTS: dict[str, Find] = {
+    "table": table.find,
+    "visa": visa.find,
+    "mvtec2": mvtec2.find,
+    "loco": loco.find,
+    "kolektor": kolektor.find,
+    "mvtec": mvtec.find,
+    "btad": mvtec.find,
+    "mpdd": mvtec.find,
+}
+
+
+def find_categories(root: Path, layout: str | None = None, good: str | None = None) -> list[Found]:
+    """Find the categories of a dataset: in what was given itself, or else in each folder of it.
+
+    Args:
+        root: a folder, or a table.
+        layout: its name; None to tell by what is there.
+        good: what good pictures' folders or labels are called, in any case; None for the usual.
+
+    Raises:
+        OptionError: no layout has that name.
+        PictureError: there is no category.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise OptionError(f"layout {layout!r}: use one of {', '.join(LAYOUTS)}")
+    finds = list(LAYOUTS.values()) if layout is None else [LAYOUTS[layout]]
+    names = GOOD if good is None else frozenset((good.casefold(),))
+    found = _find(root, finds, names) or [
+        one for folder in folders(root) for one in _find(folder, finds, names)
+    ]
+    if not found:
+        kind = "in any layout known" if layout is None else f"in the layout {layout}"
+        raise PictureError(
+            f"dataset {root} is not {kind}, nor is a folder in it; wanted train/good, test/good, "
+            f"test/DEFECT, ground_truth/DEFECT, or what --layout names: {', '.join(LAYOUTS)}"
+        )
+    return found
+
+
+def read_category(root: Path) -> Category:
+    """Read the first category of a dataset, whose layout is told by what is there.
+
+    Raises:
+        PictureError: there is none, or it has no good pictures to learn or to test.
+    """
+    return find_categories(root)[0].read()
+
+
+def _find(root: Path, finds: list[Find], good: frozenset[str]) -> list[Found]:
+    """What the first of some layouts finds that finds anything."""
+    found: Iterator[list[Found]] = (find(root, good) for find in finds)
+    return next((categories for categories in found if categories), [])

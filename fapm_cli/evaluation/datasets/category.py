@@ -1,0 +1,121 @@
+"""What every layout is read into: categories of labelled pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.search import count_kinds
+
+GOOD = frozenset(("good", "ok", "normal"))
+"""What good pictures' labels and folders are called, in any case."""
+
+_NAMED = 3  # so many names are shown where there are more
+
+
+@dataclass(frozen=True)
+class TestPicture:
+    """A labelled picture.
+
+    Attributes:
+        path: the picture.
+        defect: its label, or the name of its folder; None for a good one.
+        masks: where the defect is marked, in one file or several; empty where that is not known,
+            and for a good picture.
+    """
+
+    __test__ = False
+
+    path: Path
+    defect: str | None
+    masks: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Category:
+    """One kind of part.
+
+    Attributes:
+        name: of its folder, or as the dataset has it.
+        train: nominal pictures.
+        test: labelled pictures.
+        apart: defects whose figures are given apart too, by what those figures are called.
+        notes: what of the dataset is left out, in words.
+    """
+
+    name: str
+    train: Sequence[Path]
+    test: Sequence[TestPicture]
+    apart: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def defective(self) -> list[TestPicture]:
+        """The test pictures with a defect."""
+        return [one for one in self.test if one.defect is not None]
+
+    @property
+    def unmarked(self) -> list[TestPicture]:
+        """The defective pictures without a mask."""
+        return [one for one in self.defective if not one.masks]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A category that was found, and not read yet.
+
+    Attributes:
+        name: of the category.
+        read: lists its pictures; raises PictureError where none are good, to learn or to test.
+    """
+
+    name: str
+    read: Callable[[], Category]
+
+
+Find = Callable[[Path, frozenset[str]], list[Found]]
+"""A layout: finds the categories of a folder or file that is in this layout, else none; told what
+good pictures' labels are called, in small letters."""
+
+
+def check(category: Category, where: Path) -> Category:
+    """Pass a category on that has pictures to test, good ones among them.
+
+    Raises:
+        PictureError: it has not.
+    """
+    if not category.test:
+        raise PictureError(f"category {where} has no test pictures; wanted test/good, test/DEFECT")
+    if all(one.defect is not None for one in category.test):
+        labels = shown(sorted({one.defect for one in category.test if one.defect is not None}))
+        raise PictureError(
+            f"category {where} has no good test pictures, labels are {labels}; "
+            f"good ones are called {', '.join(sorted(GOOD))}, or as --good says"
+        )
+    return category
+
+
+def is_good(label: str, good: frozenset[str]) -> bool:
+    """Whether a label, in any case, says that a picture is good."""
+    return label.casefold() in good
+
+
+def shown(names: Sequence[str]) -> str:
+    """List the first few of some names, and how many more there are."""
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def left_out_note(left_out: Counter[str]) -> list[str]:
+    """A note of what of a category's folders is left out, by ending or kind; none for nothing."""
+    return [f"left out of its folders: {count_kinds(left_out)}"] if left_out else []
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders in a folder, sorted, hidden ones left out."""
+    if not root.is_dir():
+        return []
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))

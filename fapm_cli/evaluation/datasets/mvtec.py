@@ -1,0 +1,98 @@
+"""MVTec AD (Bergmann et al., CVPR 2019), and what is laid out like it.
+
+::
+
+    bottle/train/good/000.png
+    bottle/test/good/000.png
+    bottle/test/broken_large/000.png
+    bottle/ground_truth/broken_large/000_mask.png
+
+MPDD and the converted VisA are just so. BTAD calls its folders ``ok`` and ``ko``, and its masks as
+the pictures. MVTec 3D-AD has its pictures in ``rgb`` and its masks in ``gt`` of each folder. Good
+pictures may also lie in ``good`` beside ``test``, without a ``train``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from fapm_cli.errors import PictureError
+from fapm_cli.evaluation.datasets.category import (
+    Category,
+    Found,
+    TestPicture,
+    check,
+    folders,
+    is_good,
+    left_out_note,
+    shown,
+)
+from fapm_cli.evaluation.datasets.masks import pictures_and_masks
+from fapm_cli.finding.kinds import SUFFIXES
+
+TRUTH = "ground_truth"
+
+
+def find(root: Path, good: frozenset[str]) -> list[Found]:
+    """Find the category of a folder that has ``test``, and ``train`` or ``good``."""
+    test = root / "test"
+    if not (root / "train").is_dir() and not (test.is_dir() and _good_in(root, good)):
+        return []
+    return [found(root, test, root / TRUTH, good)]
+
+
+def found(
+    root: Path,
+    test: Path,
+    truth: Path,
+    good: frozenset[str],
+    apart: Mapping[str, str] | None = None,
+) -> Found:
+    """Say where a category's test pictures and masks are; it is named after its folder."""
+    name = root.resolve().name
+    return Found(name, lambda: _read(name, root, test, truth, good, apart or {}))
+
+
+def _read(
+    name: str,
+    root: Path,
+    test: Path,
+    truth: Path,
+    good: frozenset[str],
+    apart: Mapping[str, str],
+) -> Category:
+    train = _good_in(root / "train", good) or _good_in(root, good)
+    if not train:
+        seen = shown([folder.name for folder in folders(root / "train")]) or "no folder"
+        raise PictureError(
+            f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
+        )
+    tested, left_out = [], Counter[str]()
+    for folder in folders(test):
+        if folder.name == TRUTH:
+            continue
+        defect = None if is_good(folder.name, good) else folder.name
+        marked = pictures_and_masks(folder, left_out, truth / folder.name)
+        tested += [
+            TestPicture(path, defect, masks if defect else ()) for path, masks in marked.items()
+        ]
+    pictures = [path for folder in train for path in pictures_and_masks(folder, left_out)]
+    notes = _unlabelled(test) + left_out_note(left_out)
+    return check(Category(name, pictures, tested, apart, notes), root)
+
+
+def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
+    """The folders of good pictures in a folder."""
+    return [folder for folder in folders(root) if is_good(folder.name, good)]
+
+
+def _unlabelled(test: Path) -> list[str]:
+    """Name the pictures that lie in ``test`` itself, where no folder says what they are."""
+    files = sorted(test.iterdir()) if test.is_dir() else []
+    names = [p.name for p in files if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not names:
+        return []
+    count = f"{len(names)} picture lies" if len(names) == 1 else f"{len(names)} pictures lie"
+    return [f"{count} in {test} itself, in no folder that labels it: left out: {shown(names)}"]

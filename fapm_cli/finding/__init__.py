@@ -1,0 +1,1 @@
+"""Finding: paths come in, the files that may hold pictures go out; what is left out is counted."""

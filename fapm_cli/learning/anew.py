@@ -1,0 +1,102 @@
+"""What a bank's thumbnails allow: to learn all of its pictures anew, and to compare with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from fapm_cli.bank.bank import Bank, nominal_picture
+from fapm_cli.bank.nominal_pictures import in_groups
+from fapm_cli.compute.plan import Ranges
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.learn import extract, learn, program_versions
+from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
+from fapm_cli.network.extraction import FeatureExtractor
+
+_AT_A_TIME = 16
+
+
+def without_keys(banks: Sequence[Bank]) -> list[Bank]:
+    """Banks to grow, without their keys if all have thumbnails: all is then learnt anew."""
+    if any(bank.thumbnails is None for bank in banks):
+        return list(banks)
+    return [replace(bank, memories=()) for bank in banks]
+
+
+def learn_anew(
+    bank: Bank, extractor: FeatureExtractor, on_stage: OnStage, *, find_twins: bool = True
+) -> Bank:
+    """Learn the pictures of a bank from its thumbnails, as a build learns them.
+
+    With ``find_twins``, near twins among them become shots of one part.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    batches = _thumbnail_batches(bank)
+    features, seen = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    pictures = bank.pictures
+    if find_twins:
+        groups = join_groups([p.group for p in pictures], [p.group for p in seen])
+        pictures = tuple(in_groups(pictures, groups))
+    versions = program_versions()
+    bank = replace(bank, pictures=pictures, ranges=extractor.ranges, versions=versions)
+    return learn(bank, features, on_stage)[0]
+
+
+def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
+    for numbers in torch.split(torch.arange(len(bank.pictures)), _AT_A_TIME):
+        shown = (nominal_picture(bank, int(i)) for i in numbers)
+        pixels = torch.stack([torch.from_numpy(one) for one in shown if one is not None])
+        some = [bank.pictures[int(i)] for i in numbers]
+        yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])
+
+
+def known_digests(bank: Bank) -> set[str]:
+    """What tells that a picture is in a bank."""
+    return set().union(*(picture.digests for picture in bank.pictures))
+
+
+def with_pixels(bank: Bank) -> Bank:
+    """A bank that knows the px' digests of its pictures, if it has thumbnails.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    if bank.thumbnails is None or all(picture.pixels for picture in bank.pictures):
+        return bank
+    seen = (picture for batch in _thumbnail_batches(bank) for picture in batch.pictures)
+    pictures = tuple(
+        replace(picture, pixels=one.pixels)
+        for picture, one in zip(bank.pictures, seen, strict=True)
+    )
+    return replace(bank, pictures=pictures)
+
+
+def fresh_groups(bank: Bank, looks: Looks) -> list[int | None]:
+    """Number the parts that fresh pictures show; None for near twins of what is in the bank.
+
+    What a bank without thumbnails holds can't be compared with.
+
+    Raises:
+        BankError: a thumbnail is damaged.
+    """
+    if bank.thumbnails is None:
+        return [*twin_groups(looks)]
+    own = [look_at(batch.pixels) for batch in _thumbnail_batches(bank)]
+    groups = twin_groups(Looks.join([*own, looks]))
+    known = set(groups[: len(bank.pictures)])
+    return [None if group in known else group for group in groups[len(bank.pictures) :]]
+
+
+def join_ranges(ranges: Sequence[Ranges]) -> Ranges:
+    """Ranges that hold all of several."""
+    joined = dict(ranges[0])
+    for one in ranges[1:]:
+        for name, (low, high) in one.items():
+            before = joined.get(name, (0.0, 0.0))
+            joined[name] = (min(low, before[0]), max(high, before[1]))
+    return joined

@@ -1,0 +1,135 @@
+"""Growing: banks that take in new pictures, or one another, without the old pictures' files.
+
+Thumbnails are the very pictures that the backbone saw. A bank that has them learns all of its
+pictures anew, and is the bank that a build of all at once gives. One without them has only keys and
+how far from them all else may lie: its new keys are picked among those and what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
+
+from fapm_cli.bank.backbone import check_weights
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.learning.anew import join_ranges, known_digests, learn_anew, with_pixels
+from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
+from fapm_cli.learning.grown_memory import Candidates, grow_memory, keys_of, vectors_of
+from fapm_cli.learning.learn import extract, program_versions
+from fapm_cli.learning.nominal_response import OnStage, calibrate
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.seen import Seen
+
+
+def add_pictures(
+    bank: Bank,
+    files: Sequence[tuple[Item, str]],
+    extractor: FeatureExtractor,
+    batch_size: int,
+    *,
+    part_of: PartOf | None = None,
+    on_bad: Callable[[Unreadable], None] | None = None,
+    on_known: Callable[[str], None] = lambda name: None,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Extend a bank by pictures.
+
+    Args:
+        bank: any bank.
+        files: each new picture, as :func:`build_from_files` takes them, and its name in the bank.
+        extractor: the bank's backbone, on the device to work on.
+        batch_size: pictures at a time.
+        part_of: names the part that a new picture shows; None to find near twins in all of them,
+            those in the bank as well if it has thumbnails.
+        on_bad: told of each picture that can't be read, which is left out; None to raise.
+        on_known: told the name of each picture that is in the bank already, in any encoding, and
+            left out.
+        on_stage: told (stage, done, total) as the work goes on.
+
+    Returns:
+        The grown bank. With thumbnails it is that of a build of all at once; else its pictures
+        keep their scores, and only new ones are scored.
+
+    Raises:
+        BankError: the backbone is another, or a thumbnail is damaged.
+        PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
+    """
+    check_weights(bank, extractor)
+    bank = with_pixels(bank)
+    encoded: list[bytes] | None = None if bank.thumbnails is None else []
+    likes: dict[str, Seen] = {}
+    batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of)
+    fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
+    if bank.thumbnails is None or encoded is None:
+        grown = _grow(bank, fresh, len(files), extractor, on_stage)
+    else:
+        pictures = _read(bank, fresh, len(files), on_stage)
+        thumbnails = bank.thumbnails + tuple(encoded)
+        grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
+        grown = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
+    new = grown.pictures[len(bank.pictures) :]
+    seen = bank.seen and Seen.join([bank.seen, *(likes[picture.name] for picture in new)])
+    return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
+
+
+def _read(
+    bank: Bank, fresh: Iterator[NominalBatch], capacity: int, on_stage: OnStage
+) -> tuple[NominalPicture, ...]:
+    """A bank's pictures and new ones behind them, each of the part that it is said to show.
+
+    Raises:
+        PictureError: none is new.
+    """
+    pictures = [*bank.pictures]
+    groups: list[tuple[bool, Hashable]] = [(False, picture.group) for picture in pictures]
+    for batch in fresh:
+        numbers = range(len(pictures), len(pictures) + len(batch.names))
+        groups += [(True, part) for part in batch.parts or numbers]
+        pictures += batch.pictures
+        on_stage("read", len(pictures) - len(bank.pictures), capacity)
+    _check_new(len(pictures) - len(bank.pictures))
+    return tuple(in_groups(pictures, groups))
+
+
+def _check_new(number: int) -> None:
+    if number == 0:
+        raise PictureError("nothing to add: no picture is new to the bank; it stays as it is")
+
+
+def _grow(
+    bank: Bank,
+    fresh: Iterator[NominalBatch],
+    capacity: int,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+) -> Bank:
+    """Extend a bank without thumbnails, from its keys and the vectors of new pictures.
+
+    Raises:
+        PictureError: none is new.
+    """
+    config, num_before = bank.config, len(bank.pictures)
+    features, new_pictures = extract(fresh, capacity, config, extractor, on_stage)
+    _check_new(len(new_pictures))
+    pictures = [*bank.pictures, *new_pictures]
+    memories = []
+    for j, vectors in enumerate(features):
+        old = keys_of(bank.memories[j], vectors.device)
+        new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
+        both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
+        num_vectors = len(pictures) * (vectors.shape[1] // len(new_pictures))
+        memories.append(grow_memory(both, num_vectors, config))
+        on_stage("select", j + 1, len(features))
+    groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
+    grown = replace(
+        bank,
+        memories=tuple(memories),
+        pictures=tuple(in_groups(pictures, groups)),
+        ranges=join_ranges([bank.ranges, extractor.ranges]),
+        versions=program_versions(),
+    )
+    return calibrate(grown, features, num_before, on_stage)

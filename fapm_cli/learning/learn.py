@@ -1,0 +1,145 @@
+"""Learning: keys from the vectors of all pictures, and what good parts do among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank, LayerMemory
+from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
+from fapm_cli.config import BankConfig
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.twins import Looks, look_at, twin_groups
+from fapm_cli.memory.coreset import adaptive_coreset
+from fapm_cli.memory.grid import map_cells, to_patches
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.scores.suspects import find_suspects
+from fapm_cli.version import __version__
+
+MIN_KEYS = 4
+OBSERVED = 32  # pictures that int8 takes its ranges from
+OnSuspects = Callable[[list[tuple[str, float]], bool], None]
+
+
+def learn(
+    bank: Bank, features: Sequence[Tensor], on_stage: OnStage
+) -> tuple[Bank, list[tuple[int, float]]]:
+    """Select keys, judge the pictures by those of the others, and find suspects among them.
+
+    Args:
+        bank: one of those pictures; its memories and calibration are replaced.
+        features: per memory (N_p, N·N_v, C), their vectors.
+        on_stage: told of progress.
+
+    Returns:
+        The bank, and the number and robust z-score of each suspect.
+    """
+    memories = []
+    for j, vectors in enumerate(features):
+        memories.append(_select_keys(vectors, bank.config, bank.map_sizes[j]))
+        on_stage("select", j + 1, len(features))
+    bank = replace(bank, memories=tuple(memories))
+    response = nominal_response(bank, features, on_stage=on_stage)
+    groups = [picture.group for picture in bank.pictures]
+    return judged_by(response, bank), find_suspects(response.spots, response.levels, groups)
+
+
+@torch.inference_mode()
+def extract(
+    batches: Iterable[NominalBatch],
+    capacity: int,
+    config: BankConfig,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+) -> tuple[list[Tensor], list[NominalPicture]]:
+    """Extract all patch memories whole.
+
+    Returns:
+        Per memory (N_p, N·N_v, C) vectors; and the pictures in groups, yet to be judged. The
+        extractor's ranges are theirs.
+
+    Raises:
+        ValueError: the extractor follows a plan.
+    """
+    extractor.check_unplanned()
+    extractor.ranges = {}
+    device = extractor.mean.device
+    num_patches = config.grid[0] * config.grid[1]
+    per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
+    features = [
+        torch.empty(num_patches, capacity * n, shape[0], device=device)
+        for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
+    ]
+    pictures: list[NominalPicture] = []
+    looks: list[Looks] = []
+    parts: list[str] = []
+    for batch in batches:
+        # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
+        at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
+        first = len(pictures)
+        for pixels in torch.split(batch.pixels, at_a_time):
+            last = first + len(pixels)
+            with extractor.observing() if first < OBSERVED else nullcontext():
+                maps = extractor(pixels.to(device))
+            for whole, part, n in zip(features, maps, per_picture, strict=True):
+                whole[:, first * n : last * n] = to_patches(part, config.grid)
+            first = last
+        pictures += batch.pictures
+        parts += batch.parts or ()
+        looks += () if batch.parts else (look_at(batch.pixels),)
+        on_stage("extract", len(pictures), capacity)
+    total = len(pictures)
+    if looks:
+        pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
+    elif parts:
+        pictures = in_groups(pictures, parts)
+    return [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)], pictures
+
+
+def _coreset(vectors: Tensor, config: BankConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pick keys: concatenated indices, counts, radii² and widened flags of all patches."""
+    coresets = adaptive_coreset(
+        vectors,
+        config.coreset_ratio,
+        config.spread_threshold if config.adaptive else None,
+        MIN_KEYS,
+    )
+    return (
+        torch.cat([c.indices for c in coresets]),
+        torch.tensor([len(c.indices) for c in coresets]),
+        torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
+        torch.tensor([c.widened for c in coresets]),
+    )
+
+
+def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
+    """(ΣK_i, C) keys of (N_p, n, C) vectors."""
+    patch = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return vectors[patch.to(vectors.device), indices.to(vectors.device)]
+
+
+def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int]) -> LayerMemory:
+    indices, counts, radius_sq, widened = _coreset(vectors, config)
+    per_picture = map_size[0] * map_size[1] // len(counts)
+    cells = [
+        map_cells(part, i, config.grid, *map_size)
+        for i, part in enumerate(torch.split(indices, counts.tolist()))
+    ]
+    return LayerMemory(
+        keys=_gather(vectors, indices, counts),
+        key_counts=counts,
+        key_pictures=(indices // per_picture).int(),
+        key_cells=torch.cat(cells).int(),
+        radius_sq=radius_sq,
+        widened=widened,
+    )
+
+
+def program_versions() -> dict[str, str]:
+    """Say what builds banks here."""
+    return {"fapm": __version__, "torch": torch.__version__}

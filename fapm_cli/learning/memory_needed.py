@@ -1,0 +1,32 @@
+"""How much memory a build takes, said before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fapm_cli.config import BankConfig
+from fapm_cli.memory.coreset import MEMORY_BYTES
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.reading import Item, memory_to_read
+
+_TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
+
+
+def memory_needed(
+    config: BankConfig, extractor: FeatureExtractor, num_pictures: int, files: Iterable[Item] = ()
+) -> int:
+    """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
+
+    All vectors are held, and 10 % or twice that of them again as keys. What follows takes turns:
+    extracting, distances between vectors, which have a limit, and the keys laid out for search.
+    The rest is torch and, on a CPU, the files that are read at a time.
+    """
+    per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
+    widest = 2 if config.adaptive else 1
+    vectors = 4 * num_pictures * per_picture
+    keys = int(vectors * min(widest * config.coreset_ratio, 1))
+    most = max(num_pictures * h * w for _, h, w in extractor.map_shapes)
+    distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
+    on_cuda = extractor.mean.device.type == "cuda"
+    reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
+    return vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading

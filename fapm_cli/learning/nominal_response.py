@@ -1,0 +1,235 @@
+"""The nominal response: what a bank says of its own pictures, each part's keys left out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.nominal_pictures import scores_of_groups
+from fapm_cli.learning.pseudo_defects import Found, elsewhere_patches, pseudo_scores
+from fapm_cli.memory.pages import LeaveOut, patch_memory
+from fapm_cli.scores.calibration import Calibration, local_calibration, mean_of_groups
+from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.image_score import top_score
+from fapm_cli.scores.scorer import Scorer
+from fapm_cli.scores.thresholds import (
+    MOST_RATE,
+    Thresholds,
+    fewest_errors,
+    rate_thresholds,
+    with_review,
+)
+
+OnStage = Callable[[str, int, int], None]
+
+_AT_A_TIME = 16
+# A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
+# times what it does in its own bank.
+_ALONE = 3.0
+_RIM = 1 / 14
+_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class NominalResponse:
+    """What a bank says of some of its pictures, the keys of each one's part left out.
+
+    Attributes:
+        calibration: of each place.
+        scores: n image scores.
+        peaks: n maxima of anomaly maps.
+        spots: n image scores away from the rim, where chance things lie in good pictures too.
+        levels: n 90th percentiles of the same.
+        pseudo: image scores of pseudo-defective pictures; None where they can't be made.
+    """
+
+    calibration: Calibration
+    scores: list[float]
+    peaks: list[float]
+    spots: list[float]
+    levels: list[float]
+    pseudo: list[float] | None
+
+
+def calibrate(
+    bank: Bank,
+    features: Sequence[Tensor],
+    first: int = 0,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> Bank:
+    """Score a bank's pictures, and set its calibration and thresholds by that, as they were set.
+
+    Args:
+        bank: as for :func:`nominal_response`, and so on.
+        features: its vectors.
+        first: if that is not 0, calibration and the scores of pictures before stay as they are.
+        on_stage: told of progress.
+    """
+    return judged_by(nominal_response(bank, features, first, on_stage), bank, first)
+
+
+def judged_by(response: NominalResponse, bank: Bank, first: int = 0) -> Bank:
+    """The bank with calibration, thresholds and its pictures' scores from ``first`` on anew."""
+    judged = tuple(
+        replace(picture, score=score, peak=peak)
+        for picture, score, peak in zip(
+            bank.pictures[first:], response.scores, response.peaks, strict=True
+        )
+    )
+    pictures = bank.pictures[:first] + judged
+    bank = replace(bank, calibration=response.calibration, pictures=pictures)
+    return replace(bank, thresholds=anew(bank, response.pseudo))
+
+
+def own_scores(bank: Bank) -> tuple[list[float], list[float]]:
+    """Scores and peaks of the parts in a bank, what thresholds are set by."""
+    return scores_of_groups(bank.pictures)
+
+
+def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
+    """Set a bank's thresholds by its pictures' scores, in the way in which they were set before.
+
+    What was given, or labelled, is not to be had from scores: then at the rate that it came to.
+    """
+    before = bank.thresholds
+    scores, peaks = own_scores(bank)
+    if pseudo is not None and before.method == "pseudo-defects":
+        chosen = fewest_errors(scores, peaks, pseudo, "pseudo-defects", MOST_RATE)
+    else:
+        chosen = rate_thresholds(scores, peaks, before.rate)
+    rate = before.review_rate
+    return chosen if rate is None else with_review(chosen, scores, rate)
+
+
+@torch.inference_mode()
+def nominal_response(
+    bank: Bank,
+    features: Sequence[Tensor],
+    first: int = 0,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> NominalResponse:
+    """Score pictures, whole and with a spot of elsewhere, the keys of their own part left out.
+
+    Args:
+        bank: its memories are used.
+        features: per memory (N_p, n·N_v, C), the vectors of the last n of the bank's pictures.
+        first: number of the first of those. If that is not 0, places are calibrated as they are
+            in the bank, and there are no pseudo-defects.
+        on_stage: told of progress.
+    """
+    generator = torch.Generator().manual_seed(0)
+    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
+    make_scorer = functools.partial(
+        Scorer,
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        bank.config.query,
+        laid_out,
+        bank.map_sizes,
+        roi=bank.roi,
+    )
+    scorer = make_scorer()
+    found, elsewhere = _search(scorer, bank, features, first, generator, on_stage)
+    calibration = bank.calibration
+    if first == 0:
+        responses = torch.cat([scorer.combine(part).responses for part in found])
+        roi = bank.roi
+        places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
+        groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
+        calibration = local_calibration(mean_of_groups(responses, groups), places)
+    scorer = make_scorer(calibration)
+    scores, peaks, spots, levels = [], [], [], []
+    for part in found:
+        scored = scorer.combine(part)
+        scores += scored.image_scores.tolist()
+        peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
+        highest, usual = spots_and_levels(scored.anomaly_maps, bank)
+        spots += highest
+        levels += usual
+    pseudo = None
+    if elsewhere:
+        pseudo = pseudo_scores(scorer, found, elsewhere, bank.roi, generator)
+    if bank.num_groups == 1:
+        scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
+    return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
+
+
+def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], list[float]]:
+    """Say of (B, H, W) anomaly maps what suspects are found by, away from the rim."""
+    inner = anomaly_maps[:, _inner(bank)]
+    level = inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values
+    return top_score(inner.unsqueeze(1)).tolist(), level.tolist()
+
+
+def _search(
+    scorer: Scorer,
+    bank: Bank,
+    features: Sequence[Tensor],
+    first: int,
+    generator: torch.Generator,
+    on_stage: OnStage,
+) -> tuple[list[Found], list[Found]]:
+    """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
+    total = len(bank.pictures)
+    groups = torch.tensor([p.group for p in bank.pictures])
+    if bank.num_groups == 1:
+        groups = torch.arange(total)  # shots of one part say a little of each other
+    found: list[Found] = []
+    elsewhere: list[Found] = []
+    for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
+        queries = [of_pictures(vectors, pictures - first, total - first) for vectors in features]
+        leave_out = None
+        if total > 1:
+            leave_out = [
+                LeaveOut(
+                    groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
+                    groups[m.key_pictures.cpu().long()].to(q.device),
+                )
+                for q, m in zip(queries, bank.memories, strict=True)
+            ]
+        found.append(scorer.search(queries, leave_out))
+        sources = None
+        if first == 0:
+            sources = elsewhere_patches(bank.config.grid, bank.roi, generator)
+        if sources is not None:
+            moved = [q[sources.to(q.device)] for q in queries]
+            elsewhere.append(scorer.search(moved, leave_out))
+        on_stage("calibrate", int(pictures[-1]) + 1 - first, total - first)
+    return _fill(found), _fill(elsewhere)
+
+
+def _inner(bank: Bank) -> Tensor:
+    """(H, W) bool, what is inspected less 1 / 14 at each side; all of it if that leaves nothing."""
+    size = bank.config.preprocessing.crop_px
+    roi = torch.ones(size, dtype=torch.bool) if bank.roi is None else bank.roi.cpu()
+    rows, columns = (round(side * _RIM) for side in size)
+    inner = torch.zeros_like(roi)
+    middle = slice(rows, size[0] - rows), slice(columns, size[1] - columns)
+    inner[middle] = roi[middle]
+    return inner if inner.any() else roi
+
+
+def _fill(found: list[Found]) -> list[Found]:
+    """Where all keys are a part's own, nothing is known: assume the largest distance found."""
+    if not found:
+        return []
+    largest = [
+        max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
+        for j in range(len(found[0]))
+    ]
+    return [
+        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
+        for part in found
+    ]
+
+
+def of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
+    """The (N_p, n·N_v, C) vectors of some of the pictures."""
+    num_patches, _, channels = vectors.shape
+    by_picture = vectors.view(num_patches, num_pictures, -1, channels)
+    return by_picture[:, pictures.to(vectors.device)].flatten(1, 2)

@@ -1,0 +1,100 @@
+"""Pseudo-defects: good pictures with a spot of what belongs elsewhere, to see what misses cost.
+
+CutPaste (Li et al., CVPR 2021) on vectors in place of pixels: in one small window, a picture's
+vectors are those of another grid patch of the same picture. No defect is needed for it, and no
+second look at the picture. Both lie where inspection happens. How far such spots stand out from
+good pictures' scores differs between kinds of parts as it does for real defects
+(docs/accuracy.md).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.scorer import Scorer
+
+Found = list[tuple[Tensor, Tensor]]
+
+# A window is 1 / 14 of each side, 16 of 224 px: the area of the blur that an image score averages.
+_WINDOWS = 14
+_ENOUGH = 1000
+
+
+def elsewhere_patches(
+    grid: tuple[int, int], roi: Tensor | None, generator: torch.Generator
+) -> Tensor | None:
+    """Draw from which patch each one's vectors come: another that is inspected, if there is one.
+
+    Args:
+        grid: rows and columns of patches, N_p in all.
+        roi: (H, W) bool over the input, what is inspected; None for all.
+        generator: draws how far they move.
+
+    Returns:
+        (N_p,) int64, another patch for each that is inspected; None where there is one patch.
+    """
+    num_patches = grid[0] * grid[1]
+    if num_patches == 1:
+        return None
+    everywhere = torch.arange(num_patches)
+    inside = everywhere if roi is None else covered(roi.cpu(), grid).flatten().nonzero().flatten()
+    if len(inside) == 1:
+        inside = everywhere
+    shift = int(torch.randint(1, len(inside), (), generator=generator))
+    return everywhere.scatter(0, inside, inside.roll(shift))
+
+
+def pseudo_scores(
+    scorer: Scorer,
+    found: list[Found],
+    elsewhere: list[Found],
+    roi: Tensor | None,
+    generator: torch.Generator,
+) -> list[float]:
+    """Score about a thousand pseudo-defective pictures: all pictures equally often.
+
+    Args:
+        scorer: calibrated.
+        found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it.
+        elsewhere: the same of their vectors taken to other patches.
+        roi: (H, W) bool over the input: windows are drawn as often as much of them is inspected.
+        generator: draws the windows.
+    """
+    num_pictures = sum(len(part[0][0]) for part in found)
+    heights, widths = zip(*(d.shape[1:3] for d, _ in found[0]), strict=True)
+    windows = min(_WINDOWS, *heights), min(_WINDOWS, *widths)
+    weights = _inspected_shares(roi, windows).cumsum(0)
+    scores: list[float] = []
+    for _ in range(-(-_ENOUGH // num_pictures)):
+        for part, other in zip(found, elsewhere, strict=True):
+            rows, columns = (
+                torch.randint(n, (len(part[0][0]),), generator=generator) for n in windows
+            )
+            quantiles = (rows * windows[1] + columns + 0.5) * weights[-1] / len(weights)
+            drawn = torch.searchsorted(weights, quantiles)
+            chosen = [drawn // windows[1], drawn % windows[1]]
+            spotted = [
+                (torch.where(_inside(chosen, windows, d), o, d), keys)
+                for (d, keys), (o, _) in zip(part, other, strict=True)
+            ]
+            scores += scorer.combine(spotted).image_scores.tolist()
+    return scores
+
+
+def _inspected_shares(roi: Tensor | None, windows: tuple[int, int]) -> Tensor:
+    """How much of each window, in reading order, is inspected: float64, 0 to 1."""
+    if roi is None:
+        return torch.ones(windows[0] * windows[1], dtype=torch.float64)
+    return F.adaptive_avg_pool2d(roi.cpu()[None].double(), windows)[0].flatten()
+
+
+def _inside(chosen: list[Tensor], windows: tuple[int, int], distances: Tensor) -> Tensor:
+    """(B, h, w, 1) which places of (B, h, w, k) lie in each picture's window."""
+    rows, columns = (
+        torch.arange(side) * number // side == one.unsqueeze(1)
+        for side, number, one in zip(distances.shape[1:3], windows, chosen, strict=True)
+    )
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(3).to(distances.device)

@@ -1,0 +1,154 @@
+"""A layer's patch memories, laid out on pages for search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.memory.grid import Grid
+from fapm_cli.memory.key_products import KeyProducts, PlainProducts, key_products
+
+PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
+
+
+@dataclass(frozen=True)
+class PatchMemory:
+    """The memories m_i of one layer, laid out for search.
+
+    Keys lie on p pages of one size, so that one product serves all patches and widened ones don't
+    make the others pay: a patch with more keys than a page holds has several.
+
+    Attributes:
+        grid: rows and columns of patches.
+        keys: (ΣK_i, C) float32 keys, patch after patch.
+        fewest: the smallest K_i.
+        patches: (p,) int64, each page's patch.
+        numbers: (p,) int64, which of its patch's pages it is, from 0.
+        first: (p, 1, 1) int64, index of each page's first key among all keys.
+        end: (p, 1, 1) int64, one past the index of its last.
+        centers: (p, 1, C) mean key of each page's patch. Distances don't change when keys and
+            queries are both taken relative to it, and ‖q‖² + ‖v‖² - 2q·v then cancels less.
+        width: K, keys on a page.
+        most_pages: of a patch.
+        padded: whether pages have places without a key.
+        choosing: products with each page's keys, which tell the nearest.
+    """
+
+    grid: Grid
+    keys: Tensor
+    fewest: int
+    patches: Tensor
+    numbers: Tensor
+    first: Tensor
+    end: Tensor
+    centers: Tensor
+    width: int
+    most_pages: int
+    padded: bool
+    choosing: KeyProducts
+
+    def of_pages(self, chosen: Tensor) -> PatchMemory:
+        """The memory with some of its pages only."""
+        assert isinstance(self.choosing, PlainProducts), "laid out for a search without reach"
+        return replace(
+            self,
+            patches=self.patches[chosen],
+            numbers=self.numbers[chosen],
+            first=self.first[chosen],
+            end=self.end[chosen],
+            centers=self.centers[chosen],
+            choosing=self.choosing.of_pages(chosen),
+        )
+
+
+def patch_memory(
+    keys: Tensor,
+    key_counts: Tensor,
+    grid: Grid,
+    dtype: torch.dtype = torch.float32,
+    num_queries: int | None = None,
+) -> PatchMemory:
+    """Lay a ragged memory out for search.
+
+    Args:
+        keys: (ΣK_i, C) float32 keys, patch after patch.
+        key_counts: (N_p,) int64, K_i, each at least 1.
+        grid: rows and columns of patches.
+        dtype: in which the nearest keys are chosen; their distances are float32 all the same.
+        num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
+            that where it is faster. None for any search.
+    """
+    key_counts = key_counts.cpu()
+    parts = torch.split(keys, key_counts.tolist())
+    means = torch.stack([part.mean(dim=0) for part in parts])
+    width = _page_width(key_counts)
+    num_pages = -(-key_counts // width)
+    patches = torch.repeat_interleave(torch.arange(len(num_pages)), num_pages)
+    numbers = torch.arange(len(patches)) - (num_pages.cumsum(0) - num_pages)[patches]
+    ends = key_counts.cumsum(0)
+    first = (ends - key_counts)[patches] + width * numbers
+    places = (first.unsqueeze(1) + torch.arange(width)).to(keys.device)
+    ends = ends[patches].to(keys.device)
+    there = places < ends.unsqueeze(1)
+    patches = patches.to(keys.device)
+    centers = means[patches].unsqueeze(1)
+    block = keys[places.clamp_(max=len(keys) - 1)].sub_(centers)
+    block.masked_fill_(~there.unsqueeze(2), 0)
+    norms_sq = block.square().sum(dim=2).masked_fill_(~there, torch.inf).unsqueeze(1)
+    return PatchMemory(
+        grid=grid,
+        keys=keys,
+        fewest=int(key_counts.min()),
+        patches=patches,
+        numbers=numbers.to(keys.device),
+        first=first.to(keys.device).view(-1, 1, 1),
+        end=ends.view(-1, 1, 1),
+        centers=centers,
+        width=width,
+        most_pages=int(num_pages.max()),
+        padded=len(keys) < places.numel(),
+        choosing=key_products(block, norms_sq, dtype, num_queries),
+    )
+
+
+def _page_width(key_counts: Tensor) -> int:
+    """Keys on a page: as many as make pages, and the padding on them, cost least."""
+    widths = torch.arange(1, int(key_counts.max()) + 1)
+    num_pages = -(-key_counts // widths.unsqueeze(1)).sum(dim=1)
+    return int(widths[(num_pages * (widths + PAGE_COST)).argmin()])
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """Which keys a query must not meet: those of its own part, whichever shot they are from.
+
+    Attributes:
+        query_groups: (Q,) int64, the part that each query shows.
+        key_groups: (ΣK_i,) int64, that each key shows.
+    """
+
+    query_groups: Tensor
+    key_groups: Tensor
+
+
+def own_keys(pages: PatchMemory, leave_out: LeaveOut) -> tuple[Tensor, Tensor, Tensor]:
+    """Where in (p, Q, K) a key shows the query's own part.
+
+    They are few: N of a bank's parts in N·N, so each is named and none looked for.
+
+    Returns:
+        Page, query and key of each such pair.
+    """
+    queries = leave_out.query_groups
+    groups, order = queries.sort()
+    width = torch.arange(pages.width, device=queries.device)
+    numbers = (pages.first.view(-1, 1) + width).clamp(max=len(leave_out.key_groups) - 1)
+    of_keys = leave_out.key_groups[numbers].flatten()
+    first = torch.searchsorted(groups, of_keys)
+    count = torch.searchsorted(groups, of_keys, right=True) - first
+    pairs = torch.repeat_interleave(count)  # each key as many times as it has queries
+    nth = torch.arange(len(pairs), device=queries.device) - (count.cumsum(0) - count)[pairs]
+    page = pairs // pages.width
+    return page, order[first[pairs] + nth], pairs % pages.width

@@ -1,0 +1,247 @@
+"""Extraction: from pictures to locally aware feature maps, ψ and the 3×3 pooling (§2.1)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fapm_cli.compute.device import has_onednn
+from fapm_cli.compute.plan import Plan, Ranges
+from fapm_cli.config import BankConfig
+from fapm_cli.errors import BankError, OptionError, WeightsError
+from fapm_cli.network import backbones
+from fapm_cli.network.int8 import observing, quantizable, quantize
+from fapm_cli.network.packed import pack
+from fapm_cli.network.weights import (
+    StateDict,
+    cached_weights,
+    packaged_weights,
+    read_weights,
+    weights_hash,
+)
+
+RANDOM = "random"
+
+
+class FeatureExtractor(nn.Module):
+    """A frozen backbone cut after its last tapped layer, and the pooling behind it.
+
+    Attributes:
+        weights_hash: SHA-256 of the cut, folded weights.
+        map_shapes: (C, h, w) of each memory's map.
+        ranges: what each convolution is fed by nominal pictures; empty until observed.
+        follows: the plan it was made for; None where it is as it was loaded.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: BankConfig, stages: backbones.Stages):
+        """Take the cut ``stages``, still without values, as ``config`` taps them."""
+        super().__init__()
+        self.stages = nn.ModuleDict(stages)
+        added = (getattr(stage, "adds", None) for stage in stages.values())
+        self._needed = {*config.layers, *(name for name in added if name is not None)}
+        self.config = config
+        self.follows: Plan | None = None
+        self._dtypes = dict.fromkeys(stages, torch.float32)
+        self.weights_hash = ""
+        self.ranges: Ranges = {}
+        preprocessing = config.preprocessing
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
+        self.eval().requires_grad_(False)
+        self.map_shapes: list[tuple[int, int, int]] = []
+
+    def tap(self, pixels: Tensor) -> list[Tensor]:
+        """Run the backbone alone.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB.
+
+        Returns:
+            One (B, C_j, h_j, w_j) float map per tapped layer, ψ_j.
+        """
+        # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free.
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        kept: dict[str, Tensor] = {}
+        for name, stage in self.stages.items():
+            x = stage(x.to(self._dtypes[name]))
+            adds = getattr(stage, "adds", None)
+            if adds is not None:
+                x = x + kept[adds]
+            if name in self._needed:
+                kept[name] = x
+        return [kept[name] for name in self.config.layers]
+
+    def follow(self, plan: Plan) -> FeatureExtractor:
+        """Make one like it on the plan's device, in its precision; this one stays as it is.
+
+        Raises:
+            BankError: int8 is planned, and what a convolution is fed was never observed.
+            ValueError: this one follows a plan itself.
+        """
+        self.check_unplanned()
+        shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()}
+        follower: FeatureExtractor = copy.deepcopy(self, shared)
+        follower._become(plan)
+        return follower
+
+    def _become(self, plan: Plan) -> None:
+        self.follows = plan
+        self.to(plan.device)
+        if plan.backbone == "int8":
+            missing = [name for name in quantizable(self.stages) if name not in self.ranges]
+            if missing:
+                raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
+            quantize(self.stages, self.ranges, backbones.chains(self.stages), self._run_once)
+        else:
+            for name in self._coarse(plan):
+                self.stages[name].to(plan.backbone_dtype)
+                self._dtypes[name] = plan.backbone_dtype
+        # A compiler packs convolutions itself.
+        if has_onednn(plan.device, plan.backbone_dtype) and not plan.compiled:
+            pack(self.stages, self._run_once)
+
+    def check_unplanned(self) -> None:
+        """Check that its weights are as they were loaded: they belong in banks.
+
+        Raises:
+            ValueError: it follows a plan, for which they were rounded or laid out anew.
+        """
+        if self.follows is not None:
+            raise ValueError(f"this extractor follows {self.follows}: take the one it was made of")
+
+    def _coarse(self, plan: Plan) -> list[str]:
+        """Name the stages that run in the plan's precision; those before stay float32."""
+        names = list(self.stages)
+        coarse_from = backbones.backbone_spec(self.config.backbone).coarse_from
+        first = coarse_from.get(plan.backbone, names[0])
+        return names[names.index(first) :] if first in names else []
+
+    def observing(self) -> AbstractContextManager[None]:
+        """While it lasts, widen the ``ranges`` that int8 needs to what nominal pictures feed."""
+        return observing(self.stages, self.ranges)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Extract the locally aware maps of each memory.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB, H×W the preprocessing's crop.
+
+        Returns:
+            One (B, C, h, w) float32 map per memory, in the units of its layer scale; all layers
+            in one, at the finest one's h×w, where memories are not layer-wise.
+        """
+        return self.locally_aware(self.tap(pixels))
+
+    def locally_aware(self, taps: list[Tensor]) -> list[Tensor]:
+        """Pool and scale what :meth:`tap` gave, and join it where memories are not layer-wise."""
+        maps = [
+            self._pool(t.float()) * s for t, s in zip(taps, self.config.layer_scales, strict=True)
+        ]
+        if self.config.layer_wise:
+            return maps
+        finest = max((m.shape[-2:] for m in maps), key=lambda size: size[0])
+        upsampled = [
+            F.interpolate(m, finest, mode="bilinear") if m.shape[-2:] != finest else m for m in maps
+        ]
+        return [torch.cat(upsampled, dim=1)]
+
+    def _pool(self, tap: Tensor) -> Tensor:
+        """Average 3×3 places, after bringing the map to the finest stride."""
+        stride = self.config.preprocessing.crop_px[0] // tap.shape[-2]
+        if stride < self.config.finest_stride:
+            tap = F.avg_pool2d(tap, self.config.finest_stride // stride)
+        # Paper open: the pooling's padding. Without its zeros, rims do not fade.
+        return F.avg_pool2d(tap, 3, 1, 1, count_include_pad=self.config.count_include_pad)
+
+    @torch.inference_mode()
+    def find_shapes(self) -> None:
+        """Find ``map_shapes`` by running once.
+
+        On the meta device this would need no values, but torch then imports its compiler, which
+        takes longer than all the rest of a start.
+        """
+        maps = self.locally_aware(self._run_once())
+        self.map_shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+
+    @torch.inference_mode()
+    def _run_once(self) -> list[Tensor]:
+        """Tap a black picture: for what only a run can tell."""
+        return self.tap(torch.zeros(1, *self.config.preprocessing.crop_px, 3, dtype=torch.uint8))
+
+
+def load_extractor(
+    config: BankConfig, weights: str | StateDict | None = None, seed: int = 0
+) -> FeatureExtractor:
+    """Make the backbone that ``config`` names, cut after its last layer, with its weights.
+
+    Args:
+        config: what to tap, and how.
+        weights: a file, ``random``, cut and folded weights as a bank holds them, or None for the
+            backbone's own ImageNet weights.
+        seed: for random weights.
+
+    Raises:
+        OptionError: no such backbone or layer.
+        WeightsError: weights can't be had or don't fit.
+    """
+    extractor = FeatureExtractor(config, _cut(config))
+    stages = extractor.stages
+    if isinstance(weights, Mapping):
+        state = backbones.take_folded(stages, weights)
+    elif weights == RANDOM:
+        state = backbones.random_weights(stages, seed)
+    else:
+        path = Path(weights) if weights is not None else _own_weights(config.backbone)
+        state = _load_folded(stages, config.backbone, path)
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise WeightsError(f"weights {broken[0]!r} are not finite: the file is damaged")
+    stages.load_state_dict(state, strict=True, assign=True)
+    extractor.weights_hash = weights_hash(state)
+    extractor.to(memory_format=torch.channels_last)
+    extractor.eval().requires_grad_(False)
+    extractor.cpu().find_shapes()
+    return extractor
+
+
+def _cut(config: BankConfig) -> backbones.Stages:
+    """Keep the stages up to the last tapped layer."""
+    backbones.backbone_spec(config.backbone)  # says what there is, where the name is unknown
+    stages = backbones.backbone_stages(config.backbone)
+    unknown = [layer for layer in config.layers if layer not in stages]
+    if unknown:
+        raise OptionError(
+            f"{config.backbone} has no layer {unknown[0]!r}; its layers are {', '.join(stages)}"
+        )
+    names = list(stages)
+    last = max(names.index(layer) for layer in config.layers)
+    return {name: stages[name] for name in names[: last + 1]}
+
+
+def _own_weights(backbone: str) -> Path:
+    if backbone == backbones.DEFAULT_BACKBONE:
+        return packaged_weights()
+    return cached_weights(backbone, backbones.weights_url(backbone))
+
+
+def _load_folded(stages: nn.ModuleDict, backbone: str, path: Path) -> dict[str, Tensor]:
+    """Read a weights file, check that it is the backbone's, and fold it into the cut stages."""
+    state = read_weights(path)
+    whole = backbones.file_names(backbone, backbones.backbone_stages(backbone))
+    foreign = [name for name in state if name not in whole and not backbones.is_head(name)]
+    if foreign:
+        raise WeightsError(f"weights file {path} has {foreign[0]!r}: it is not {backbone}'s")
+    renamed = {whole[name]: value for name, value in state.items() if name in whole}
+    try:
+        return backbones.fold_batch_norm(stages, renamed)
+    except WeightsError as error:
+        raise WeightsError(f"weights file {path}: {error}") from error

@@ -1,0 +1,101 @@
+"""Reading: pictures from disk, and frames, prepared ahead of the engine, in order."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fapm_cli.compute.cores import usable_cores
+from fapm_cli.config import Preprocessing
+from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.pictures.decoding import reading_bytes
+from fapm_cli.pictures.masks import read_mask
+from fapm_cli.pictures.picture import (
+    Facts,
+    Frame,
+    array_picture,
+    draft_px,
+    frame_picture,
+    read_picture,
+)
+from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
+from fapm_cli.pictures.read_ahead import batched, in_order
+from fapm_cli.pictures.seen import Seen
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready for the engine.
+
+    Attributes:
+        picture: what is known of it; its own px are not kept.
+        pixels: (H, W, 3) uint8, the backbone's input.
+    """
+
+    picture: Facts
+    pixels: Tensor
+
+    @property
+    def like(self) -> Seen:
+        """What it is like, beside what it shows."""
+        grey = is_grey(self.pixels.numpy())
+        return Seen.one(grey, self.picture.size_px, self.picture.bits)
+
+
+Item = str | Path | Pixels | Frame | Unreadable
+"""What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
+
+
+def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreadable:
+    """Read, if that is to be done, and prepare one picture."""
+    if isinstance(item, Unreadable):
+        return item
+    if isinstance(item, Frame):
+        picture = frame_picture(item)
+    elif isinstance(item, np.ndarray):
+        picture = array_picture(item)
+    else:
+        try:
+            picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing)
+        except PictureError as error:
+            return Unreadable(Path(item), error)
+    return Prepared(picture.facts, torch.from_numpy(prepare(picture.image, preprocessing)))
+
+
+def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
+    """Read a region of interest: a mask of the pictures, white where to inspect, else black.
+
+    Returns:
+        (H, W) bool over the input's px; None where all of it is white.
+
+    Raises:
+        PictureError: it can't be read, or is no mask but a photograph.
+        OptionError: nothing in it is white.
+    """
+    mask = read_mask(Path(path), preprocessing, two_valued=True)
+    if not mask.any():
+        raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
+    return None if mask.all() else torch.from_numpy(mask)
+
+
+def read_batches(
+    items: Iterable[Item | None], preprocessing: Preprocessing, batch_size: int
+) -> Iterator[list[Prepared | Unreadable]]:
+    """Read and prepare pictures in threads; an unreadable one stands in its place."""
+    work = functools.partial(prepare_item, preprocessing=preprocessing)
+    return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
+
+
+def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:
+    """Say by the pictures' headers how many bytes reading them takes at most: one per thread."""
+    work = functools.partial(reading_bytes, draft_px=draft_px(preprocessing))
+    paths = (Path(file) for file in files if isinstance(file, str | Path))
+    return sum(heapq.nlargest(usable_cores(), in_order(paths, work)))

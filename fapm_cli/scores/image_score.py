@@ -1,0 +1,99 @@
+"""Scores: from distances to layer scores, the anomaly map and the image score (§2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fapm_cli.config import Placement
+from fapm_cli.scores.geometry import Spreader, gaussian_matrix, repeat_matrix, resize_matrix
+
+TOP_SHARE = 0.005
+_BLOCK = 16
+
+
+def make_spreader(
+    size: tuple[int, int],
+    finer: tuple[int, int],
+    sigma: float,
+    placement: Placement,
+    device: torch.device,
+) -> Spreader:
+    """Make the matrices that bring a map to a finer one and blur it there.
+
+    Args:
+        size: h, w of the map.
+        finer: H, W wanted.
+        sigma: Gaussian's standard deviation in places of the finer map; 0 blurs nothing.
+        placement: bilinear, or the nearest place's value.
+        device: where they will be used.
+    """
+    # Paper open: how coarse scores are placed. The official repeat mixes places up in a patch.
+    upsample = resize_matrix if placement == "bilinear" else repeat_matrix
+    rows, columns = (
+        (gaussian_matrix(out, sigma) @ upsample(out, own)).float().to(device)
+        for own, out in zip(size, finer, strict=True)
+    )
+    return Spreader(rows, columns)
+
+
+def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
+    """Scale layer weights to a sum of 1, so that scores keep their unit."""
+    return tuple(w / sum(layer_weights) for w in layer_weights)
+
+
+def top_score(maps: Tensor, num_inspected: int | None = None) -> Tensor:
+    """Mean of the largest 0.5 % of each map: about the area of the blur (a disc of 2σ).
+
+    The maximum is one px's word, the noisiest there is; docs/accuracy.md compares.
+
+    Args:
+        maps: (..., H, W).
+        num_inspected: px that the share is of, where the others are 0; None for all.
+
+    Returns:
+        (...) same dtype.
+    """
+    num_px = max(1, round(TOP_SHARE * (num_inspected or maps.shape[-2] * maps.shape[-1])))
+    return _largest(maps.flatten(-2), num_px).mean(dim=-1)
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    """The k largest of (..., n) values.
+
+    They lie in the k blocks whose largest are largest. A maximum per block takes no ranking, and
+    ranking waits for every branch that was guessed wrong: of all px it takes six times as long.
+    """
+    num_blocks = values.shape[-1] // _BLOCK
+    if num_blocks < 2 * k or values.shape[-1] % _BLOCK:
+        return values.topk(k, dim=-1).values
+    rows = values.reshape(*values.shape[:-1], _BLOCK, num_blocks)  # a block is a column of these
+    blocks = rows.amax(dim=-2).topk(k, dim=-1, sorted=False).indices
+    left = rows.mT.gather(-2, blocks.unsqueeze(-1).expand(*blocks.shape, _BLOCK))
+    return left.flatten(-2).topk(k, dim=-1).values
+
+
+def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:
+    """Score pictures as the official inference code does.
+
+    All memories' k distances are added up place by place (coarse ones repeated, here in their
+    place). At the place with the largest nearest distance s*, the score is w·s*, where
+    w = 1 - max softmax of the k distances there: the *farthest* of the k has the largest share.
+
+    Args:
+        neighbor_maps: per memory (B, h_j, w_j, k) distances, nearest first.
+        layer_weights: one factor per memory; the official code's are all 1.
+
+    Returns:
+        (B,) float32.
+    """
+    height, width = max((m.shape[1:3] for m in neighbor_maps), key=lambda size: size[0])
+    repeated = [
+        weight
+        * m.repeat_interleave(height // m.shape[1], 1).repeat_interleave(width // m.shape[2], 2)
+        for m, weight in zip(neighbor_maps, layer_weights, strict=True)
+    ]
+    places = torch.stack(repeated).sum(dim=0).flatten(1, 2)
+    nearest, where = places[..., 0].max(dim=1)
+    at_peak = places[torch.arange(len(places), device=places.device), where]
+    return (1 - at_peak.softmax(dim=1).amax(dim=1)) * nearest

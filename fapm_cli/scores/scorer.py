@@ -1,0 +1,152 @@
+"""The scorer: memories laid out for search, and from target vectors to scores (§2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fapm_cli.config import Query
+from fapm_cli.memory.grid import Grid, from_patches
+from fapm_cli.memory.pages import LeaveOut, PatchMemory
+from fapm_cli.memory.search import search
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.image_score import make_spreader, paper_image_score, share_weights, top_score
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a batch, before a picture's own geometry.
+
+    Attributes:
+        responses: (B, h, w) float32, all memories' scores in place on the finest map, fused but
+            not calibrated.
+        nearest: per memory (B, h_j, w_j) int64, the nearest key of each vector.
+        layer_scores: (B, L) float32, the same of each memory's own anomaly map.
+        anomaly_maps: (B, H, W) float32 over the input's px, calibrated and blurred.
+        image_scores: (B,) float32.
+    """
+
+    responses: Tensor
+    nearest: list[Tensor]
+    layer_scores: Tensor
+    anomaly_maps: Tensor
+    image_scores: Tensor
+
+
+class Scorer:
+    """Patch memories laid out on a device, and the query that is made of them (§2.3)."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        input_px: tuple[int, int],
+        query: Query,
+        memories: Sequence[PatchMemory],
+        map_sizes: Sequence[tuple[int, int]],
+        calibration: Calibration | None = None,
+        roi: Tensor | None = None,
+    ):
+        """Prepare to score pictures of one input size.
+
+        What lies outside the region of interest reaches no result: distances of places wholly
+        outside are 0 from the search on, upsampling and blur are means over the places that are
+        left, and maps are 0 there.
+
+        Args:
+            grid: rows and columns of patches.
+            input_px: H, W of the input.
+            query: how to score.
+            memories: of each layer, or one of all.
+            map_sizes: (h, w) of each one's map.
+            calibration: None for none yet.
+            roi: (H, W) bool over the input, what to inspect; None for all.
+        """
+        self.query = query
+        self._grid = grid
+        self._memories = memories
+        self._map_sizes = map_sizes
+        device = memories[0].centers.device
+        self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        finest = max(map_sizes)
+        self._factors = torch.ones(finest, device=device)
+        if calibration is not None and query.calibration == "local":
+            self._factors = calibration.factors.to(device)
+        self._place = [
+            None if size == finest else make_spreader(size, finest, 0.0, query.placement, device)
+            for size in map_sizes
+        ]
+        self._spread = make_spreader(finest, input_px, query.sigma, query.placement, device)
+        self._outside: list[Tensor] | None = None
+        self._num_inspected: int | None = None
+        if roi is not None:
+            self._restrict(roi.to(device), finest)
+
+    def _restrict(self, roi: Tensor, finest: tuple[int, int]) -> None:
+        inside = [covered(roi, size) for size in self._map_sizes]
+        whole = covered(roi, finest)
+        self._place = [
+            None if place is None else place.restrict(part, whole)
+            for place, part in zip(self._place, inside, strict=True)
+        ]
+        self._spread = self._spread.restrict(whole, roi)
+        self._outside = [~part.unsqueeze(2) for part in inside]
+        self._num_inspected = int(roi.sum())
+
+    def __call__(self, patches: Sequence[Tensor]) -> Scored:
+        """Score target vectors.
+
+        Args:
+            patches: per memory (N_p, B·N_v, C), as
+                :func:`fapm_cli.memory.grid.to_patches` cuts them.
+        """
+        return self.combine(self.search(patches))
+
+    def search(
+        self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Find the nearest keys: per memory, distances and key indices, both (B, h_j, w_j, k)."""
+        found = []
+        for j, vectors in enumerate(patches):
+            both = search(
+                vectors,
+                self._memories[j],
+                self.query.num_neighbors,
+                self.query.reach,
+                None if leave_out is None else leave_out[j],
+            )
+            distances, keys = (from_patches(v, self._grid, *self._map_sizes[j]) for v in both)
+            if self._outside is not None:
+                distances = distances.masked_fill(self._outside[j], 0)
+            found.append((distances, keys))
+        return found
+
+    def combine(self, found: list[tuple[Tensor, Tensor]]) -> Scored:
+        """Turn what :meth:`search` found into scores."""
+        paper = self.query.image_score == "paper"
+        neighbor_maps = [distances for distances, _ in found]
+        score_maps = [m[..., 0] if paper else m.mean(dim=3) for m in neighbor_maps]
+        placed = torch.stack(
+            [
+                m if place is None else place(m)
+                for place, m in zip(self._place, score_maps, strict=True)
+            ],
+            dim=1,
+        )
+        fused = torch.einsum("blhw,l->bhw", placed, self._weights)
+        # All is linear but the last step, so what is fused goes the layers' way, as one more.
+        maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
+        scores = self._summarise(maps)
+        image_scores = scores[:, -1]
+        if paper:
+            image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
+        nearest = [keys[..., 0] for _, keys in found]
+        return Scored(fused, nearest, scores[:, :-1], maps[:, -1], image_scores)
+
+    def _summarise(self, maps: Tensor) -> Tensor:
+        if self.query.image_score == "top":
+            return top_score(maps, self._num_inspected)
+        return maps.amax(dim=(-2, -1))
