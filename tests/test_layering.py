@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 UNDER_ALL = ["version", "errors", "files", "config"]
 FOLDERS = [
     *("compute", "finding", "pictures", "network", "memory", "scores", "bank", "learning"),
-    *("detection", "sources", "drawing", "evaluation", "commands", "cli", "__main__"),
+    *("detection", "sources", "drawing", "evaluation", "api", "commands", "cli", "__main__"),
 ]
 # Stages that know neither files nor what a bank is made of, nor print.
 PURE = {"memory", "scores"}

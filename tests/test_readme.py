@@ -13,12 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.cli import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]
+}
+
+PYTHON, PRODUCTION = PAGES["docs/python.md"], PAGES["docs/in-production.md"]
 
 Recipe = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -52,14 +63,12 @@ def test_demo_command_builds_scores_and_draws(workplace: Path) -> None:
     assert len(list((workplace / "out").rglob("*_heatmap.png"))) == 20
 
 
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if "```console" in text])
 def test_console_blocks_run_and_print_as_many_lines(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+    page: str, workplace: Path, bank_of_samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(["build", "samples/good", "-o", "bank.st"])
-    capsys.readouterr()
-    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    for block in blocks:
+    shutil.copy(bank_of_samples, "bank.st")
+    for block in re.findall(r"```console\n(.*?)```", PAGES[page], re.DOTALL):
         command, _, printed = block.partition("\n")
         for arguments in shell_commands(command):
             code = run(arguments)
@@ -70,16 +79,49 @@ def test_console_blocks_run_and_print_as_many_lines(
                 assert len(found) == len(shown), command
 
 
-def test_python_example_runs_past_an_unreadable_picture(
-    workplace: Path, bank: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def bank_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("samples") / "bank.st"
+    assert run(["build", str(ROOT / "samples/good"), "-o", str(path)]) == 0
+    return path
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if "```sh" in text])
+def test_shell_blocks_run(page: str, workplace: Path, bank_of_samples: Path) -> None:
+    shutil.copy(bank_of_samples, "bank.st")
+    text = re.sub(r"<!-- (?:recipe: .*|demo|test) -->\n```.*?```", "", PAGES[page], flags=re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for arguments in shell_commands(block):
+            if Path(arguments[1]).parts[0] in ("samples", "bank.st"):  # others' data is not here
+                assert run(arguments) in (0, 1), arguments
+
+
+def test_the_python_example_prints_what_it_says(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(bank, "bank.st")
-    found = re.search(r"## From Python\n\n```python\n(.*?)```", README, re.DOTALL)
+    found = re.search(r"```python\n(.*?)```\n\nIt prints:\n\n```text\n(.*?)```", PYTHON, re.DOTALL)
     assert found is not None
     exec(found[1], {})
-    judged, unread = capsys.readouterr().out.splitlines()
-    assert judged.startswith("tensor([")
-    assert unread == "picture samples/test/none.jpg does not exist; check the path"
+    assert capsys.readouterr().out == found[2]
+    assert Image.open("heat.png").size == Image.open("samples/test/stain/000.jpg").size
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if "://" in path:
+                continue
+            there = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+            assert there.exists(), f"{page}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+                assert anchor in map(slug, headings), f"{page}: {target}"
+
+
+def slug(heading: str) -> str:
+    """A heading's address."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 # --- Recipes -----------------------------------------------------------------------------------
@@ -95,7 +137,7 @@ HOSTILE = [
 
 @pytest.fixture
 def recipe(workplace: Path, bank: Path) -> Recipe:
-    """Run a recipe of the README where the samples and a bank.st are.
+    """Run a recipe of the docs where the samples and a bank.st are.
 
     ``failing`` is what the shell does in place of ``fapm``, by the name of the command.
     """
@@ -106,7 +148,7 @@ def recipe(workplace: Path, bank: Path) -> Recipe:
     def run_recipe(
         name: str, *arguments: object, failing: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        found = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+        found = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", PRODUCTION, re.DOTALL)
         assert found is not None
         Path(name).write_text(found[1])
         cases = "".join(f"{key}) {what} ;;\n" for key, what in (failing or {}).items())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
@@ -97,16 +96,6 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise OptionError(f"layer weights {text!r}: write numbers and commas, like 2,1") from None
-
-
-def check_score(path: Path, score: float) -> None:
-    """Check that a picture's score is a number.
-
-    Raises:
-        PictureError: it is not finite.
-    """
-    if not math.isfinite(score):
-        raise PictureError(f"picture {path} has no finite score: a bad bank?")
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fapm_cli.commands.choices import check_score, check_threshold, query_changes
+from fapm_cli.commands.choices import check_threshold, query_changes
 from fapm_cli.commands.notes import Differences
 from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
@@ -257,6 +257,7 @@ def _show(
     boxes: bool,
 ) -> None:
     """Draw one picture: into files, the report, or both."""
+    from fapm_cli.detection.record import check_score
     from fapm_cli.pictures.picture import read_picture
 
     judged = one.prepared.picture

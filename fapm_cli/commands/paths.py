@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
-from fapm_cli.finding.kinds import A_BANK, DRAWN_BY, kind_of
-from fapm_cli.finding.labelled_sets import not_learnable
-from fapm_cli.finding.search import Search, Unreadable, count_kinds, path_of, search
+from fapm_cli.finding.kinds import A_BANK, kind_of
+from fapm_cli.finding.labelled_sets import check_learnable
+from fapm_cli.finding.search import Unreadable, count_kinds, path_of, search
 
 if TYPE_CHECKING:
     pass
@@ -63,26 +63,10 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
             named.append((Unreadable(path, error), path.name))
             continue
         if to_learn:
-            _check_learnable(path, found)
+            check_learnable(path, found)
         note_left_out(path, found.left_out)
         named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
     return named
-
-
-def _check_learnable(path: Path, found: Search) -> None:
-    """Check that nothing under a path tells that it is not of good parts alone.
-
-    Raises:
-        PictureError: fapm drew some of its pictures, or it holds labelled ones.
-    """
-    if found.drawn:
-        raise PictureError(
-            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
-            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
-        )
-    reason = not_learnable(path, map(path_of, found.items)) if os.path.isdir(path) else None
-    if reason is not None:
-        raise PictureError(reason)
 
 
 def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:

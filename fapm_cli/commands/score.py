@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.choices import check_score, check_threshold, query_changes
+from fapm_cli.commands.choices import check_threshold, query_changes
 from fapm_cli.commands.formats import Record, choose_format
 from fapm_cli.commands.notes import Differences
 from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
@@ -38,11 +38,10 @@ from fapm_cli.commands.options import (
 from fapm_cli.commands.paths import check_order, find_named, note_left_out
 from fapm_cli.commands.records import is_for_a_person, record_writer
 from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
-from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fapm_cli.detection.detector import Detector
-    from fapm_cli.pictures.picture import Facts
     from fapm_cli.scores.thresholds import Thresholds
     from fapm_cli.sources.source import Source
 
@@ -192,43 +191,14 @@ def score_records(
     Raises:
         KeyboardInterrupt: stopped by a signal, after the records in hand.
     """
+    from fapm_cli.detection.record import record_of
     from fapm_cli.detection.stream import judge
-    from fapm_cli.finding.search import Unreadable
 
     with progress_bar(beside_rows=True) as advance, gentle_stop() as stopped:
         items = takewhile(lambda _: not stopped(), source.items)
         judged = judge(detector, items, 1 if source.live else batch_size)
         for done, one in enumerate(filter(source.wants, judged), start=1):
-            if isinstance(one, Unreadable):
-                yield _error_record(one.path, one.error)
-            else:
-                picture = one.prepared.picture
-                located = detector.locate(one.found, picture.size_px)
-                located["precision"] = detector.plan.precision
-                differs = detector.differences(one.prepared.like)
-                if differs is not None:
-                    located["differs"] = differs
-                yield _record(picture, located, thresholds)
+            yield record_of(detector, one, thresholds)
             advance("score", done, source.total)
         if stopped():
             raise KeyboardInterrupt
-
-
-def _record(picture: Facts, located: Record, thresholds: Thresholds | None) -> Record:
-    path = picture.path
-    try:
-        check_score(path, located["score"])
-    except PictureError as error:
-        return _error_record(path, error)
-    record = {"path": str(path), **located}
-    if picture.moment is not None:
-        record |= {"frame": picture.moment.frame, "time_s": picture.moment.time_s}
-    if thresholds is not None:
-        record |= {"threshold": thresholds.score, "verdict": thresholds.verdict(located["score"])}
-        if thresholds.review is not None:
-            record["review_threshold"] = thresholds.review
-    return record
-
-
-def _error_record(path: Path, error: PictureError) -> Record:
-    return {"path": str(path), "error": str(error)}

@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.kinds import DRAWN_BY
+from fapm_cli.finding.search import Search, path_of
+
 _GOOD = frozenset(("good", "ok"))
 _NOT_GOOD = frozenset(
     (
@@ -14,6 +18,22 @@ _NOT_GOOD = frozenset(
         *("anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defects", "defective"),
     )
 )
+
+
+def check_learnable(path: Path, found: Search) -> None:
+    """Check that nothing under a path tells that it is not of good parts alone.
+
+    Raises:
+        PictureError: fapm drew some of its pictures, or it holds labelled ones.
+    """
+    if found.drawn:
+        raise PictureError(
+            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
+            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
+        )
+    reason = not_learnable(path, map(path_of, found.items)) if path.is_dir() else None
+    if reason is not None:
+        raise PictureError(reason)
 
 
 def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:

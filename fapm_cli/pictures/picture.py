@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
@@ -108,6 +108,22 @@ def array_picture(pixels: Pixels) -> Picture:
     image = Image.fromarray(pixels)
     digest = hashlib.sha256(image.tobytes()).hexdigest()
     return Picture(Path("array"), (image.height, image.width), digest, image=image)
+
+
+def image_pixels(image: Image.Image) -> Pixels:
+    """Pixels of a PIL picture, as if it had been read from a file.
+
+    Returns:
+        (height, width, 3) uint8 RGB, upright, alpha laid over white.
+
+    Raises:
+        PictureError: its samples have more than 8 bits.
+    """
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
+        raise PictureError(f"picture of mode {image.mode}: 8 bits are wanted; give its file")
+    upright = ImageOps.exif_transpose(image)
+    decoded = Decoded(upright, 8, upright.size[::-1], lossy=False)
+    return np.array(to_rgb(decoded, ALL_BITS, Path("image")))
 
 
 def read_picture(
