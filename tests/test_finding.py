@@ -324,6 +324,16 @@ def test_a_heatmap_under_another_name_is_known_by_its_text(
     assert_fails(fapm("build", renamed, *GOOD[:3], "-o", tmp_path / "x.st"), "drawn by fapm")
 
 
+def test_what_was_drawn_of_a_large_picture_is_known_too(bank: Path, tmp_path: Path) -> None:
+    """The text stands before the pixels, however many those are."""
+    with Image.open(ONE_GOOD) as image:
+        image.resize((1500, 1500)).save(tmp_path / "part.jpg")
+    options = ("-o", tmp_path, "--mask", "--map", "tiff")
+    assert fapm("heatmap", bank, tmp_path / "part.jpg", *options).code == 0
+    drawn = ["part_heatmap.png", "part_map.tiff", "part_mask.png"]
+    assert sorted(path.name for path in search(tmp_path).drawn) == drawn
+
+
 def test_a_watched_heatmap_is_no_picture(drawn_beside: Path) -> None:
     items = iter(Watch(drawn_beside, interval_s=0.01))
     given = [next(items) for _ in range(12)]
