@@ -761,6 +761,21 @@ def make_unreadable_mask(root: Path) -> None:
     (root / "ground_truth" / "stain" / "000_mask.png").write_bytes(b"")
 
 
+def make_empty_defect(root: Path) -> None:
+    (root / "test" / "dent").mkdir()
+    (root / "test" / "dent" / "notes.txt").write_text("none yet")
+
+
+def make_empty_good(root: Path) -> None:
+    for file in (root / "test" / "good").iterdir():
+        file.unlink()
+
+
+def make_empty_mask_folder(root: Path) -> None:
+    (root / "ground_truth" / "stain" / "000_mask.png").unlink()
+    (root / "ground_truth" / "stain" / "000").mkdir()
+
+
 def make_without_train(root: Path) -> None:
     for file in (root / "train" / "good").iterdir():
         file.unlink()
@@ -772,6 +787,8 @@ def make_without_train(root: Path) -> None:
         (make_unreadable, "bad.png"),
         (make_unreadable_train, "bad.png"),
         (make_unreadable_mask, "000_mask.png"),
+        (make_empty_defect, "dent holds no picture"),
+        (make_empty_mask_folder, "000 holds no picture"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
@@ -803,6 +820,7 @@ def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
         (make_all_unreadable, ".jpg"),
         (make_without_test, "test"),
         (make_without_train, "good"),
+        (make_empty_good, "test/good holds no picture"),
     ],
 )
 def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: Path) -> None:

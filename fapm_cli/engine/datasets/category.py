@@ -44,6 +44,7 @@ class Category:
         test: labelled pictures.
         apart: defects whose figures are given apart too, by what those figures are called.
         notes: what of the dataset is left out, in words.
+        failures: folders of test pictures that hold none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Category:
     test: Sequence[TestPicture]
     apart: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    failures: Sequence[PictureError] = ()
 
     @property
     def defective(self) -> list[TestPicture]:
@@ -87,13 +89,15 @@ def check(category: Category, where: Path) -> Category:
     Raises:
         PictureError: it has not.
     """
+    why = "".join(f"; {failure}" for failure in category.failures)
     if not category.test:
-        raise PictureError(f"category {where} has no test pictures; wanted test/good, test/DEFECT")
+        wanted = "wanted test/good, test/DEFECT"
+        raise PictureError(f"category {where} has no test pictures; {wanted}{why}")
     if all(one.defect is not None for one in category.test):
         labels = shown(sorted({one.defect for one in category.test if one.defect is not None}))
         raise PictureError(
             f"category {where} has no good test pictures, labels are {labels}; "
-            f"good ones are called {', '.join(sorted(GOOD))}, or as --good says"
+            f"good ones are called {', '.join(sorted(GOOD))}, or as --good says{why}"
         )
     return category
 

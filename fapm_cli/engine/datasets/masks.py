@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def read_truth(
         PictureError: a mask can't be read, or has another size than its picture.
     """
     whole = np.zeros(size_px, dtype=bool)
-    for path in one.masks:
+    for path in (file for place in one.masks for file in find_pictures(place)):
         mask = marked(path)
         if mask.shape != size_px:
             (height, width), (tall, wide) = mask.shape, size_px
@@ -126,8 +127,13 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _named_for(picture: Path, entries: dict[str, list[Path]]) -> tuple[Path, ...]:
-    """The masks that bear a picture's name: one file, or all in a folder."""
+    """The masks that bear a picture's name: one file, or all in a folder.
+
+    A folder that holds none stands for itself: reading it will tell.
+    """
     for ending in (*_ENDINGS, ""):
         for entry in entries.get(picture.stem.casefold() + ending, ()):
-            return tuple(find_pictures(entry)) if entry.is_dir() else (entry,)
+            with suppress(PictureError):
+                return tuple(find_pictures(entry))
+            return (entry,)
     return ()

@@ -69,18 +69,22 @@ def _read(
         raise PictureError(
             f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
         )
-    tested, left_out = [], Counter[str]()
+    tested, failures, left_out = list[TestPicture](), list[PictureError](), Counter[str]()
     for folder in folders(test):
         if folder.name == TRUTH:
             continue
         defect = None if is_good(folder.name, good) else folder.name
-        marked = pictures_and_masks(folder, left_out, truth / folder.name)
+        try:
+            marked = pictures_and_masks(folder, left_out, truth / folder.name)
+        except PictureError as error:
+            failures.append(error)
+            continue
         tested += [
             TestPicture(path, defect, masks if defect else ()) for path, masks in marked.items()
         ]
     pictures = [path for folder in train for path in pictures_and_masks(folder, left_out)]
     notes = _unlabelled(test) + left_out_note(left_out)
-    return check(Category(name, pictures, tested, apart, notes), root)
+    return check(Category(name, pictures, tested, apart, notes, failures), root)
 
 
 def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
