@@ -6,7 +6,7 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +35,15 @@ _DRAWN_NAME = "_heatmap.png"
 _MARKED = (".png", ".apng", ".tif", ".tiff")  # in these, texts stand before the pixels
 _HEAD_BYTES = 512
 _BANK_START = b'{"__metadata__":{"fapm-bank":'
-_GOOD = frozenset(("good", "ok"))
-_NOT_GOOD = frozenset(
+GOOD = frozenset(("good", "ok", "normal"))
+"""What good pictures' labels and folders are called, in any case."""
+MASK_ENDINGS = ("_mask", "_gt", "_label")
+"""What a mask's name may end in, in any case, behind its picture's."""
+_TRUTH = frozenset(("ground_truth", "groundtruth", "gt"))
+_NOT_GOOD = _TRUTH.union(
     (
         *("test", "test_public", "test_private", "test_private_mixed"),
-        *("ground_truth", "groundtruth", "gt", "mask", "masks"),
+        *("mask", "masks"),
         *("anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defects", "defective"),
     )
 )
@@ -241,7 +245,9 @@ def _first_bytes(path: str | Path, count: int) -> bytes:
 
 
 def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
-    """Say why a folder's pictures are not of good parts alone, by their folders' names, if so."""
+    """Say why a folder's pictures are not of good parts alone, by folders' names, if so."""
+    if folder.resolve().name.casefold() in _TRUTH:
+        return f"folder {folder} is of masks, by its name: give the folders of good parts alone"
     inside = Counter(file.relative_to(folder).parent.parts for file in files)
     others = [parts for parts in inside if _others(parts)]
     good = [parts for parts in inside if parts[-1:] and _is_good(parts[-1]) and not _others(parts)]
@@ -262,8 +268,15 @@ def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
     )
 
 
+def masks_beside(files: Sequence[Path]) -> list[Path]:
+    """List those files that are masks, by their names, of others in the same folder."""
+    names = {(file.parent, file.stem.casefold()) for file in files}
+    masks = {(parent, stem + ending) for parent, stem in names for ending in MASK_ENDINGS}
+    return [file for file in files if (file.parent, file.stem.casefold()) in masks]
+
+
 def _is_good(name: str) -> bool:
-    return name.casefold() in _GOOD
+    return name.casefold() in GOOD
 
 
 def _others(parts: tuple[str, ...]) -> bool:

@@ -29,6 +29,7 @@ from fapm_cli.finding import (
     SUFFIXES,
     Unreadable,
     left_out_as,
+    masks_beside,
     not_learnable,
     path_of,
     scan,
@@ -368,6 +369,7 @@ LAYOUTS = {
     "visa": ("Data/Images/Normal", ["Data/Images/Anomaly", "Data/Masks/Anomaly"]),
     "good beside test": ("good", ["test/good", "test/stain"]),
     "good beside defects": ("good", ["scratch", "dent/deep"]),
+    "normal beside defects": ("Normal", ["scratch"]),
     "a root": ("bottle/train/good", ["bottle/test/broken", "bottle/test/good"]),
 }
 
@@ -381,18 +383,49 @@ def test_a_labelled_set_is_told_by_its_folders_and_by_nothing_else(
     files = search(tmp_path).items
     reason = not_learnable(tmp_path, [path_of(file) for file in files])
     assert reason is not None
-    if layout != "visa":
-        assert f"give {tmp_path / good}" in reason
+    assert f"give {tmp_path / good}" in reason
     below = search(tmp_path / good).items
     assert not_learnable(tmp_path / good, [path_of(file) for file in below]) is None
 
 
-@pytest.mark.parametrize("names", [("a", "b/c"), ("good",), ("normal", "dark"), ("train/good",)])
+@pytest.mark.parametrize("names", [("a", "b/c"), ("good",), ("bright", "dark"), ("train/good",)])
 def test_folders_of_good_parts_are_learnable_however_they_are_named(
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
     touch(tmp_path, *(f"{name}/0.png" for name in names))
     assert not_learnable(tmp_path, map(path_of, search(tmp_path).items)) is None
+
+
+@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "GT"])
+def test_a_folder_of_masks_is_told_by_its_own_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = touch(tmp_path / name, "scratch/0.png")
+    assert_fails(fapm("build", folder, "-o", tmp_path / "x.st"), "give the folders of good parts")
+    monkeypatch.chdir(folder)
+    assert_fails(fapm("build", ".", "-o", tmp_path / "x.st"), "give the folders of good parts")
+
+
+@pytest.mark.parametrize("ending", ["_GT", "_mask", "_label"])
+def test_makers_refuse_masks_beside_their_pictures(ending: str, bank: Path, tmp_path: Path) -> None:
+    folder = touch(tmp_path / "parts", f"0{ending}.png", "1.png", f"1{ending}.bmp", "2.png")
+    target = tmp_path / "target.st"
+    for arguments in (("build",), ("add", bank), ("calibrate", bank)):
+        for paths in ([folder], sorted(folder.iterdir())):
+            result = fapm(*arguments, *paths, "-o", target)
+            assert_fails(result, "1 of 4 pictures are masks", f"1{ending}.bmp", "good parts alone")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("masks/0.png", "masks/1.png"), ("gas_mask.png", "face_mask.png"), ("a/0.png", "b/0_gt.png")],
+)
+def test_what_is_only_called_a_mask_is_learnable(names: tuple[str, ...], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    folder = tmp_path / Path(os.path.commonpath(tmp_path / name for name in names))
+    files = [path_of(item) for item in search(folder).items]
+    assert not_learnable(folder, files) is None
+    assert masks_beside(files) == []
 
 
 def test_makers_refuse_a_category_and_name_its_good_folder(bank: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fapm_cli.finding import (
     Unreadable,
     count_kinds,
     kind_of,
+    masks_beside,
     not_learnable,
     path_of,
     search,
@@ -147,7 +148,7 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
         to_learn: whether the pictures are to be of good parts.
 
     Raises:
-        PictureError: some that are to be learnt were drawn by fapm.
+        PictureError: some that are to be learnt are not of good parts, by what tells it.
     """
     named: list[Named] = []
     for path in named_paths(paths):
@@ -161,7 +162,23 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
             _check_learnable(path, found)
         note_left_out(path, found.left_out)
         named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
+    if to_learn:
+        _check_no_masks([item for item, _ in named if isinstance(item, Path)])
     return named
+
+
+def _check_no_masks(files: Sequence[Path]) -> None:
+    """Check that none of the pictures is the mask of one that lies beside it.
+
+    Raises:
+        PictureError: some are, by their names.
+    """
+    masks = masks_beside(files)
+    if masks:
+        raise PictureError(
+            f"{len(masks)} of {len(files)} pictures are masks of those beside them, by their names "
+            f"(such as {masks[0]}): give the pictures of good parts alone"
+        )
 
 
 def _check_learnable(path: Path, found: Search) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fapm_cli.engine.datasets import kolektor, loco, mvtec, mvtec2, table, visa
-from fapm_cli.engine.datasets.category import GOOD, Category, Find, Found, TestPicture, folders
+from fapm_cli.engine.datasets.category import Category, Find, Found, TestPicture, folders
 from fapm_cli.engine.datasets.masks import read_truth
 from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.finding import GOOD
 
 __all__ = [
     "LAYOUTS",

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
-from fapm_cli.finding import count_kinds
-
-GOOD = frozenset(("good", "ok", "normal"))
-"""What good pictures' labels and folders are called, in any case."""
+from fapm_cli.finding import GOOD, count_kinds
 
 _NAMED = 3  # so many names are shown where there are more
 

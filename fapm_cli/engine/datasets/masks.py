@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from fapm_cli.config import Preprocessing
 from fapm_cli.engine.datasets.category import TestPicture
 from fapm_cli.errors import PictureError
-from fapm_cli.finding import SUFFIXES, Unreadable, find_pictures, search
+from fapm_cli.finding import MASK_ENDINGS, SUFFIXES, Unreadable, find_pictures, search
 from fapm_cli.images import fit_mask, marked
 
-_ENDINGS = ("_mask", "_gt", "_label")
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))
 _COLOUR = "rgb"  # beside it lie masks, and what other sensors saw (MVTec 3D-AD)
 _JPEG = frozenset((".jpg", ".jpeg"))
@@ -108,7 +107,7 @@ def _beside(files: Iterable[Path]) -> dict[Path, list[Path]]:
     for (parent, stem), named in same.items():
         jpegs = [file for file in named if file.suffix.lower() in _JPEG]
         pictures = jpegs if len(jpegs) == 1 else named
-        masks = [file for ending in _ENDINGS for file in same.get((parent, stem + ending), ())]
+        masks = [file for ending in MASK_ENDINGS for file in same.get((parent, stem + ending), ())]
         masks += [file for file in named if file not in pictures]
         found |= dict.fromkeys(pictures, masks)
     taken = {mask for masks in found.values() for mask in masks}
@@ -131,7 +130,7 @@ def _named_for(picture: Path, entries: dict[str, list[Path]]) -> tuple[Path, ...
 
     A folder that holds none stands for itself: reading it will tell.
     """
-    for ending in (*_ENDINGS, ""):
+    for ending in (*MASK_ENDINGS, ""):
         for entry in entries.get(picture.stem.casefold() + ending, ()):
             with suppress(PictureError):
                 return tuple(find_pictures(entry))
