@@ -654,6 +654,25 @@ def test_folders_that_are_no_category_are_passed_over(tmp_path: Path) -> None:
     assert [one.name for one in find_categories(tmp_path)] == [cap.name]
 
 
+def test_what_is_left_out_of_a_dataset_is_said(part_bank: Path, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "set" / "cap")
+    copy(GOOD[0], tmp_path / "set" / "notes" / "readme.jpg")
+    (root / "test" / "line").symlink_to("/nowhere")
+    result = fapm("eval", tmp_path / "set", *FAST, "--bank", part_bank, "--json")
+    assert only(result)["num_test"] == 3
+    assert f"note: 1 folder in {tmp_path / 'set'}, no category: left out: notes\n" in result.err
+    assert f"note: cap: 1 broken link in {root / 'test'}: left out: line\n" in result.err
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "btad", "mpdd"])
+def test_the_layout_that_is_named_is_read(layout: str, part_bank: Path, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "cap")
+    arguments = ("eval", root, *FAST, "--bank", part_bank, "--json", "--layout")
+    assert only(fapm(*arguments, layout))["num_test"] == 3
+    assert_fails(fapm(*arguments, "visa"), "not in the layout visa")
+    assert_fails(fapm(*arguments, "coco"), "use one of table, visa")
+
+
 def test_hidden_folders_hold_no_test_pictures(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part")
     copy(GOOD[7], root / "test" / ".ipynb_checkpoints" / "000-checkpoint.jpg")
@@ -687,7 +706,7 @@ def test_pictures_that_lie_in_test_itself_are_counted_and_named(
     result = fapm("eval", root, *FAST, "--bank", part_bank, "--json")
     assert only(result)["num_test"] == 3
     [line] = [line for line in result.err.splitlines() if "stray.jpg" in line]
-    assert line.startswith("note: part: 1 picture lies in ")
+    assert line.startswith("note: part: 1 picture in ")
 
 
 def test_logical_and_structural_anomalies_have_figures_apart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,13 +111,30 @@ def shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def omitted(names: Sequence[str], kind: str, where: str) -> list[str]:
+    """A note that counts and names what of a kind is left out; none for nothing."""
+    count = f"{len(names)} {kind}" + "s" * (len(names) > 1)
+    return [f"{count} in {where}: left out: {shown(names)}"] if names else []
+
+
+def broken_links(folder: Path) -> list[str]:
+    """A note of the links in a folder that lead nowhere; none for none."""
+    names = [path.name for path in entries(folder) if not os.path.exists(path)]
+    return omitted(names, "broken link", str(folder))
+
+
 def left_out_note(left_out: Counter[str]) -> list[str]:
     """A note of what of a category's folders is left out, by ending or kind; none for nothing."""
     return [f"left out of its folders: {count_kinds(left_out)}"] if left_out else []
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, if it is one, sorted, what is hidden left out."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def folders(root: Path) -> list[Path]:
     """The folders in a folder, sorted, hidden ones left out."""
-    if not root.is_dir():
-        return []
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [path for path in entries(root) if path.is_dir()]
