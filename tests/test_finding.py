@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -192,6 +193,22 @@ def test_a_bad_link_alone_is_an_error_and_the_rest_is_judged(
 
 
 @needs_links
+@pytest.mark.parametrize("command", ["add", "calibrate", "merge"])
+def test_a_bad_link_ends_what_changes_a_bank_and_the_bank_stays(
+    command: str, bank: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(bank, tmp_path / "own.st"))
+    link = tmp_path / "parts" / "000.png"
+    link.parent.mkdir()
+    link.symlink_to("/nowhere.png")
+    shutil.copy(ONE_GOOD, link.parent)
+    arguments = (own, link, "-o", own) if command == "merge" else (own, link.parent)
+    before = own.read_bytes()
+    assert_fails(fapm(command, *arguments), str(link))
+    assert own.read_bytes() == before
+
+
+@needs_links
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     touch(tmp_path / "other", "x.png", "deep/y.png")
     folder = touch(tmp_path / "parts", "a.png", "z/b.png")
@@ -231,32 +248,38 @@ def test_pipes_are_counted_and_never_opened(tmp_path: Path) -> None:
     assert search(tmp_path).left_out == Counter({"pipes or devices": 2})
 
 
-def _without_rights(folder: Path) -> list[str] | None:
-    """What is found in a folder by one who may not read all; None where that can't be tried."""
-    script = (
-        "import sys; from pathlib import Path; from fapm_cli.finding import search; "
-        "print(*[type(i).__name__ for i in search(Path(sys.argv[1])).items])"
+def _without_rights(forbidden: Path) -> list[str]:
+    """How to start a program that may not enter a folder; skips where there is no way."""
+    start = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if start and shutil.which("setpriv") is None:
+        pytest.skip("no way to be without rights here")
+    listed = subprocess.run(
+        [*start, "ls", forbidden], capture_output=True, text=True, timeout=60, check=False
     )
-    command = [sys.executable, "-c", script, str(folder)]
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            return None
-        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.split() if done.returncode == 0 else None
+    if str(forbidden) not in listed.stderr:
+        pytest.skip("no way to be without rights here")
+    return start
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no such rights here")
-def test_a_folder_that_may_not_be_entered_is_an_error_in_its_place(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "b/x.png", "c.png")
-    (tmp_path / "b").chmod(0)
+def test_a_folder_that_may_not_be_entered_is_an_error_in_its_place(
+    bank: Path, tmp_path: Path
+) -> None:
+    folder = touch(tmp_path / "parts", "b/x.png")
+    for name in ("a.jpg", "c.jpg"):
+        shutil.copy(ONE_GOOD, folder / name)
+    (folder / "b").chmod(0)
     try:
-        found = _without_rights(tmp_path)
+        command = [*_without_rights(folder / "b"), sys.executable, "-m", "fapm_cli", "score"]
+        done = subprocess.run(
+            [*command, bank, folder, "--json"], capture_output=True, timeout=120, check=False
+        )
     finally:
-        (tmp_path / "b").chmod(0o700)
-    if found is None or ("Unreadable" not in found and os.geteuid() == 0):
-        pytest.skip("no way to be without rights here")
-    assert [kind == "Unreadable" for kind in found] == [False, True, False]
+        (folder / "b").chmod(0o700)
+    assert done.returncode == 2
+    records = json.loads(done.stdout)
+    assert ["error" in record for record in records] == [False, True, False]
+    assert str(folder / "b") in records[1]["error"]
 
 
 @needs_links
