@@ -30,7 +30,7 @@ from fapm_cli.drawing.heatmap import Caption, draw_heatmap
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.evaluation import evaluate as evaluation
 from fapm_cli.evaluation.datasets import find_categories
-from fapm_cli.finding.labelled_sets import check_learnable
+from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
 from fapm_cli.finding.search import Unreadable, path_of, search
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.extraction import load_extractor
@@ -359,5 +359,6 @@ def _named(pictures: str | Path | Iterable[Picture]) -> list[tuple[Item, str]]:
     root = Path(pictures)
     found = search(root)
     check_learnable(root, found)
+    check_no_masks([item for item in found.items if isinstance(item, Path)])
     folder = root if root.is_dir() else root.parent
     return [(item, path_of(item).relative_to(folder).as_posix()) for item in found.items]

@@ -325,6 +325,51 @@ def test_what_is_no_picture_is_counted_and_a_bad_link_stands_in_its_place(tmp_pa
     assert "1 drawn by fapm" in note
 
 
+def test_nothing_of_a_category_is_left_out_without_a_note(tmp_path: Path) -> None:
+    root = tmp_path / "part"
+    paint_all(root, "train/good/0.png train/new/0.png train/loose.png test/good/0.png test/1.png")
+    (root / "test" / "notes.txt").write_text("stray")
+    (root / "test" / "README").write_text("stray")
+    (root / "train" / ".hidden").write_text("")
+    (root / "test" / "line").symlink_to("/nowhere")
+    (root / "test" / "2.png").symlink_to("2.png")
+    category = read_category(root)
+    assert below(root, category.train) == ["train/good/0.png"]
+    assert list(labels(root, category)) == ["test/good/0.png"]
+    assert category.notes == [
+        f"1 folder in {root / 'train'}, not called good: left out: new",
+        f"1 picture in {root / 'test'} itself, in no folder that labels it: left out: 1.png",
+        f"2 broken links in {root / 'test'}: left out: 2.png, line",
+        f"1 picture in {root / 'train'} itself, in no folder that labels it: left out: loose.png",
+        "left out of its folders: 1 .txt, 1 without ending",
+    ]
+
+
+def test_what_lies_beside_categories_and_is_none_is_told(tmp_path: Path) -> None:
+    paint_all(tmp_path, "a/train/good/0.png a/test/good/0.png docs/0.png notes/0.png")
+    (tmp_path / "b").symlink_to("/nowhere")
+    notes: list[str] = []
+    assert [one.name for one in find_categories(tmp_path, on_note=notes.append)] == ["a"]
+    assert notes == [
+        f"2 folders in {tmp_path}, no category: left out: docs, notes",
+        f"1 broken link in {tmp_path}: left out: b",
+    ]
+
+
+def test_rows_and_folders_that_no_layout_uses_are_told(tmp_path: Path) -> None:
+    paint_all(tmp_path, "kos01/Part0.jpg kos02/Part0.jpg other/0.jpg")
+    for name in ("kos01", "kos02"):
+        paint(tmp_path / name / "Part0_label.bmp", mark=0)
+    assert read_category(tmp_path).notes == [
+        f"1 folder in {tmp_path}, without masks: left out: other"
+    ]
+    rows = ["object,split,label,image,mask", "pcb,test,normal,0.JPG,", "pcb,val,normal,1.JPG,"]
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv" / "1cls.csv").write_text("\n".join([*rows, "pcb,train,anomaly,2.JPG,"]))
+    [note] = read_category(tmp_path).notes
+    assert note == "2 of 3 rows are left out: neither for test, nor good and for train"
+
+
 # --- Masks -------------------------------------------------------------------------------------
 
 

@@ -656,6 +656,25 @@ def test_folders_that_are_no_category_are_passed_over(tmp_path: Path) -> None:
     assert [one.name for one in find_categories(tmp_path)] == [cap.name]
 
 
+def test_what_is_left_out_of_a_dataset_is_said(part_bank: Path, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "set" / "cap")
+    copy(GOOD[0], tmp_path / "set" / "notes" / "readme.jpg")
+    (root / "test" / "line").symlink_to("/nowhere")
+    result = fapm("eval", tmp_path / "set", *FAST, "--bank", part_bank, "--json")
+    assert only(result)["num_test"] == 3
+    assert f"note: 1 folder in {tmp_path / 'set'}, no category: left out: notes\n" in result.err
+    assert f"note: cap: 1 broken link in {root / 'test'}: left out: line\n" in result.err
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "btad", "mpdd"])
+def test_the_layout_that_is_named_is_read(layout: str, part_bank: Path, tmp_path: Path) -> None:
+    root = make_category(tmp_path / "cap")
+    arguments = ("eval", root, *FAST, "--bank", part_bank, "--json", "--layout")
+    assert only(fapm(*arguments, layout))["num_test"] == 3
+    assert_fails(fapm(*arguments, "visa"), "not in the layout visa")
+    assert_fails(fapm(*arguments, "coco"), "use one of table, visa")
+
+
 def test_hidden_folders_hold_no_test_pictures(tmp_path: Path) -> None:
     root = make_category(tmp_path / "part")
     copy(GOOD[7], root / "test" / ".ipynb_checkpoints" / "000-checkpoint.jpg")
@@ -689,7 +708,7 @@ def test_pictures_that_lie_in_test_itself_are_counted_and_named(
     result = fapm("eval", root, *FAST, "--bank", part_bank, "--json")
     assert only(result)["num_test"] == 3
     [line] = [line for line in result.err.splitlines() if "stray.jpg" in line]
-    assert line.startswith("note: part: 1 picture lies in ")
+    assert line.startswith("note: part: 1 picture in ")
 
 
 def test_logical_and_structural_anomalies_have_figures_apart(
@@ -763,6 +782,21 @@ def make_unreadable_mask(root: Path) -> None:
     (root / "ground_truth" / "stain" / "000_mask.png").write_bytes(b"")
 
 
+def make_empty_defect(root: Path) -> None:
+    (root / "test" / "dent").mkdir()
+    (root / "test" / "dent" / "notes.txt").write_text("none yet")
+
+
+def make_empty_good(root: Path) -> None:
+    for file in (root / "test" / "good").iterdir():
+        file.unlink()
+
+
+def make_empty_mask_folder(root: Path) -> None:
+    (root / "ground_truth" / "stain" / "000_mask.png").unlink()
+    (root / "ground_truth" / "stain" / "000").mkdir()
+
+
 def make_without_train(root: Path) -> None:
     for file in (root / "train" / "good").iterdir():
         file.unlink()
@@ -774,6 +808,8 @@ def make_without_train(root: Path) -> None:
         (make_unreadable, "bad.png"),
         (make_unreadable_train, "bad.png"),
         (make_unreadable_mask, "000_mask.png"),
+        (make_empty_defect, "dent holds no picture"),
+        (make_empty_mask_folder, "000 holds no picture"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
@@ -805,6 +841,7 @@ def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
         (make_all_unreadable, ".jpg"),
         (make_without_test, "test"),
         (make_without_train, "good"),
+        (make_empty_good, "test/good holds no picture"),
     ],
 )
 def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from PIL import Image, features
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
 from fapm_cli.finding.kinds import FORMATS, SUFFIXES, left_out_as
-from fapm_cli.finding.labelled_sets import not_learnable
+from fapm_cli.finding.labelled_sets import masks_beside, not_learnable
 from fapm_cli.finding.search import Unreadable, path_of, scan, search
 from fapm_cli.sources.video import video_frames
 from fapm_cli.sources.watched_folder import Watch
@@ -184,6 +185,22 @@ def test_a_bad_link_alone_is_an_error_and_the_rest_is_judged(
 
 
 @needs_links
+@pytest.mark.parametrize("command", ["add", "calibrate", "merge"])
+def test_a_bad_link_ends_what_changes_a_bank_and_the_bank_stays(
+    command: str, bank: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copy(bank, tmp_path / "own.st"))
+    link = tmp_path / "parts" / "000.png"
+    link.parent.mkdir()
+    link.symlink_to("/nowhere.png")
+    shutil.copy(ONE_GOOD, link.parent)
+    arguments = (own, link, "-o", own) if command == "merge" else (own, link.parent)
+    before = own.read_bytes()
+    assert_fails(fapm(command, *arguments), str(link))
+    assert own.read_bytes() == before
+
+
+@needs_links
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     touch(tmp_path / "other", "x.png", "deep/y.png")
     folder = touch(tmp_path / "parts", "a.png", "z/b.png")
@@ -223,32 +240,38 @@ def test_pipes_are_counted_and_never_opened(tmp_path: Path) -> None:
     assert search(tmp_path).left_out == Counter({"pipes or devices": 2})
 
 
-def _without_rights(folder: Path) -> list[str] | None:
-    """What is found in a folder by one who may not read all; None where that can't be tried."""
-    script = (
-        "import sys; from pathlib import Path; from fapm_cli.finding.search import search; "
-        "print(*[type(i).__name__ for i in search(Path(sys.argv[1])).items])"
+def _without_rights(forbidden: Path) -> list[str]:
+    """How to start a program that may not enter a folder; skips where there is no way."""
+    start = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if start and shutil.which("setpriv") is None:
+        pytest.skip("no way to be without rights here")
+    listed = subprocess.run(
+        [*start, "ls", forbidden], capture_output=True, text=True, timeout=60, check=False
     )
-    command = [sys.executable, "-c", script, str(folder)]
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            return None
-        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.split() if done.returncode == 0 else None
+    if str(forbidden) not in listed.stderr:
+        pytest.skip("no way to be without rights here")
+    return start
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no such rights here")
-def test_a_folder_that_may_not_be_entered_is_an_error_in_its_place(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "b/x.png", "c.png")
-    (tmp_path / "b").chmod(0)
+def test_a_folder_that_may_not_be_entered_is_an_error_in_its_place(
+    bank: Path, tmp_path: Path
+) -> None:
+    folder = touch(tmp_path / "parts", "b/x.png")
+    for name in ("a.jpg", "c.jpg"):
+        shutil.copy(ONE_GOOD, folder / name)
+    (folder / "b").chmod(0)
     try:
-        found = _without_rights(tmp_path)
+        command = [*_without_rights(folder / "b"), sys.executable, "-m", "fapm_cli", "score"]
+        done = subprocess.run(
+            [*command, bank, folder, "--json"], capture_output=True, timeout=120, check=False
+        )
     finally:
-        (tmp_path / "b").chmod(0o700)
-    if found is None or ("Unreadable" not in found and os.geteuid() == 0):
-        pytest.skip("no way to be without rights here")
-    assert [kind == "Unreadable" for kind in found] == [False, True, False]
+        (folder / "b").chmod(0o700)
+    assert done.returncode == 2
+    records = json.loads(done.stdout)
+    assert ["error" in record for record in records] == [False, True, False]
+    assert str(folder / "b") in records[1]["error"]
 
 
 @needs_links
@@ -317,6 +340,16 @@ def test_a_heatmap_under_another_name_is_known_by_its_text(
     assert_fails(fapm("build", renamed, *GOOD[:3], "-o", tmp_path / "x.st"), "drawn by fapm")
 
 
+def test_what_was_drawn_of_a_large_picture_is_known_too(bank: Path, tmp_path: Path) -> None:
+    """The text stands before the pixels, however many those are."""
+    with Image.open(ONE_GOOD) as image:
+        image.resize((1500, 1500)).save(tmp_path / "part.jpg")
+    options = ("-o", tmp_path, "--mask", "--map", "tiff")
+    assert fapm("heatmap", bank, tmp_path / "part.jpg", *options).code == 0
+    drawn = ["part_heatmap.png", "part_map.tiff", "part_mask.png"]
+    assert sorted(path.name for path in search(tmp_path).drawn) == drawn
+
+
 def test_a_watched_heatmap_is_no_picture(drawn_beside: Path) -> None:
     items = iter(Watch(drawn_beside, interval_s=0.01))
     given = [next(items) for _ in range(12)]
@@ -351,6 +384,7 @@ LAYOUTS = {
     "visa": ("Data/Images/Normal", ["Data/Images/Anomaly", "Data/Masks/Anomaly"]),
     "good beside test": ("good", ["test/good", "test/stain"]),
     "good beside defects": ("good", ["scratch", "dent/deep"]),
+    "normal beside defects": ("Normal", ["scratch"]),
     "a root": ("bottle/train/good", ["bottle/test/broken", "bottle/test/good"]),
 }
 
@@ -364,18 +398,49 @@ def test_a_labelled_set_is_told_by_its_folders_and_by_nothing_else(
     files = search(tmp_path).items
     reason = not_learnable(tmp_path, [path_of(file) for file in files])
     assert reason is not None
-    if layout != "visa":
-        assert f"give {tmp_path / good}" in reason
+    assert f"give {tmp_path / good}" in reason
     below = search(tmp_path / good).items
     assert not_learnable(tmp_path / good, [path_of(file) for file in below]) is None
 
 
-@pytest.mark.parametrize("names", [("a", "b/c"), ("good",), ("normal", "dark"), ("train/good",)])
+@pytest.mark.parametrize("names", [("a", "b/c"), ("good",), ("bright", "dark"), ("train/good",)])
 def test_folders_of_good_parts_are_learnable_however_they_are_named(
     names: tuple[str, ...], tmp_path: Path
 ) -> None:
     touch(tmp_path, *(f"{name}/0.png" for name in names))
     assert not_learnable(tmp_path, map(path_of, search(tmp_path).items)) is None
+
+
+@pytest.mark.parametrize("name", ["ground_truth", "GroundTruth", "GT"])
+def test_a_folder_of_masks_is_told_by_its_own_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = touch(tmp_path / name, "scratch/0.png")
+    assert_fails(fapm("build", folder, "-o", tmp_path / "x.st"), "give the folders of good parts")
+    monkeypatch.chdir(folder)
+    assert_fails(fapm("build", ".", "-o", tmp_path / "x.st"), "give the folders of good parts")
+
+
+@pytest.mark.parametrize("ending", ["_GT", "_mask", "_label"])
+def test_makers_refuse_masks_beside_their_pictures(ending: str, bank: Path, tmp_path: Path) -> None:
+    folder = touch(tmp_path / "parts", f"0{ending}.png", "1.png", f"1{ending}.bmp", "2.png")
+    target = tmp_path / "target.st"
+    for arguments in (("build",), ("add", bank), ("calibrate", bank)):
+        for paths in ([folder], sorted(folder.iterdir())):
+            result = fapm(*arguments, *paths, "-o", target)
+            assert_fails(result, "1 of 4 pictures are masks", f"1{ending}.bmp", "good parts alone")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("masks/0.png", "masks/1.png"), ("gas_mask.png", "face_mask.png"), ("a/0.png", "b/0_gt.png")],
+)
+def test_what_is_only_called_a_mask_is_learnable(names: tuple[str, ...], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    folder = tmp_path / Path(os.path.commonpath(tmp_path / name for name in names))
+    files = [path_of(item) for item in search(folder).items]
+    assert not_learnable(folder, files) is None
+    assert masks_beside(files) == []
 
 
 def test_makers_refuse_a_category_and_name_its_good_folder(bank: Path, tmp_path: Path) -> None:

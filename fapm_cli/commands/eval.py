@@ -222,7 +222,11 @@ def eval_(
         check_writable(scores)
     if plots is not None:
         _make_folder(plots)
-    found = [one for dataset in datasets for one in find_categories(dataset, layout, good)]
+    found = [
+        one
+        for dataset in datasets
+        for one in find_categories(dataset, layout, good, lambda text: note(f"note: {text}"))
+    ]
 
     def detectors(
         category: Category, report: Report, advance: Advance

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.kinds import A_BANK, kind_of
-from fapm_cli.finding.labelled_sets import check_learnable
+from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
 from fapm_cli.finding.search import Unreadable, count_kinds, path_of, search
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
         to_learn: whether the pictures are to be of good parts.
 
     Raises:
-        PictureError: some that are to be learnt were drawn by fapm.
+        PictureError: some that are to be learnt are not of good parts, by what tells it.
     """
     named: list[Named] = []
     for path in named_paths(paths):
@@ -66,6 +66,8 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
             check_learnable(path, found)
         note_left_out(path, found.left_out)
         named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
+    if to_learn:
+        check_no_masks([item for item, _ in named if isinstance(item, Path)])
     return named
 
 

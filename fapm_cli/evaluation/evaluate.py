@@ -56,7 +56,7 @@ class Evaluation:
         apart: of the good ones and one kind of defect, by what these figures are called.
         num_masked: how many defective pictures count in the pixel figures.
         num_inverted: how many of their masks mark more than half.
-        failures: what can't be read, pictures and masks, and is left out.
+        failures: what can't be read, folders, pictures and masks, and is left out.
         build_seconds: None where the bank was given.
     """
 
@@ -187,7 +187,7 @@ def evaluate(
     truth = _Truth(category, detector)
     test: list[TestPicture] = []
     scores: list[float] = []
-    failures: list[PictureError] = []
+    failures = [*category.failures]
     judged = judge(detector, (one.path for one in category.test), batch_size)
     for done, (one, labelled) in enumerate(zip(judged, category.test, strict=True), start=1):
         on_stage("score", done, len(category.test))

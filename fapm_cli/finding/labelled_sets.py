@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.kinds import DRAWN_BY
 from fapm_cli.finding.search import Search, path_of
 
-_GOOD = frozenset(("good", "ok"))
-_NOT_GOOD = frozenset(
+GOOD = frozenset(("good", "ok", "normal"))
+"""What good pictures' labels and folders are called, in any case."""
+MASK_ENDINGS = ("_mask", "_gt", "_label")
+"""What a mask's name may end in, in any case, behind its picture's."""
+_TRUTH = frozenset(("ground_truth", "groundtruth", "gt"))
+_NOT_GOOD = _TRUTH.union(
     (
         *("test", "test_public", "test_private", "test_private_mixed"),
-        *("ground_truth", "groundtruth", "gt", "mask", "masks"),
+        *("mask", "masks"),
         *("anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defects", "defective"),
     )
 )
@@ -36,8 +40,24 @@ def check_learnable(path: Path, found: Search) -> None:
         raise PictureError(reason)
 
 
+def check_no_masks(files: Sequence[Path]) -> None:
+    """Check that none of the pictures is the mask of one that lies beside it.
+
+    Raises:
+        PictureError: some are, by their names.
+    """
+    masks = masks_beside(files)
+    if masks:
+        raise PictureError(
+            f"{len(masks)} of {len(files)} pictures are masks of those beside them, by their names "
+            f"(such as {masks[0]}): give the pictures of good parts alone"
+        )
+
+
 def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
-    """Say why a folder's pictures are not of good parts alone, by their folders' names, if so."""
+    """Say why a folder's pictures are not of good parts alone, by folders' names, if so."""
+    if folder.resolve().name.casefold() in _TRUTH:
+        return f"folder {folder} is of masks, by its name: give the folders of good parts alone"
     inside = Counter(file.relative_to(folder).parent.parts for file in files)
     others = [parts for parts in inside if _others(parts)]
     good = [parts for parts in inside if parts[-1:] and _is_good(parts[-1]) and not _others(parts)]
@@ -58,8 +78,15 @@ def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
     )
 
 
+def masks_beside(files: Sequence[Path]) -> list[Path]:
+    """List those files that are masks, by their names, of others in the same folder."""
+    names = {(file.parent, file.stem.casefold()) for file in files}
+    masks = {(parent, stem + ending) for parent, stem in names for ending in MASK_ENDINGS}
+    return [file for file in files if (file.parent, file.stem.casefold()) in masks]
+
+
 def _is_good(name: str) -> bool:
-    return name.casefold() in _GOOD
+    return name.casefold() in GOOD
 
 
 def _others(parts: tuple[str, ...]) -> bool:

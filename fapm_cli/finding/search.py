@@ -123,7 +123,7 @@ def scan(folder: str | Path, left_out: Counter[str]) -> Iterator[Path | Unreadab
                     heapq.heappush(linked, entry.path)
                 elif entry.is_dir():
                     folders.append(entry.path)
-                elif (kind := _foreign(entry)) is None:
+                elif (kind := foreign(entry)) is None:
                     yield Path(entry.path)
                 else:
                     left_out[kind] += 1
@@ -150,7 +150,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and bool(entry.stat())
 
 
-def _foreign(entry: os.DirEntry[str]) -> str | None:
+def foreign(entry: os.DirEntry[str] | Path) -> str | None:
     """Say as what a file is left out by its name or nature; None if it may be a picture."""
     ending = os.path.splitext(entry.name)[1].lower()
     if ending and ending not in SUFFIXES:

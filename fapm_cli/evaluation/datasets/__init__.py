@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.evaluation.datasets import kolektor, loco, mvtec, mvtec2, table, visa
-from fapm_cli.evaluation.datasets.category import GOOD, Category, Find, Found, TestPicture, folders
+from fapm_cli.evaluation.datasets.category import (
+    Category,
+    Find,
+    Found,
+    TestPicture,
+    broken_links,
+    folders,
+    omitted,
+)
 from fapm_cli.evaluation.datasets.masks import read_truth
+from fapm_cli.finding.labelled_sets import GOOD
 
 __all__ = [
     "LAYOUTS",
@@ -34,13 +43,19 @@ LAYOUTS: dict[str, Find] = {
 }
 
 
-def find_categories(root: Path, layout: str | None = None, good: str | None = None) -> list[Found]:
+def find_categories(
+    root: Path,
+    layout: str | None = None,
+    good: str | None = None,
+    on_note: Callable[[str], object] = lambda text: None,
+) -> list[Found]:
     """Find the categories of a dataset: in what was given itself, or else in each folder of it.
 
     Args:
         root: a folder, or a table.
         layout: its name; None to tell by what is there.
         good: what good pictures' folders or labels are called, in any case; None for the usual.
+        on_note: told which folders and links beside the categories are left out, in words.
 
     Raises:
         OptionError: no layout has that name.
@@ -50,16 +65,20 @@ def find_categories(root: Path, layout: str | None = None, good: str | None = No
         raise OptionError(f"layout {layout!r}: use one of {', '.join(LAYOUTS)}")
     finds = list(LAYOUTS.values()) if layout is None else [LAYOUTS[layout]]
     names = GOOD if good is None else frozenset((good.casefold(),))
-    found = _find(root, finds, names) or [
-        one for folder in folders(root) for one in _find(folder, finds, names)
-    ]
-    if not found:
+    found = _find(root, finds, names)
+    if found:
+        return found
+    within = {folder: _find(folder, finds, names) for folder in folders(root)}
+    if not any(within.values()):
         kind = "in any layout known" if layout is None else f"in the layout {layout}"
         raise PictureError(
             f"dataset {root} is not {kind}, nor is a folder in it; wanted train/good, test/good, "
             f"test/DEFECT, ground_truth/DEFECT, or what --layout names: {', '.join(LAYOUTS)}"
         )
-    return found
+    others = [folder.name for folder, categories in within.items() if not categories]
+    for text in omitted(others, "folder", f"{root}, no category") + broken_links(root):
+        on_note(text)
+    return [one for categories in within.values() for one in categories]
 
 
 def read_category(root: Path) -> Category:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
+from fapm_cli.finding.labelled_sets import GOOD
 from fapm_cli.finding.search import count_kinds
-
-GOOD = frozenset(("good", "ok", "normal"))
-"""What good pictures' labels and folders are called, in any case."""
 
 _NAMED = 3  # so many names are shown where there are more
 
@@ -44,6 +43,7 @@ class Category:
         test: labelled pictures.
         apart: defects whose figures are given apart too, by what those figures are called.
         notes: what of the dataset is left out, in words.
+        failures: folders of test pictures that hold none.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Category:
     test: Sequence[TestPicture]
     apart: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    failures: Sequence[PictureError] = ()
 
     @property
     def defective(self) -> list[TestPicture]:
@@ -87,13 +88,15 @@ def check(category: Category, where: Path) -> Category:
     Raises:
         PictureError: it has not.
     """
+    why = "".join(f"; {failure}" for failure in category.failures)
     if not category.test:
-        raise PictureError(f"category {where} has no test pictures; wanted test/good, test/DEFECT")
+        wanted = "wanted test/good, test/DEFECT"
+        raise PictureError(f"category {where} has no test pictures; {wanted}{why}")
     if all(one.defect is not None for one in category.test):
         labels = shown(sorted({one.defect for one in category.test if one.defect is not None}))
         raise PictureError(
             f"category {where} has no good test pictures, labels are {labels}; "
-            f"good ones are called {', '.join(sorted(GOOD))}, or as --good says"
+            f"good ones are called {', '.join(sorted(GOOD))}, or as --good says{why}"
         )
     return category
 
@@ -109,13 +112,30 @@ def shown(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def omitted(names: Sequence[str], kind: str, where: str) -> list[str]:
+    """A note that counts and names what of a kind is left out; none for nothing."""
+    count = f"{len(names)} {kind}" + "s" * (len(names) > 1)
+    return [f"{count} in {where}: left out: {shown(names)}"] if names else []
+
+
+def broken_links(folder: Path) -> list[str]:
+    """A note of the links in a folder that lead nowhere; none for none."""
+    names = [path.name for path in entries(folder) if not os.path.exists(path)]
+    return omitted(names, "broken link", str(folder))
+
+
 def left_out_note(left_out: Counter[str]) -> list[str]:
     """A note of what of a category's folders is left out, by ending or kind; none for nothing."""
     return [f"left out of its folders: {count_kinds(left_out)}"] if left_out else []
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, if it is one, sorted, what is hidden left out."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def folders(root: Path) -> list[Path]:
     """The folders in a folder, sorted, hidden ones left out."""
-    if not root.is_dir():
-        return []
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [path for path in entries(root) if path.is_dir()]

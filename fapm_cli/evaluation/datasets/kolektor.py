@@ -24,9 +24,11 @@ from fapm_cli.evaluation.datasets.category import (
     Category,
     Found,
     TestPicture,
+    broken_links,
     check,
     folders,
     left_out_note,
+    omitted,
     shown,
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
@@ -51,6 +53,8 @@ def _read_parts(name: str, root: Path, parts: list[Path]) -> Category:
     """Read KolektorSDD: a folder a commutator."""
     tested = set(parts[::_TESTED])
     labelled, notes = _labelled(parts)
+    others = [folder.name for folder in folders(root) if folder not in parts]
+    notes += omitted(others, "folder", f"{root}, without masks") + broken_links(root)
     is_tested = [one.defect is not None or one.path.parent in tested for one in labelled]
     pairs = list(zip(labelled, is_tested, strict=True))
     train = [one.path for one, is_test in pairs if not is_test]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import TestPicture
 from fapm_cli.finding.kinds import SUFFIXES
+from fapm_cli.finding.labelled_sets import MASK_ENDINGS
 from fapm_cli.finding.search import Unreadable, find_pictures, search
 from fapm_cli.pictures.masks import fit_mask, marked
 
-_ENDINGS = ("_mask", "_gt", "_label")
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))
 _COLOUR = "rgb"  # beside it lie masks, and what other sensors saw (MVTec 3D-AD)
 _JPEG = frozenset((".jpg", ".jpeg"))
@@ -45,7 +46,7 @@ def read_truth(
         PictureError: a mask can't be read, or has another size than its picture.
     """
     whole = np.zeros(size_px, dtype=bool)
-    for path in one.masks:
+    for path in (file for place in one.masks for file in find_pictures(place)):
         mask = marked(path)
         if mask.shape != size_px:
             (height, width), (tall, wide) = mask.shape, size_px
@@ -108,7 +109,7 @@ def _beside(files: Iterable[Path]) -> dict[Path, list[Path]]:
     for (parent, stem), named in same.items():
         jpegs = [file for file in named if file.suffix.lower() in _JPEG]
         pictures = jpegs if len(jpegs) == 1 else named
-        masks = [file for ending in _ENDINGS for file in same.get((parent, stem + ending), ())]
+        masks = [file for ending in MASK_ENDINGS for file in same.get((parent, stem + ending), ())]
         masks += [file for file in named if file not in pictures]
         found |= dict.fromkeys(pictures, masks)
     taken = {mask for masks in found.values() for mask in masks}
@@ -127,8 +128,13 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _named_for(picture: Path, entries: dict[str, list[Path]]) -> tuple[Path, ...]:
-    """The masks that bear a picture's name: one file, or all in a folder."""
-    for ending in (*_ENDINGS, ""):
+    """The masks that bear a picture's name: one file, or all in a folder.
+
+    A folder that holds none stands for itself: reading it will tell.
+    """
+    for ending in (*MASK_ENDINGS, ""):
         for entry in entries.get(picture.stem.casefold() + ending, ()):
-            return tuple(find_pictures(entry)) if entry.is_dir() else (entry,)
+            with suppress(PictureError):
+                return tuple(find_pictures(entry))
+            return (entry,)
     return ()

@@ -14,6 +14,7 @@ pictures may also lie in ``good`` beside ``test``, without a ``train``.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,14 +24,18 @@ from fapm_cli.evaluation.datasets.category import (
     Category,
     Found,
     TestPicture,
+    broken_links,
     check,
+    entries,
     folders,
     is_good,
     left_out_note,
+    omitted,
     shown,
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
-from fapm_cli.finding.kinds import SUFFIXES
+from fapm_cli.finding.kinds import left_out_as
+from fapm_cli.finding.search import foreign
 
 TRUTH = "ground_truth"
 
@@ -69,18 +74,34 @@ def _read(
         raise PictureError(
             f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
         )
-    tested, left_out = [], Counter[str]()
+    left_out = Counter[str]()
+    tested, failures = _read_test(test, truth, good, left_out)
+    pictures = [path for folder in train for path in pictures_and_masks(folder, left_out)]
+    beside = [folder.name for folder in folders(root / "train") if folder not in train]
+    notes = omitted(beside, "folder", f"{root / 'train'}, not called good")
+    notes += _loose(test, left_out) + _loose(root / "train", left_out)
+    notes += left_out_note(left_out)
+    return check(Category(name, pictures, tested, apart, notes, failures), root)
+
+
+def _read_test(
+    test: Path, truth: Path, good: frozenset[str], left_out: Counter[str]
+) -> tuple[list[TestPicture], list[PictureError]]:
+    """List the pictures of a folder of tests; also the errors of folders that hold none."""
+    tested, failures = list[TestPicture](), list[PictureError]()
     for folder in folders(test):
         if folder.name == TRUTH:
             continue
         defect = None if is_good(folder.name, good) else folder.name
-        marked = pictures_and_masks(folder, left_out, truth / folder.name)
+        try:
+            marked = pictures_and_masks(folder, left_out, truth / folder.name)
+        except PictureError as error:
+            failures.append(error)
+            continue
         tested += [
             TestPicture(path, defect, masks if defect else ()) for path, masks in marked.items()
         ]
-    pictures = [path for folder in train for path in pictures_and_masks(folder, left_out)]
-    notes = _unlabelled(test) + left_out_note(left_out)
-    return check(Category(name, pictures, tested, apart, notes), root)
+    return tested, failures
 
 
 def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
@@ -88,11 +109,16 @@ def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
     return [folder for folder in folders(root) if is_good(folder.name, good)]
 
 
-def _unlabelled(test: Path) -> list[str]:
-    """Name the pictures that lie in ``test`` itself, where no folder says what they are."""
-    files = sorted(test.iterdir()) if test.is_dir() else []
-    names = [p.name for p in files if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not names:
-        return []
-    count = f"{len(names)} picture lies" if len(names) == 1 else f"{len(names)} pictures lie"
-    return [f"{count} in {test} itself, in no folder that labels it: left out: {shown(names)}"]
+def _loose(folder: Path, left_out: Counter[str]) -> list[str]:
+    """Name pictures and broken links beside a folder's folders, which say what is in them.
+
+    Args:
+        folder: of tests, or to learn from.
+        left_out: counts the files that are no pictures, by ending or kind.
+    """
+    files = [path for path in entries(folder) if os.path.exists(path) and not path.is_dir()]
+    kinds = {path.name: foreign(path) or left_out_as(path) for path in files}
+    left_out.update(kind for kind in kinds.values() if kind is not None)
+    pictures = [name for name, kind in kinds.items() if kind is None]
+    where = f"{folder} itself, in no folder that labels it"
+    return omitted(pictures, "picture", where) + broken_links(folder)

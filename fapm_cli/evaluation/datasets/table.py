@@ -35,22 +35,38 @@ def find(root: Path, good: frozenset[str]) -> list[Found]:
 
 def _read(table: Path, good: frozenset[str]) -> Category:
     rows = [row | {"split": row["split"].casefold() or "test"} for row in read_rows(table)]
+    return split(table.stem, table, table.parent, rows, "path", good)
+
+
+def split(
+    name: str, where: Path, folder: Path, rows: list[Row], column: str, good: frozenset[str]
+) -> Category:
+    """Make a category of rows, as each row's split says.
+
+    Args:
+        name: of the category.
+        where: what to name in errors.
+        folder: paths are relative to it.
+        rows: of which each has a split, a label and maybe a mask.
+        column: which has the picture's path.
+        good: as for :data:`Find`.
+    """
     train = [
-        table.parent / row["path"]
+        folder / row[column]
         for row in rows
         if row["split"] == "train" and is_good(row["label"], good)
     ]
     test = [
-        labelled(table.parent, row["path"], row["label"], row["mask"], good)
+        _labelled(folder, row[column], row["label"], row["mask"], good)
         for row in rows
         if row["split"] == "test"
     ]
     left = len(rows) - len(train) - len(test)
     notes = [f"{left} of {len(rows)} rows are left out: neither for test, nor good and for train"]
-    return check(Category(table.stem, train, test, notes=notes if left else ()), table)
+    return check(Category(name, train, test, notes=notes if left else ()), where)
 
 
-def labelled(folder: Path, path: str, label: str, mask: str, good: frozenset[str]) -> TestPicture:
+def _labelled(folder: Path, path: str, label: str, mask: str, good: frozenset[str]) -> TestPicture:
     """A test picture of what a row says, its paths relative to a folder."""
     if is_good(label, good):
         return TestPicture(folder / path, None)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fapm_cli.evaluation.datasets.category import Category, Found, check, is_good
-from fapm_cli.evaluation.datasets.table import Row, labelled, read_rows
+from fapm_cli.evaluation.datasets.category import Found
+from fapm_cli.evaluation.datasets.table import Row, read_rows, split
 
 _COLUMNS = ("object", "image", "split", "label", "mask")
 
@@ -30,18 +30,4 @@ def find(root: Path, good: frozenset[str]) -> list[Found]:
 
 
 def _found(root: Path, name: str, rows: list[Row], good: frozenset[str]) -> Found:
-    return Found(name, lambda: _read(root, name, rows, good))
-
-
-def _read(root: Path, name: str, rows: list[Row], good: frozenset[str]) -> Category:
-    train = [
-        root / row["image"]
-        for row in rows
-        if row["split"] == "train" and is_good(row["label"], good)
-    ]
-    test = [
-        labelled(root, row["image"], row["label"], row["mask"], good)
-        for row in rows
-        if row["split"] == "test"
-    ]
-    return check(Category(name, train, test), root / name)
+    return Found(name, lambda: split(name, root / name, root, rows, "image", good))
