@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 from fapm_cli.version import __version__
 
 if TYPE_CHECKING:
-    from fapm_cli.api import Bank as Bank
-    from fapm_cli.api import Detector as Detector
-    from fapm_cli.api import Result as Result
-    from fapm_cli.api import build as build
-    from fapm_cli.api import evaluate as evaluate
-    from fapm_cli.api import load as load
+    from fapm_cli.api.bank import Bank as Bank
+    from fapm_cli.api.bank import build as build
+    from fapm_cli.api.bank import load as load
+    from fapm_cli.api.detector import Detector as Detector
+    from fapm_cli.api.evaluation import evaluate as evaluate
+    from fapm_cli.api.result import Result as Result
     from fapm_cli.bank.presets import default_config as default_config
     from fapm_cli.bank.presets import paper_config as paper_config
     from fapm_cli.compute.plan import Plan as Plan
@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from fapm_cli.sources.source import watch_source as watch_source
 
 _HOMES = {
-    "Bank": "api",
-    "Detector": "api",
-    "Result": "api",
-    "build": "api",
-    "evaluate": "api",
-    "load": "api",
+    "Bank": "api.bank",
+    "Detector": "api.detector",
+    "Result": "api.result",
+    "build": "api.bank",
+    "evaluate": "api.evaluation",
+    "load": "api.bank",
     "default_config": "bank.presets",
     "paper_config": "bank.presets",
     "Plan": "compute.plan",

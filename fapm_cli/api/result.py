@@ -1,0 +1,124 @@
+"""What was found in a picture, for a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fapm_cli.detection import detector as detection
+from fapm_cli.detection.record import Record
+from fapm_cli.detection.stream import Judged
+from fapm_cli.drawing.heatmap import Caption, draw_heatmap
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.search import Unreadable
+from fapm_cli.pictures.picture import Frame, read_picture
+from fapm_cli.pictures.reading import Item
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in a picture.
+
+    Attributes:
+        record: all of it as plain values, the record of ``fapm score --json``.
+    """
+
+    record: Record
+    _detector: detection.Detector
+    _judged: Judged | Unreadable
+    _source: Item
+
+    @property
+    def path(self) -> str:
+        """Where the picture lies; ``array`` for one in memory."""
+        return str(self.record["path"])
+
+    @property
+    def error(self) -> str | None:
+        """Why the picture can't be judged; None where it was."""
+        return self.record.get("error")
+
+    @property
+    def score(self) -> float:
+        """The image score."""
+        return float(self.record["score"])
+
+    @property
+    def verdict(self) -> str | None:
+        """``ok``, ``review`` or ``anomalous``; None where the bank's threshold does not hold."""
+        return self.record.get("verdict")
+
+    @property
+    def threshold(self) -> float | None:
+        """The score above which a picture is anomalous."""
+        return self.record.get("threshold")
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """The worst spot, x and y in px of the picture."""
+        return self.record["peak"]["x"], self.record["peak"]["y"]
+
+    @property
+    def regions(self) -> list[Record]:
+        """What exceeds the pixel threshold, strongest first: boxes in px of the picture."""
+        return list(self.record["regions"])
+
+    @property
+    def nearest(self) -> Record:
+        """The picture of the bank, and the place in it, most like the worst spot."""
+        return dict(self.record["nearest"])
+
+    @property
+    def anomaly_map(self) -> NDArray[np.float32]:
+        """(height, width) float32 over the picture's px; NaN where it was not inspected."""
+        judged = self._good()
+        size_px = judged.prepared.picture.size_px
+        return self._detector.picture_map(judged.found.anomaly_maps[0], size_px).cpu().numpy()
+
+    def heatmap(self, *, boxes: bool = True) -> Image.Image:
+        """Draw what was found over the picture, as ``fapm heatmap`` does.
+
+        Raises:
+            PictureError: the picture's file has changed, or can't be read any more.
+        """
+        judged = self._good()
+        image = self._image(judged)
+        size_px = judged.prepared.picture.size_px
+        strips = self._detector.map_strips(judged.found.anomaly_maps[0], size_px)
+        caption = Caption(self.score)
+        if self.threshold is not None:
+            caption = Caption(self.score, self.threshold, self.verdict)
+        draw_heatmap(
+            image,
+            ((top, scores.cpu().numpy()) for top, scores in strips),
+            self._detector.pixel_threshold,
+            self.peak,
+            caption,
+            [(r["x"], r["y"], r["width"], r["height"]) for r in self.regions] if boxes else (),
+            strong=bool(self.regions),
+        )
+        return image
+
+    def to_json(self) -> str:
+        """The record, as one line of ``fapm score --format jsonl``."""
+        return json.dumps(self.record)
+
+    def _good(self) -> Judged:
+        if isinstance(self._judged, Unreadable) or self.error is not None:
+            raise PictureError(self.error or "")
+        return self._judged
+
+    def _image(self, judged: Judged) -> Image.Image:
+        if isinstance(self._source, np.ndarray):
+            return Image.fromarray(self._source)
+        if isinstance(self._source, Frame):
+            return Image.fromarray(np.ascontiguousarray(self._source.bgr[..., ::-1]))
+        was = judged.prepared.picture
+        picture = read_picture(was.path, self._detector.bank.config.preprocessing.bit_depth)
+        if picture.sha256 != was.sha256:
+            raise PictureError(f"picture {was.path} changed after it was judged; judge it again")
+        return picture.image
