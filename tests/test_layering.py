@@ -119,8 +119,11 @@ def test_files_and_folders_can_be_seen_at_a_glance() -> None:
 
 # Yet to be split.
 TOO_LONG = {
-    *("commands.bench", "commands.calibrate", "commands.eval", "commands.heatmap"),
-    *("commands.making", "bank.file", "detection.detector", "drawing.report"),
+    "commands.bench",
+    "commands.calibrate",
+    "commands.eval",
+    "commands.heatmap",
+    "detection.detector",
 }
 
 

@@ -29,7 +29,8 @@ from PIL import Image
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.drawing.heatmap import STRONGEST, Caption, draw_heatmap
-from fapm_cli.drawing.report import Report, heat_size
+from fapm_cli.drawing.report import Report
+from fapm_cli.drawing.report_pictures import heat_size
 from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
 from fapm_cli.scores.thresholds import UNSET

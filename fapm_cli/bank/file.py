@@ -7,7 +7,6 @@ value range is checked before use, and nothing in it is ever executed.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,21 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, LayerMemory
+from fapm_cli.bank.checks import (
+    DTYPES,
+    check_calibration,
+    check_memory,
+    check_ranges,
+    check_roi,
+)
 from fapm_cli.bank.nominal_pictures import TENSORS as PICTURE_TENSORS
 from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
 from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
-from fapm_cli.compute.plan import Ranges
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import Thresholds
 
 FORMAT = "fapm-bank"
@@ -35,16 +39,6 @@ _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _ROI = "roi"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
-
-
-_DTYPES = {
-    "keys": torch.float32,
-    "key_counts": torch.int64,
-    "key_pictures": torch.int32,
-    "key_cells": torch.int32,
-    "radius_sq": torch.float32,
-    "widened": torch.bool,
-}
 
 
 def save_bank(bank: Bank, path: str | Path) -> int:
@@ -81,7 +75,7 @@ def bank_bytes(bank: Bank) -> bytes:
     tensors |= {
         f"{part}.{j}": getattr(memory, part).to("cpu").contiguous()
         for j, memory in enumerate(bank.memories)
-        for part in _DTYPES
+        for part in DTYPES
     }
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
@@ -147,7 +141,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         _bring_up_to_date(header, tensors)
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
-    wanted = {f"{part}.{j}" for part in _DTYPES for j in range(num_memories)}
+    wanted = {f"{part}.{j}" for part in DTYPES for j in range(num_memories)}
     wanted |= {_FACTORS, *PICTURE_TENSORS}
     backbone = {
         name.removeprefix(_BACKBONE): tensors.pop(name)
@@ -156,15 +150,15 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     }
     roi = tensors.pop(_ROI, None)
     if roi is not None:
-        _check_roi(roi, config.preprocessing.crop_px)
+        check_roi(roi, config.preprocessing.crop_px)
     packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
     pictures = unpack_pictures(tensors)
     memories = []
     for j, (h, w) in enumerate(map_sizes):
-        memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in _DTYPES})
-        _check_memory(memory, config.grid, h, w, len(pictures))
+        memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in DTYPES})
+        check_memory(memory, config.grid, h, w, len(pictures))
         memories.append(memory)
     thumbnails = None
     if packed:
@@ -175,10 +169,10 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         config,
         tuple(memories),
         map_sizes,
-        _check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
+        check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
         Thresholds(**header["thresholds"]),
         pictures,
-        _check_ranges(dict(header["ranges"])),
+        check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
         str(header["weights"]),
         backbone or None,
@@ -198,58 +192,3 @@ def _bring_up_to_date(header: dict[str, Any], tensors: dict[str, Tensor]) -> Non
     ]
     tensors |= pack_pictures(pictures)
     header["previous_thresholds"] = None
-
-
-def _check_ranges(ranges: dict[str, Any]) -> Ranges:
-    checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
-    if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
-        raise ValueError("a range is out of range")
-    return checked
-
-
-def _check_roi(roi: Tensor, size: tuple[int, int]) -> None:
-    if roi.dtype != torch.bool or tuple(roi.shape) != size:
-        raise ValueError(f"roi is {roi.dtype} {tuple(roi.shape)}")
-    if not roi.any():
-        raise ValueError("roi is empty")
-
-
-def _check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:
-    if factors.dtype != torch.float32 or tuple(factors.shape) != size:
-        raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
-    if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
-        raise ValueError("calibration out of range")
-    return Calibration(factors, share)
-
-
-def _check_memory(
-    memory: LayerMemory, grid: tuple[int, int], h: int, w: int, num_pictures: int
-) -> None:
-    for part, dtype in _DTYPES.items():
-        if getattr(memory, part).dtype != dtype:
-            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
-    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
-    shapes = {
-        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.dim() == 2 else -1),
-        "key_counts": (num_patches,),
-        "key_pictures": (num_keys,),
-        "key_cells": (num_keys,),
-        "radius_sq": (num_patches,),
-        "widened": (num_patches,),
-    }
-    for part, shape in shapes.items():
-        if tuple(getattr(memory, part).shape) != shape:
-            raise ValueError(f"{part} has shape {tuple(getattr(memory, part).shape)}")
-    if h < 1 or w < 1 or h % grid[0] or w % grid[1]:
-        raise ValueError(f"a {h}×{w} map does not fit a {grid[0]}×{grid[1]} grid")
-    counts = memory.key_counts
-    if int(counts.min()) < 1 or int(counts.max()) > num_keys or int(counts.sum()) != num_keys:
-        raise ValueError("key_counts don't add up")
-    for part, end in (("key_pictures", num_pictures), ("key_cells", h * w)):
-        values = getattr(memory, part)
-        if int(values.min()) < 0 or int(values.max()) >= end:
-            raise ValueError(f"{part} out of range")
-    if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
-        raise ValueError("values that are not finite")
-    if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
-        raise ValueError("values out of range")

@@ -6,11 +6,11 @@ import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.formats import choose_format, echo_records, flatten
+from fapm_cli.commands.formats import Record, choose_format, echo_records, flatten
 from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     LEARNING,
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from fapm_cli.compute.plan import Plan
     from fapm_cli.config import BankConfig
     from fapm_cli.detection.detector import Detector
-
-Record = dict[str, Any]
+from fapm_cli.commands.bench_table import PAPER_FPS, print_table
+from fapm_cli.commands.machine import describe_machine, peak_memory_mb
 
 PICTURE_PX = 1024
-PAPER_FPS = {"A": 23.4, "B": 34.1, "C": 35.7, "D": 46.0, "E": 44.1}  # Table 2, on a Titan RTX
 
 
 def bench(
@@ -154,7 +153,7 @@ def bench(
         record["speedup"] = record["fps"] / records[0]["fps"]  # per picture, whatever the batch
         record["paper_fps"] = PAPER_FPS.get(record["variant"]) if against_paper else None
     if kind == "text":
-        _print(records)
+        print_table(records)
     elif kind == "csv":
         flat = [flatten(record) for record in records]
         echo_records(kind, flat, list(dict.fromkeys(name for one in flat for name in one)))
@@ -246,8 +245,8 @@ def _measure(
                 "stages_ms": stages_ms,
                 "keys": sum(len(m.keys) for m in detector.bank.memories),
                 "bank_mb": sum(m.keys.nbytes for m in detector.bank.memories) / 1e6,
-                "peak_memory_mb": _peak_memory_mb(where),
-                **_machine(where),
+                "peak_memory_mb": peak_memory_mb(where),
+                **describe_machine(where),
             }
         )
     return records
@@ -288,92 +287,3 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
         "knn": lambda: [scorer.search(part) for part in patches],
         "map": lambda: [scorer.combine(part) for part in found],
     }
-
-
-def _peak_memory_mb(where: torch.device) -> float:
-    """Peak memory: of the device, or of the process where the device is the CPU."""
-    import resource
-    import sys
-
-    import torch
-
-    if where.type == "cuda":
-        return torch.cuda.max_memory_allocated(where) / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def _machine(where: torch.device) -> Record:
-    import platform
-
-    import torch
-
-    from fapm_cli.version import __version__
-
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
-    return {
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "fapm": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def _processor() -> str:
-    import platform
-
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-_COLUMNS: dict[str, Callable[[Record], str]] = {
-    "variant": lambda r: r["variant"] or "-",
-    "backbone": lambda r: r["backbone"],
-    "precision": lambda r: r["precision"],
-    "batch": lambda r: str(r["batch_size"]),
-    "median": lambda r: f"{r['median_ms']:.2f}",
-    "p95": lambda r: f"{r['p95_ms']:.2f}",
-    "p99": lambda r: f"{r['p99_ms']:.2f}",
-    "FPS": lambda r: f"{r['fps']:.1f}",
-    "paper": lambda r: str(r["paper_fps"] or "-"),
-    "speedup": lambda r: f"{r['speedup']:.2f}",
-    "floor": lambda r: f"{r['backbone_ms']:.2f}",
-    "ratio": lambda r: f"{r['ratio_to_backbone']:.2f}",
-}
-
-
-def _stage_ms(stage: str, r: Record) -> str:
-    return f"{r['stages_ms'][stage]:.2f}" if stage in r["stages_ms"] else "-"
-
-
-def _print(records: list[Record]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    first = records[0]
-    versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
-    note(f"{first['device']}, {first['threads']} threads; {versions}")
-    note(f"bank: {first['bank']}; ms per batch; preprocess runs beside the engine")
-    columns = dict(_COLUMNS)
-    if any(r["paper_fps"] for r in records):
-        note("paper: FPS of Table 2, on a Titan RTX")
-    else:
-        del columns["paper"]
-    for stage in first["stages_ms"]:
-        columns[stage] = functools.partial(_stage_ms, stage)
-    columns["MB"] = lambda r: f"{r['peak_memory_mb']:.0f}"
-    table = Table(box=None, pad_edge=False)
-    for title in columns:
-        left = title in ("backbone", "precision")
-        table.add_column(title, justify="left" if left else "right")
-    for r in records:
-        table.add_row(*(show(r) for show in columns.values()))
-    Console(width=180, highlight=False).print(table)

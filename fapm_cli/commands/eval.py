@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import os
 import time
 from pathlib import Path
 from statistics import median
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.choices import configure, query_changes, with_query
-from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text, echo_records
+from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text
 from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     LEARNING,
@@ -41,8 +39,8 @@ from fapm_cli.commands.options import (
 )
 from fapm_cli.commands.paths import check_writable
 from fapm_cli.commands.terminal import Advance, note, progress_bar
-from fapm_cli.errors import OptionError, OutputError, PictureError
-from fapm_cli.files import escaped, write_atomically
+from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,48 +50,13 @@ if TYPE_CHECKING:
     from fapm_cli.detection.detector import Detector
     from fapm_cli.evaluation.datasets import Category
     from fapm_cli.evaluation.evaluate import Evaluation
+from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, score_rows, write_plots
+from fapm_cli.commands.eval_table import echo_figures
 
 EXIT_ERROR = 2
 
 _SPEED_WARM_UP, _SPEED_RUNS = 3, 20
-_RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
-_VERDICTS = (
-    "balanced_accuracy",
-    "balanced_accuracy_best",
-    "false_alarm_rate",
-    "false_alarms_at_most",
-)
 _FORMATS = (*FORMATS, "markdown")
-_SCORE_COLUMNS = ("category", "variant", "path", "defect", "score")
-_COLUMNS = (
-    "category",
-    "variant",
-    "backbone",
-    *_RATES,
-    "f1_threshold",
-    *_VERDICTS,
-    "threshold",
-    "images_per_second",
-    "num_train",
-    "num_test",
-    "num_defective",
-    "num_masked",
-    "num_failures",
-    "inspected_share",
-    "keys",
-    "bank_mb",
-    "build_seconds",
-)
-# Figures of one kind of defect, in sets that have such kinds.
-_APART = {
-    f"{kind}_{figure}": f"{kind} {name}"
-    for kind in ("logical", "structural")
-    for figure, name in (
-        ("image_auroc", "AUROC"),
-        ("pixel_auroc", "pixel"),
-        ("aupro", "AUPRO"),
-    )
-}
 
 
 def eval_(
@@ -221,7 +184,7 @@ def eval_(
     if scores is not None:
         check_writable(scores)
     if plots is not None:
-        _make_folder(plots)
+        make_folder(plots)
     found = [
         one
         for dataset in datasets
@@ -253,13 +216,13 @@ def eval_(
         else:
             for evaluation, fps in zip(evaluations, _speeds(evaluations), strict=True):
                 records.append({**evaluation.record(), "images_per_second": fps})
-                rows += _score_rows(evaluation)
+                rows += score_rows(evaluation)
                 if plots is not None:
-                    _plot(evaluation, plots, plotted)
+                    write_plots(evaluation, plots, plotted)
         failed |= report.failed
-    _echo(kind, records)
+    echo_figures(kind, records)
     if scores is not None:
-        text = csv_text(rows, _SCORE_COLUMNS)
+        text = csv_text(rows, SCORE_COLUMNS)
         write_atomically(scores, text.encode(errors="backslashreplace"))
     return EXIT_ERROR if failed else 0
 
@@ -392,150 +355,3 @@ def _speeds(evaluations: list[Evaluation]) -> list[float]:
     where = evaluations[0].detector.device
     times = alternate(works, where, warm_up=_SPEED_WARM_UP, runs=_SPEED_RUNS)
     return [1000 / median(spent) for spent in times.values()]
-
-
-def _score_rows(evaluation: Evaluation) -> list[Record]:
-    variant, name = evaluation.detector.bank.config.variant, evaluation.category.name
-    rows = zip(evaluation.test, evaluation.scores.tolist(), strict=True)
-    return [
-        dict(
-            zip(
-                _SCORE_COLUMNS,
-                (name, variant, str(one.path), one.defect or "good", score),
-                strict=True,
-            )
-        )
-        for one, score in rows
-    ]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make folder {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"folder {folder} is read-only; choose another")
-
-
-def _plot(evaluation: Evaluation, folder: Path, taken: set[str]) -> None:
-    """Write an evaluation's plots, beside those of categories of the same name."""
-    import numpy as np
-
-    from fapm_cli.evaluation import plots
-
-    category = evaluation.category
-    defective = np.array([one.defect is not None for one in evaluation.test])
-    paths = [one.path for one in evaluation.test]
-    name = f"{category.name}_{evaluation.detector.bank.config.variant or 'bank'}"
-    name = next(one for one in _numbered(name) if one.casefold() not in taken)
-    taken.add(name.casefold())
-    thresholds = evaluation.detector.thresholds
-    threshold = None if thresholds is None else thresholds.score
-    bit_depth = evaluation.detector.bank.config.preprocessing.bit_depth
-    pictures = {
-        "roc": plots.draw_roc(evaluation.curve, name, threshold),
-        "scores": plots.draw_histogram(evaluation.scores, defective, name, threshold),
-        "worst": plots.draw_gallery(paths, evaluation.scores, defective, name, bit_depth),
-    }
-    for kind, data in pictures.items():
-        if data is not None:
-            write_atomically(folder / f"{name}_{kind}.png", data)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    """A name, then with a number behind it, from 2 on."""
-    yield name
-    yield from (f"{name}_{number}" for number in itertools.count(2))
-
-
-# --- Printing ----------------------------------------------------------------------------------
-
-
-def _echo(kind: str, records: list[Record]) -> None:
-    if kind not in ("text", "markdown"):
-        echo_records(kind, records, (*_COLUMNS, *_apart_in(records), "error"))
-        return
-    header, rows = _table(records)
-    table = _as_markdown if kind == "markdown" else _as_text
-    typer.echo(table(header, rows), nl=False)
-
-
-def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:
-    """A row per category and variant, then each variant's mean over the categories."""
-    header = ["category", "variant", "image AUROC", "pixel AUROC", "AUPRO", "image AP", "F1-max"]
-    header += [
-        "at score",
-        "balanced acc",
-        "best",
-        "false alarms",
-        "at most",
-        "FPS",
-        "keys",
-        "bank MB",
-        "build s",
-    ]
-    apart = _apart_in(records)
-    header += [_APART[column] for column in apart]
-    good = [record for record in records if "error" not in record]
-    rows = [_row(record, apart) for record in good]
-    for variant in dict.fromkeys(record["variant"] for record in good):
-        same = [record for record in good if record["variant"] == variant]
-        if len(same) > 1:
-            mean = {
-                key: _mean([one.get(key) for one in same])
-                for key in (*_RATES, *_VERDICTS, *_MEANT, *apart)
-            }
-            rows.append(_row({"category": "mean", "variant": variant, **mean}, apart))
-    return header, rows
-
-
-def _apart_in(records: list[Record]) -> list[str]:
-    """The columns of single kinds of defect that a record has."""
-    return [column for column in _APART if any(column in record for record in records)]
-
-
-_MEANT = ("images_per_second", "keys", "bank_mb", "build_seconds")
-
-
-def _mean(values: list[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if len(there) == len(values) else None
-
-
-def _row(record: Record, apart: list[str]) -> list[str]:
-    def number(key: str, digits: int, factor: float = 1) -> str:
-        value = record.get(key)
-        return "-" if value is None else f"{value * factor:.{digits}f}"
-
-    return [
-        escaped(record["category"]),
-        record["variant"] or "-",
-        *(number(key, 2, 100) for key in _RATES),
-        number("f1_threshold", 3),
-        *(number(key, 1, 100) for key in _VERDICTS),
-        number("images_per_second", 1),
-        number("keys", 0),
-        number("bank_mb", 1),
-        number("build_seconds", 1),
-        *(number(key, 2, 100) for key in apart),
-    ]
-
-
-def _as_markdown(header: list[str], rows: list[list[str]]) -> str:
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _as_text(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
-import io
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,11 +32,10 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import Named, check_order, check_writable, find_named
+from fapm_cli.commands.paths import check_order, check_writable, find_named
 from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import escaped
-from fapm_cli.finding.kinds import DRAWN_BY, is_drawn
 from fapm_cli.finding.search import Unreadable
 
 if TYPE_CHECKING:
@@ -53,6 +49,14 @@ if TYPE_CHECKING:
     from fapm_cli.scores.thresholds import Thresholds
 
     Strips = Iterator[tuple[int, NDArray[np.float32]]]
+from fapm_cli.commands.heatmap_files import (
+    choose_stems,
+    encoded,
+    files_of,
+    save,
+    write_map,
+    write_mask,
+)
 
 EXIT_ERROR = 2
 
@@ -139,11 +143,11 @@ def heatmap(
         bank, device, precision, weights, changes, roi, pixel_threshold, compiled
     )
     named = find_named(paths)
-    stems = [None] * len(named) if output is None else _stems(named, output)
+    stems = [None] * len(named) if output is None else choose_stems(named, output)
     thresholds = None if output is None else verdict_thresholds(detector, threshold)
     report = None
     if html is not None:
-        _check_target(html, [bank, *_files(named)])
+        _check_target(html, [bank, *files_of(named)])
         report = _begin_report(detector, bank, threshold)
     failed, differences = 0, Differences()
 
@@ -209,43 +213,6 @@ def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Re
     )
 
 
-def _files(named: list[Named]) -> list[Path]:
-    return [item for item, _ in named if isinstance(item, Path)]
-
-
-_KINDS = ("heatmap.png", "map.tiff", "map.npy", "mask.png")
-
-
-def _stems(named: list[Named], output: Path) -> list[str]:
-    """Choose a stem for each picture's files: its path below its folder, unique.
-
-    No input is overwritten, nor another picture that fapm did not draw.
-    """
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"output {output} is a file; name a folder")
-    taken = {str(file.resolve()) for file in _files(named)}
-    stems = []
-    for _, name in named:
-        stem = str(output.resolve() / Path(name).with_suffix(""))
-        number = 1
-        numbered = stem
-        while any(one in taken or _is_foreign(one) for one in _targets(numbered)):
-            number += 1
-            numbered = f"{stem}_{number}"
-        taken.update(_targets(numbered))
-        stems.append(str(output / Path(name).with_suffix("")) + numbered[len(stem) :])
-    return stems
-
-
-def _targets(stem: str) -> list[str]:
-    return [f"{stem}_{kind}" for kind in _KINDS]
-
-
-def _is_foreign(target: str) -> bool:
-    """Whether there is a picture that fapm did not draw."""
-    return target.endswith((".png", ".tiff")) and os.path.exists(target) and not is_drawn(target)
-
-
 def _show(
     detector: Detector,
     thresholds: Thresholds | None,
@@ -267,7 +234,7 @@ def _show(
     located = detector.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
     if report is not None:
-        from fapm_cli.drawing.report import heat_size
+        from fapm_cli.drawing.report_pictures import heat_size
 
         small = detector.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
         report.add(picture.path, picture.image, located, small.cpu().numpy())
@@ -277,9 +244,9 @@ def _show(
         _draw(detector, thresholds, picture.image, strips(), located, stem, boxes)
         del picture  # the map of a large picture is as large
         if raw_map is not None:
-            _write_map(strips(), size_px, stem, raw_map)
+            write_map(strips(), size_px, stem, raw_map)
         if mask:
-            _write_mask(strips(), size_px, stem, detector.pixel_threshold)
+            write_mask(strips(), size_px, stem, detector.pixel_threshold)
         typer.echo(escaped(f"{stem}_heatmap.png"))
 
 
@@ -313,70 +280,4 @@ def _draw(
         [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
         strong=bool(located["regions"]),
     )
-    _save(Path(f"{stem}_heatmap.png"), _encoded(image, "PNG", compress_level=3))
-
-
-def _write_map(strips: Strips, size_px: tuple[int, int], stem: str, kind: str) -> None:
-    """Write the map as it is."""
-    if kind == "npy":
-        data: bytes | Iterator[bytes] = _npy(strips, size_px)
-    else:
-        data = _encoded(_assemble("F", strips, size_px), "TIFF")
-    _save(Path(f"{stem}_map.{kind}"), data)
-
-
-def _npy(strips: Strips, size_px: tuple[int, int]) -> Iterator[bytes]:
-    from numpy.lib.format import write_array_header_1_0
-
-    header = io.BytesIO()
-    write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": size_px})
-    yield header.getvalue()
-    for _, scores in strips:
-        yield scores.astype("<f4").tobytes()
-
-
-def _write_mask(strips: Strips, size_px: tuple[int, int], stem: str, threshold: float) -> None:
-    """Write where the map exceeds the threshold: white there, else black."""
-    import numpy as np
-
-    # What is not inspected is NaN, and that exceeds nothing.
-    above = ((top, np.where(scores > threshold, 255, 0).astype(np.uint8)) for top, scores in strips)
-    mask = _assemble("L", above, size_px)
-    _save(Path(f"{stem}_mask.png"), _encoded(mask, "PNG", compress_level=3))
-
-
-def _assemble(
-    mode: str, strips: Iterable[tuple[int, NDArray[Any]]], size_px: tuple[int, int]
-) -> Image.Image:
-    """Put strips together to a picture."""
-    from PIL import Image
-
-    whole = Image.new(mode, size_px[::-1])
-    for top, values in strips:
-        whole.paste(Image.fromarray(values), (0, top))
-    return whole
-
-
-def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Encode a picture as PNG or TIFF, marked as drawn by fapm."""
-    from PIL import PngImagePlugin
-
-    data, texts = io.BytesIO(), PngImagePlugin.PngInfo()
-    texts.add_text("Software", DRAWN_BY)
-    image.save(data, kind, pnginfo=texts, software=DRAWN_BY, **options)
-    return data.getvalue()
-
-
-def _save(path: Path, data: bytes | Iterator[bytes]) -> None:
-    from fapm_cli.files import write_atomically
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make folder {path.parent}: {error.strerror}") from error
-    try:
-        write_atomically(path, data)
-    except OutputError as error:
-        if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
-            raise
-        raise PictureError(str(error)) from error  # the next picture's name may be shorter
+    save(Path(f"{stem}_heatmap.png"), encoded(image, "PNG", compress_level=3))

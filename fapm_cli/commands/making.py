@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import name_first, name_suspects, note_few, note_groups
+from fapm_cli.commands.notes import name_first, note_few, note_groups
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
     from fapm_cli.finding.search import Unreadable
     from fapm_cli.network.extraction import FeatureExtractor
-
+from fapm_cli.commands.bank_summary import describe, summary_lines, suspect_records
 
 SkipBadOption = Annotated[
     bool, typer.Option(help="Leave unreadable pictures out.", rich_help_panel=PICTURES)
@@ -117,14 +117,14 @@ class Making:
             "pictures": len(bank.pictures),
             "groups": bank.num_groups,
             "skipped": len(self._skipped),
-            **_describe(bank),
-            "suspects": _as_records(self._unlike[False]),
-            "dropped": _as_records(self._unlike[True]),
+            **describe(bank),
+            "suspects": suspect_records(self._unlike[False]),
+            "dropped": suspect_records(self._unlike[True]),
             "bytes": num_bytes,
             "seconds": {stage: round(spent, 3) for stage, spent in self._seconds.items()},
         }
         verdicts = bank.thresholds.describe()
-        typer.echo(summary_text(kind, summary, _as_text(summary, verdicts)))
+        typer.echo(summary_text(kind, summary, summary_lines(summary, verdicts)))
 
     def advise(self, files: Sequence[Named], given: list[str]) -> None:
         """Say how to build without the suspects, and how to see what is odd about them.
@@ -207,59 +207,3 @@ def making(output: Path, skip_bad: bool = False, group: str | None = None) -> It
             yield work
         finally:
             work.note_known()
-
-
-def _describe(bank: Bank) -> dict[str, Any]:
-    layers = {
-        name: {
-            "keys": len(memory.keys),
-            "patches": len(memory.key_counts),
-            "widened": int(memory.widened.sum()),
-        }
-        for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
-    }
-    return {
-        "backbone": bank.config.backbone,
-        "variant": bank.config.variant,
-        "layers": layers,
-        "bit_depth": bank.config.preprocessing.bit_depth,
-        "inspected_share": bank.inspected_share,
-        "thresholds": bank.thresholds.summary(),
-    }
-
-
-def _as_records(suspects: list[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"name": name, "z": round(z, 2)} for name, z in suspects]
-
-
-def _as_text(summary: dict[str, Any], verdicts: str) -> str:
-    seconds = summary["seconds"]
-    spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
-    lines = [
-        f"bank      {escaped(summary['bank'])}  ({summary['bytes'] / 1e6:.1f} MB)",
-        f"pictures  {summary['pictures']}"
-        + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
-        + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
-        *[f"depth     {summary['bit_depth']} bits of 16"] * (summary["bit_depth"] < 16),
-        *[f"inspected {summary['inspected_share']:.0%} of each picture"]
-        * (summary["inspected_share"] < 1),
-        f"backbone  {summary['backbone']}",
-        *(
-            f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "
-            f"{layer['widened']} widened"
-            for name, layer in summary["layers"].items()
-        ),
-        f"verdicts  {verdicts}",
-        *_as_lines("dropped", summary["dropped"]),
-        *_as_lines("suspects", summary["suspects"]),
-        f"seconds   {sum(seconds.values()):.1f}  ({spent})",
-    ]
-    return "\n".join(lines)
-
-
-def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
-    """Name the first pictures that look unlike the rest, in one line; none for none."""
-    if not pictures:
-        return []
-    names = name_suspects([(one["name"], one["z"]) for one in pictures])
-    return [f"{title:<9} {names}: unlike the rest by so many σ"]

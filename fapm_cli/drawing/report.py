@@ -8,7 +8,6 @@ pictures thus opens as fast as one of ten, and none but the index is held in mem
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import tempfile
@@ -16,35 +15,29 @@ import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from fapm_cli.bank.bank import Bank, nominal_picture
-from fapm_cli.drawing.heatmap import STRONGEST, hatch, heat_colour, heat_level, heat_share
+from fapm_cli.drawing.heatmap import STRONGEST, heat_colour
+from fapm_cli.drawing.report_pictures import (
+    SPOT_SHARE,
+    FloatMap,
+    Record,
+    box_of,
+    centre_of,
+    crop_bytes,
+    encoded,
+    heat_bytes,
+    picture_bytes,
+    window_around,
+)
 from fapm_cli.files import one_line, write_atomically
 from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.version import __version__
 
-PICTURE_SIDE_PX = 512
-HEAT_SIDE_PX = 256  # the map is blurred: more px would say no more
-SPOT_SIDE_PX = 192
-SPOT_SHARE = 0.25  # side of the spot, of a picture's side
-
 _COPY_BYTES = 1 << 20
-
-Record = dict[str, Any]
-FloatMap = NDArray[np.float32]
-Place = tuple[float, float]
-Window = tuple[float, float, float, float]
-
-
-def heat_size(size_px: tuple[int, int]) -> tuple[int, int]:
-    """Choose height and width of the map that :meth:`Report.add` wants for a picture."""
-    scale = min(HEAT_SIDE_PX / max(size_px), 1)
-    return max(round(size_px[0] * scale), 1), max(round(size_px[1] * scale), 1)
 
 
 class Report:
@@ -103,16 +96,16 @@ class Report:
             scores: (h, w) float32 anomaly map, at :func:`heat_size`; NaN where not inspected.
         """
         width, height = image.size
-        peak = _centre(located["peak"]["x"], located["peak"]["y"], width, height)
+        peak = centre_of(located["peak"]["x"], located["peak"]["y"], width, height)
         side = min(SPOT_SHARE * (width * height) ** 0.5, width, height)
         share = (side / width, side / height)
-        spot = _window(peak, share)
+        spot = window_around(peak, share)
         near = self._near(located["nearest"], share)
         self._add_block(
             f"picture-{len(self._pictures)}",
-            picture=_picture(image, np.isnan(scores)),
-            heat=_heat(scores, self._calm),
-            spot=_crop(image, spot),
+            picture=picture_bytes(image, np.isnan(scores)),
+            heat=heat_bytes(scores, self._calm),
+            spot=crop_bytes(image, spot),
         )
         self._pictures.append(
             {
@@ -125,7 +118,7 @@ class Report:
                 "spot": spot,
                 "near": near,
                 "unlike": located.get("unlike", False),
-                "boxes": [_box(region, width, height) for region in located.get("regions", ())],
+                "boxes": [box_of(region, width, height) for region in located.get("regions", ())],
             }
         )
 
@@ -158,11 +151,12 @@ class Report:
         """Say where the nearest nominal picture has what the peak was compared with."""
         preprocessing = self._bank.config.preprocessing
         (h, w), (crop_h, crop_w) = preprocessing.resize_px, preprocessing.crop_px
-        place = _centre(nearest["input_x"], nearest["input_y"], crop_w, crop_h)
+        place = centre_of(nearest["input_x"], nearest["input_y"], crop_w, crop_h)
         near: Record = {"name": one_line(nearest["name"]), "at": place}
         if self._bank.thumbnails is not None:
             near["picture"] = nearest["picture"]
-            near["window"] = _window(place, (share[0] * (w / crop_w), share[1] * (h / crop_h)))
+            of_input = share[0] * (w / crop_w), share[1] * (h / crop_h)
+            near["window"] = window_around(place, of_input)
             self._add_nominal(nearest["picture"])
         return near
 
@@ -172,12 +166,12 @@ class Report:
         self._nominal.add(number)
         pixels = nominal_picture(self._bank, number)
         if pixels is not None:
-            picture = _encoded(Image.fromarray(pixels), "JPEG", quality=85)
+            picture = encoded(Image.fromarray(pixels), "JPEG", quality=85)
             self._add_block(f"nominal-{number}", picture=picture)
 
     def _add_block(self, name: str, **images: bytes) -> None:
-        encoded = {key: base64.b64encode(data).decode() for key, data in images.items()}
-        self._blocks.write(_json_block(name, encoded))
+        as_text = {key: base64.b64encode(data).decode() for key, data in images.items()}
+        self._blocks.write(_json_block(name, as_text))
 
 
 def _now() -> str:
@@ -190,64 +184,3 @@ def _json_block(name: str, value: Record) -> bytes:
     """Write JSON that no text in it can break out of: only a ``<`` could end the script."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>\n'.encode("ascii")
-
-
-# --- Places, as shares of a picture's width and height -----------------------------------------
-
-
-def _centre(x: int, y: int, width: int, height: int) -> Place:
-    return (x + 0.5) / width, (y + 0.5) / height
-
-
-def _window(place: Place, share: tuple[float, float]) -> Window:
-    """Lay a window of this share of each side around a place, inside the picture."""
-    sides = [min(part, 1.0) for part in share]
-    left, top = (
-        min(max(at - side / 2, 0.0), 1 - side) for at, side in zip(place, sides, strict=True)
-    )
-    return left, top, sides[0], sides[1]
-
-
-def _box(region: Record, width: int, height: int) -> Window:
-    x, y = region["x"] / width, region["y"] / height
-    return x, y, region["width"] / width, region["height"] / height
-
-
-# --- Images ------------------------------------------------------------------------------------
-
-
-def _picture(image: Image.Image, unseen: NDArray[np.bool_]) -> bytes:
-    """Scale a picture down, and hatch what was not inspected."""
-    small = image.copy()
-    small.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if unseen.any():
-        pixels = np.array(small)
-        hatch(pixels, np.asarray(Image.fromarray(unseen).resize(small.size)))
-        small = Image.fromarray(pixels)
-    return _encoded(small, "JPEG", quality=80)
-
-
-def _heat(scores: FloatMap, calm: float) -> bytes:
-    """Colour a map as the heatmaps are, see-through where parts are good; 256 levels do."""
-    levels = (heat_level(scores, calm) * 255).round().astype(np.uint8)
-    scale = np.linspace(0, 1, 256)
-    alpha = (heat_share(scale) * 255).round().astype(np.uint8)
-    image = Image.fromarray(levels).convert("P")
-    image.putpalette(heat_colour(scale).tobytes())
-    return _encoded(image, "PNG", transparency=alpha.tobytes())
-
-
-def _crop(image: Image.Image, window: Window) -> bytes:
-    """Cut a window out of the picture at its own size, no larger than it is shown."""
-    width, height = image.size
-    left, top = round(window[0] * width), round(window[1] * height)
-    wide, high = (max(round(n), 1) for n in (window[2] * width, window[3] * height))
-    spot = image.crop((left, top, left + wide, top + high))
-    spot.thumbnail((SPOT_SIDE_PX, SPOT_SIDE_PX))
-    return _encoded(spot, "JPEG", quality=85)
-
-
-def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    data = io.BytesIO()
-    image.save(data, kind, **options)
-    return data.getvalue()

@@ -1,0 +1,97 @@
+"""What a bank's file holds, checked: types, shapes and ranges of everything in it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import LayerMemory
+from fapm_cli.compute.plan import Ranges
+from fapm_cli.scores.calibration import Calibration
+
+DTYPES = {
+    "keys": torch.float32,
+    "key_counts": torch.int64,
+    "key_pictures": torch.int32,
+    "key_cells": torch.int32,
+    "radius_sq": torch.float32,
+    "widened": torch.bool,
+}
+
+
+def check_ranges(ranges: dict[str, Any]) -> Ranges:
+    """Check what each convolution is fed: finite, around 0.
+
+    Raises:
+        ValueError: they are anything else.
+    """
+    checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+    if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
+        raise ValueError("a range is out of range")
+    return checked
+
+
+def check_roi(roi: Tensor, size: tuple[int, int]) -> None:
+    """Check a region of interest: bool, of the input's size, somewhere true.
+
+    Raises:
+        ValueError: they are anything else.
+    """
+    if roi.dtype != torch.bool or tuple(roi.shape) != size:
+        raise ValueError(f"roi is {roi.dtype} {tuple(roi.shape)}")
+    if not roi.any():
+        raise ValueError("roi is empty")
+
+
+def check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:
+    """Check and make a calibration: positive factors of the finest map's size.
+
+    Raises:
+        ValueError: they are anything else.
+    """
+    if factors.dtype != torch.float32 or tuple(factors.shape) != size:
+        raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
+    if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
+        raise ValueError("calibration out of range")
+    return Calibration(factors, share)
+
+
+def check_memory(
+    memory: LayerMemory, grid: tuple[int, int], h: int, w: int, num_pictures: int
+) -> None:
+    """Check a layer's memory: types, shapes, counts that add up, finite values.
+
+    Raises:
+        ValueError: they are anything else.
+    """
+    for part, dtype in DTYPES.items():
+        if getattr(memory, part).dtype != dtype:
+            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
+    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
+    shapes = {
+        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.dim() == 2 else -1),
+        "key_counts": (num_patches,),
+        "key_pictures": (num_keys,),
+        "key_cells": (num_keys,),
+        "radius_sq": (num_patches,),
+        "widened": (num_patches,),
+    }
+    for part, shape in shapes.items():
+        if tuple(getattr(memory, part).shape) != shape:
+            raise ValueError(f"{part} has shape {tuple(getattr(memory, part).shape)}")
+    if h < 1 or w < 1 or h % grid[0] or w % grid[1]:
+        raise ValueError(f"a {h}×{w} map does not fit a {grid[0]}×{grid[1]} grid")
+    counts = memory.key_counts
+    if int(counts.min()) < 1 or int(counts.max()) > num_keys or int(counts.sum()) != num_keys:
+        raise ValueError("key_counts don't add up")
+    for part, end in (("key_pictures", num_pictures), ("key_cells", h * w)):
+        values = getattr(memory, part)
+        if int(values.min()) < 0 or int(values.max()) >= end:
+            raise ValueError(f"{part} out of range")
+    if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
+        raise ValueError("values that are not finite")
+    if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
+        raise ValueError("values out of range")

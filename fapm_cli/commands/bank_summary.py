@@ -1,0 +1,70 @@
+"""The summary of a bank that was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fapm_cli.commands.notes import name_suspects
+from fapm_cli.files import escaped
+
+if TYPE_CHECKING:
+    from fapm_cli.bank.bank import Bank
+
+
+def describe(bank: Bank) -> dict[str, Any]:
+    """Describe a bank as plain values."""
+    layers = {
+        name: {
+            "keys": len(memory.keys),
+            "patches": len(memory.key_counts),
+            "widened": int(memory.widened.sum()),
+        }
+        for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
+    }
+    return {
+        "backbone": bank.config.backbone,
+        "variant": bank.config.variant,
+        "layers": layers,
+        "bit_depth": bank.config.preprocessing.bit_depth,
+        "inspected_share": bank.inspected_share,
+        "thresholds": bank.thresholds.summary(),
+    }
+
+
+def suspect_records(suspects: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Suspects as plain values."""
+    return [{"name": name, "z": round(z, 2)} for name, z in suspects]
+
+
+def summary_lines(summary: dict[str, Any], verdicts: str) -> str:
+    """Lay a summary out for a person."""
+    seconds = summary["seconds"]
+    spent = ", ".join(f"{stage} {s:.1f}" for stage, s in seconds.items())
+    lines = [
+        f"bank      {escaped(summary['bank'])}  ({summary['bytes'] / 1e6:.1f} MB)",
+        f"pictures  {summary['pictures']}"
+        + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
+        + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
+        *[f"depth     {summary['bit_depth']} bits of 16"] * (summary["bit_depth"] < 16),
+        *[f"inspected {summary['inspected_share']:.0%} of each picture"]
+        * (summary["inspected_share"] < 1),
+        f"backbone  {summary['backbone']}",
+        *(
+            f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "
+            f"{layer['widened']} widened"
+            for name, layer in summary["layers"].items()
+        ),
+        f"verdicts  {verdicts}",
+        *_as_lines("dropped", summary["dropped"]),
+        *_as_lines("suspects", summary["suspects"]),
+        f"seconds   {sum(seconds.values()):.1f}  ({spent})",
+    ]
+    return "\n".join(lines)
+
+
+def _as_lines(title: str, pictures: list[dict[str, Any]]) -> list[str]:
+    """Name the first pictures that look unlike the rest, in one line; none for none."""
+    if not pictures:
+        return []
+    names = name_suspects([(one["name"], one["z"]) for one in pictures])
+    return [f"{title:<9} {names}: unlike the rest by so many σ"]

@@ -1,0 +1,56 @@
+"""What a benchmark ran on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+from fapm_cli.commands.formats import Record
+
+
+def peak_memory_mb(where: torch.device) -> float:
+    """Peak memory: of the device, or of the process where the device is the CPU."""
+    import resource
+    import sys
+
+    import torch
+
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def describe_machine(where: torch.device) -> Record:
+    """Describe device and versions."""
+    import platform
+
+    import torch
+
+    from fapm_cli.version import __version__
+
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "fapm": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
