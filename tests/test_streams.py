@@ -96,7 +96,7 @@ FAULTS = [
         ("build", "fapm_cli.commands.build.find_named"),
         ("add", "fapm_cli.commands.grow.find_named"),
         ("merge", "fapm_cli.learning.merge.merge_banks"),
-        ("calibrate", "fapm_cli.commands.calibrate.find_named"),
+        ("calibrate", "fapm_cli.commands.calibration_pictures.find_named"),
         ("score", "fapm_cli.commands.score.find_named"),
         ("heatmap", "fapm_cli.commands.heatmap.find_named"),
         ("eval", "fapm_cli.commands.eval.configure"),
