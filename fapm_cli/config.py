@@ -168,6 +168,14 @@ class BankConfig:
         switches = (self.grid != (1, 1), self.layer_wise, self.adaptive)
         return next((name for name, value in VARIANTS.items() if value == switches), None)
 
+    def with_query(self, **changes: Any) -> BankConfig:
+        """Change how pictures are scored; fields as of :class:`Query`.
+
+        Raises:
+            OptionError: a value makes no sense.
+        """
+        return dataclasses.replace(self, query=dataclasses.replace(self.query, **changes))
+
     def to_json(self) -> dict[str, Any]:
         """Turn the configuration into plain JSON values."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

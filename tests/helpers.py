@@ -7,14 +7,17 @@ import json
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.file import FORMAT
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.presets import default_config
 from fapm_cli.bank.thumbnails import encode_thumbnail
-from fapm_cli.config import BankConfig
+from fapm_cli.config import BankConfig, Query
+from fapm_cli.memory.pages import patch_memory
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import rate_thresholds, with_review
 
 
@@ -101,3 +104,17 @@ def version_1_bytes(bank: Bank) -> bytes:
         tensors["thumbnails"] = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
         tensors["thumbnail_ends"] = torch.tensor([len(t) for t in bank.thumbnails]).cumsum(0)
     return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+
+
+def scorer_of(bank: Bank, query: Query, roi: Tensor | None) -> Scorer:
+    """Lay a bank's memories out, to be scored as the query says."""
+    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
+    return Scorer(
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        query,
+        laid_out,
+        bank.map_sizes,
+        bank.calibration,
+        roi,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
-from helpers import small_bank
+from helpers import scorer_of, small_bank
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,7 +26,6 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.build import build_bank
 from fapm_cli.memory.grid import to_patches
-from fapm_cli.memory.pages import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor, load_extractor
 from fapm_cli.scores.calibration import local_calibration, place_share
 from fapm_cli.scores.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
@@ -50,16 +49,7 @@ def some_roi(seed: int = 0) -> Tensor:
 def small_scorer(roi: Tensor | None, **changes: Any) -> Scorer:
     bank = small_bank()
     query = dataclasses.replace(bank.config.query, **changes)
-    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
-    return Scorer(
-        bank.config.grid,
-        bank.config.preprocessing.crop_px,
-        query,
-        laid_out,
-        bank.map_sizes,
-        bank.calibration,
-        roi,
-    )
+    return scorer_of(bank, query, roi)
 
 
 def features(seed: int) -> list[Tensor]:

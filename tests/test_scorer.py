@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers import small_bank
+from helpers import scorer_of, small_bank
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from fapm_cli.bank.bank import Bank
 from fapm_cli.config import Query
 from fapm_cli.memory.grid import to_patches
-from fapm_cli.memory.pages import patch_memory
-from fapm_cli.scores.scorer import Scored, Scorer
+from fapm_cli.scores.scorer import Scored
 
 FINEST, INPUT = (8, 12), (64, 96)
 BATCH = 2
@@ -99,17 +98,7 @@ def plain_scores(
 
 
 def scored(bank: Bank, query: Query, maps: list[Tensor], roi: Tensor | None) -> Scored:
-    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
-    scorer = Scorer(
-        bank.config.grid,
-        bank.config.preprocessing.crop_px,
-        query,
-        laid_out,
-        bank.map_sizes,
-        bank.calibration,
-        roi,
-    )
-    return scorer([to_patches(one, bank.config.grid) for one in maps])
+    return scorer_of(bank, query, roi)([to_patches(one, bank.config.grid) for one in maps])
 
 
 def targets(seed: int) -> list[Tensor]:

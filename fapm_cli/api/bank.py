@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection import detector as detection
 from fapm_cli.errors import OptionError
 from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
-from fapm_cli.finding.search import path_of, search
+from fapm_cli.finding.search import named_below, search
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.extraction import load_extractor
 from fapm_cli.pictures.reading import Item, read_roi
 
-_BATCH_SIZE = 16
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ class Bank:
         device: str = "auto",
         precision: str = "auto",
         *,
+        weights: str | Path | None = None,
         roi: str | Path | None = None,
         pixel_threshold: float | None = None,
+        compiled: bool = False,
         **query: Any,
     ) -> Detector:
         """Lay the bank out on a device.
@@ -60,21 +62,24 @@ class Bank:
         Args:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             precision: ``auto``, ``fp32`` or another that ``fapm score --help`` names.
+            weights: a file in place of the bank's own backbone.
             roi: a mask of what to inspect, white on black.
             pixel_threshold: in place of the bank's own.
+            compiled: whether to compile the network, as ``--compile`` does.
             query: how to score, in place of the bank's own way: ``reach``, ``sigma``,
                 ``num_neighbors`` and the other fields of :class:`fapm_cli.Query`.
 
         Raises:
-            DeviceError, OptionError, PictureError: an argument can't be had or makes no sense.
+            DeviceError, OptionError, PictureError, WeightsError: an argument can't be had, or makes
+                no sense.
         """
         own = self.learnt.config
-        plan = make_plan(resolve_device(device), precision)
+        plan = make_plan(resolve_device(device), precision, compiled=compiled)
         ready = detection.Detector(
             self.learnt,
-            bank_extractor(self.learnt),
+            bank_extractor(self.learnt, None if weights is None else str(weights)),
             plan=plan,
-            query=replace(own.query, **query),
+            query=own.with_query(**query).query,
             roi=None if roi is None else read_roi(roi, own.preprocessing),
             pixel_threshold=pixel_threshold,
         )
@@ -120,7 +125,7 @@ def build(
         _named(pictures),
         made,
         extractor,
-        _BATCH_SIZE,
+        BATCH_SIZE,
         weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
         roi=None if roi is None else read_roi(roi, made.preprocessing),
         thumbnails=thumbnails,
@@ -149,5 +154,4 @@ def _named(pictures: str | Path | Iterable[Picture]) -> list[tuple[Item, str]]:
     found = search(root)
     check_learnable(root, found)
     check_no_masks([item for item in found.items if isinstance(item, Path)])
-    folder = root if root.is_dir() else root.parent
-    return [(item, path_of(item).relative_to(folder).as_posix()) for item in found.items]
+    return [*named_below(root, found.items)]

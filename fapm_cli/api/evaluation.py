@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fapm_cli.api.bank import build
+from fapm_cli.api.bank import BATCH_SIZE, build
 from fapm_cli.detection.record import Record
 from fapm_cli.evaluation import evaluate as evaluation
 from fapm_cli.evaluation.datasets import find_categories
-
-_BATCH_SIZE = 16
 
 
 def evaluate(
@@ -35,9 +33,5 @@ def evaluate(
         category = found.read()
         bank = build(category.train, device=device, thumbnails=False, **build_as)
         ready = bank.detector(device, precision).engine
-        rows.append(evaluation.evaluate(category, ready, _BATCH_SIZE, _quiet).record())
+        rows.append(evaluation.evaluate(category, ready, BATCH_SIZE).record())
     return rows
-
-
-def _quiet(stage: str, done: int, total: int) -> None:
-    pass

@@ -12,10 +12,10 @@ from PIL import Image
 from fapm_cli.detection import detector as detection
 from fapm_cli.detection.record import Record
 from fapm_cli.detection.stream import Judged
-from fapm_cli.drawing.heatmap import Caption, draw_heatmap
+from fapm_cli.drawing.heatmap import Caption, draw_located
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.search import Unreadable
-from fapm_cli.pictures.picture import Frame, read_picture
+from fapm_cli.pictures.picture import Frame, read_again
 from fapm_cli.pictures.reading import Item
 
 
@@ -77,7 +77,7 @@ class Result:
         """(height, width) float32 over the picture's px; NaN where it was not inspected."""
         judged = self._good()
         size_px = judged.prepared.picture.size_px
-        return self._detector.picture_map(judged.found.anomaly_maps[0], size_px).cpu().numpy()
+        return self._detector.picture_map(judged.found.anomaly_maps[0], size_px)
 
     def heatmap(self, *, boxes: bool = True) -> Image.Image:
         """Draw what was found over the picture, as ``fapm heatmap`` does.
@@ -88,18 +88,13 @@ class Result:
         judged = self._good()
         image = self._image(judged)
         size_px = judged.prepared.picture.size_px
-        strips = self._detector.map_strips(judged.found.anomaly_maps[0], size_px)
-        caption = Caption(self.score)
-        if self.threshold is not None:
-            caption = Caption(self.score, self.threshold, self.verdict)
-        draw_heatmap(
+        draw_located(
             image,
-            ((top, scores.cpu().numpy()) for top, scores in strips),
+            self._detector.map_strips(judged.found.anomaly_maps[0], size_px),
             self._detector.pixel_threshold,
-            self.peak,
-            caption,
-            [(r["x"], r["y"], r["width"], r["height"]) for r in self.regions] if boxes else (),
-            strong=bool(self.regions),
+            self.record,
+            Caption(self.score, self.threshold, self.verdict),
+            boxes=boxes,
         )
         return image
 
@@ -117,8 +112,5 @@ class Result:
             return Image.fromarray(self._source)
         if isinstance(self._source, Frame):
             return Image.fromarray(np.ascontiguousarray(self._source.bgr[..., ::-1]))
-        was = judged.prepared.picture
-        picture = read_picture(was.path, self._detector.bank.config.preprocessing.bit_depth)
-        if picture.sha256 != was.sha256:
-            raise PictureError(f"picture {was.path} changed after it was judged; judge it again")
-        return picture.image
+        bit_depth = self._detector.bank.config.preprocessing.bit_depth
+        return read_again(judged.prepared.picture, bit_depth).image

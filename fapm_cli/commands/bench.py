@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fapm_cli.commands.bench_table import PAPER_FPS, print_table
 from fapm_cli.commands.formats import Record, choose_format, echo_records, flatten
+from fapm_cli.commands.machine import describe_machine, peak_memory_mb
 from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
     LEARNING,
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from fapm_cli.compute.plan import Plan
     from fapm_cli.config import BankConfig
     from fapm_cli.detection.detector import Detector
-from fapm_cli.commands.bench_table import PAPER_FPS, print_table
-from fapm_cli.commands.machine import describe_machine, peak_memory_mb
 
 PICTURE_PX = 1024
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fapm_cli.commands.calibration_pictures import Scores, check_suspects, gather
 from fapm_cli.commands.choices import check_rate, check_rates, choose_thresholds
 from fapm_cli.commands.formats import choose_format, summary_text
 from fapm_cli.commands.notes import note_few
@@ -35,7 +36,6 @@ from fapm_cli.files import escaped
 if TYPE_CHECKING:
     from fapm_cli.bank.bank import Bank
     from fapm_cli.scores.thresholds import Thresholds
-from fapm_cli.commands.calibration_pictures import Scores, check_suspects, gather
 
 
 def calibrate(

@@ -75,17 +75,6 @@ def query_changes(
     return {name: value for name, value in changes.items() if value is not None}
 
 
-def with_query(config: BankConfig, changes: dict[str, Any]) -> BankConfig:
-    """Change the query of a configuration.
-
-    Raises:
-        OptionError: a value makes no sense.
-    """
-    import dataclasses
-
-    return dataclasses.replace(config, query=dataclasses.replace(config.query, **changes))
-
-
 def parse_numbers(text: str) -> tuple[float, ...]:
     """Read ``2,1``.
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.choices import configure, query_changes, with_query
+from fapm_cli.commands.choices import configure, query_changes
+from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, score_rows, write_plots
+from fapm_cli.commands.eval_table import echo_figures
 from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text
 from fapm_cli.commands.opening import open_detector, use_threads
 from fapm_cli.commands.options import (
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
     from fapm_cli.detection.detector import Detector
     from fapm_cli.evaluation.datasets import Category
     from fapm_cli.evaluation.evaluate import Evaluation
-from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, score_rows, write_plots
-from fapm_cli.commands.eval_table import echo_figures
 
 EXIT_ERROR = 2
 
@@ -170,12 +170,9 @@ def eval_(
     plan = make_plan(resolve_device(device), precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     configs = [
-        with_query(
-            configure(
-                preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
-            ),
-            changes,
-        )
+        configure(
+            preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+        ).with_query(**changes)
         for variant in (variants or "E").split(",")
     ]
     given = None

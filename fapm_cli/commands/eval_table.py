@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from fapm_cli.commands.formats import Record, echo_records
 from fapm_cli.files import escaped
-
-if TYPE_CHECKING:
-    pass
 
 _RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
 _VERDICTS = (
@@ -38,6 +33,7 @@ _COLUMNS = (
     "bank_mb",
     "build_seconds",
 )
+_MEANT = ("images_per_second", "keys", "bank_mb", "build_seconds")
 # Figures of one kind of defect, in sets that have such kinds.
 _APART = {
     f"{kind}_{figure}": f"{kind} {name}"
@@ -48,9 +44,6 @@ _APART = {
         ("aupro", "AUPRO"),
     )
 }
-
-
-# --- Printing ----------------------------------------------------------------------------------
 
 
 def echo_figures(kind: str, records: list[Record]) -> None:
@@ -95,9 +88,6 @@ def _table(records: list[Record]) -> tuple[list[str], list[list[str]]]:
 def _apart_in(records: list[Record]) -> list[str]:
     """The columns of single kinds of defect that a record has."""
     return [column for column in _APART if any(column in record for record in records)]
-
-
-_MEANT = ("images_per_second", "keys", "bank_mb", "build_seconds")
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.choices import check_threshold, query_changes
+from fapm_cli.commands.heatmap_files import (
+    choose_stems,
+    encoded,
+    files_of,
+    save,
+    write_map,
+    write_mask,
+)
 from fapm_cli.commands.notes import Differences
 from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
@@ -49,14 +57,6 @@ if TYPE_CHECKING:
     from fapm_cli.scores.thresholds import Thresholds
 
     Strips = Iterator[tuple[int, NDArray[np.float32]]]
-from fapm_cli.commands.heatmap_files import (
-    choose_stems,
-    encoded,
-    files_of,
-    save,
-    write_map,
-    write_mask,
-)
 
 EXIT_ERROR = 2
 
@@ -225,22 +225,19 @@ def _show(
 ) -> None:
     """Draw one picture: into files, the report, or both."""
     from fapm_cli.detection.record import check_score
-    from fapm_cli.pictures.picture import read_picture
+    from fapm_cli.pictures.picture import read_again
 
-    judged = one.prepared.picture
-    picture = read_picture(judged.path, detector.bank.config.preprocessing.bit_depth)
-    if picture.sha256 != judged.sha256:
-        raise PictureError(f"picture {judged.path} changed after it was judged; draw it again")
+    picture = read_again(one.prepared.picture, detector.bank.config.preprocessing.bit_depth)
     located = detector.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
     if report is not None:
         from fapm_cli.drawing.report_pictures import heat_size
 
         small = detector.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
-        report.add(picture.path, picture.image, located, small.cpu().numpy())
+        report.add(picture.path, picture.image, located, small)
     if stem is not None:
         size_px = picture.size_px
-        strips = functools.partial(_strips, detector, one, size_px)
+        strips = functools.partial(detector.map_strips, one.found.anomaly_maps[0], size_px)
         _draw(detector, thresholds, picture.image, strips(), located, stem, boxes)
         del picture  # the map of a large picture is as large
         if raw_map is not None:
@@ -248,12 +245,6 @@ def _show(
         if mask:
             write_mask(strips(), size_px, stem, detector.pixel_threshold)
         typer.echo(escaped(f"{stem}_heatmap.png"))
-
-
-def _strips(detector: Detector, one: Judged, size_px: tuple[int, int]) -> Strips:
-    """The anomaly map in the picture's own pixels, some rows at a time."""
-    for top, scores in detector.map_strips(one.found.anomaly_maps[0], size_px):
-        yield top, scores.cpu().numpy()
 
 
 def _draw(
@@ -266,18 +257,11 @@ def _draw(
     boxes: bool,
 ) -> None:
     """Draw over the picture, and write it."""
-    from fapm_cli.drawing.heatmap import Caption, draw_heatmap
+    from fapm_cli.drawing.heatmap import Caption, draw_located
 
     score = located["score"]
-    draw_heatmap(
-        image,
-        strips,
-        detector.pixel_threshold,
-        (located["peak"]["x"], located["peak"]["y"]),
-        Caption(score)
-        if thresholds is None
-        else Caption(score, thresholds.score, thresholds.verdict(score)),
-        [(r["x"], r["y"], r["width"], r["height"]) for r in located["regions"]] if boxes else (),
-        strong=bool(located["regions"]),
-    )
+    caption = Caption(score)
+    if thresholds is not None:
+        caption = Caption(score, thresholds.score, thresholds.verdict(score))
+    draw_located(image, strips, detector.pixel_threshold, located, caption, boxes=boxes)
     save(Path(f"{stem}_heatmap.png"), encoded(image, "PNG", compress_level=3))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fapm_cli.commands.formats import Record
+
 if TYPE_CHECKING:
     import torch
-
-from fapm_cli.commands.formats import Record
 
 
 def peak_memory_mb(where: torch.device) -> float:

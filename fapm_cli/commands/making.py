@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fapm_cli.commands.bank_summary import describe, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
 from fapm_cli.commands.notes import name_first, note_few, note_groups
 from fapm_cli.commands.options import PICTURES
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from fapm_cli.config import BankConfig
     from fapm_cli.finding.search import Unreadable
     from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.commands.bank_summary import describe, summary_lines, suspect_records
 
 SkipBadOption = Annotated[
     bool, typer.Option(help="Leave unreadable pictures out.", rich_help_panel=PICTURES)

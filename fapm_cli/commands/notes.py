@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fapm_cli.commands.terminal import note
 from fapm_cli.files import escaped
 
 if TYPE_CHECKING:
     from fapm_cli.scores.thresholds import Thresholds
-from fapm_cli.commands.terminal import note
 
 _SHOWN = 8  # suspects by name
 

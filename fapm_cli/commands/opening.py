@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fapm_cli.commands.choices import check_threshold
+from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fapm_cli.detection.detector import Detector
     from fapm_cli.scores.thresholds import Thresholds
-from fapm_cli.commands.choices import check_threshold, with_query
-from fapm_cli.commands.terminal import note
 
 
 def use_threads(number: int | None) -> None:
@@ -54,26 +54,24 @@ def open_detector(
     check_threshold(pixel_threshold)
     if pixel_threshold is not None and pixel_threshold < 0:
         raise OptionError(f"pixel threshold {pixel_threshold}: wanted 0 or more")
-    from fapm_cli.bank.backbone import bank_extractor
+    from fapm_cli.api.bank import Bank
     from fapm_cli.bank.file import load_bank
     from fapm_cli.compute.device import resolve_device
-    from fapm_cli.compute.plan import make_plan
-    from fapm_cli.detection.detector import Detector
-    from fapm_cli.pictures.reading import read_roi
 
-    where = resolve_device(device)
-    loaded = load_bank(bank, where)
-    plan = make_plan(where, precision, compiled=compiled)
-    query = with_query(loaded.config, changes or {}).query
-    preprocessing = loaded.config.preprocessing
-    detector = Detector(
-        loaded,
-        bank_extractor(loaded, weights),
-        plan=plan,
-        query=query,
-        roi=None if roi is None else read_roi(roi, preprocessing),
-        pixel_threshold=pixel_threshold,
+    detector = (
+        Bank(load_bank(bank, resolve_device(device)))
+        .detector(
+            device,
+            precision,
+            weights=weights,
+            roi=roi,
+            pixel_threshold=pixel_threshold,
+            compiled=compiled,
+            **(changes or {}),
+        )
+        .engine
     )
+    plan, preprocessing = detector.plan, detector.bank.config.preprocessing
     reasons = ["crop"] * preprocessing.crops + ["ROI"] * (detector.roi is not None)
     if reasons:
         share, limit = 1 - detector.inspected_share, " and ".join(reasons)

@@ -9,16 +9,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
-from fapm_cli.finding.search import Unreadable, count_kinds, path_of, search
-
-if TYPE_CHECKING:
-    pass
-from fapm_cli.commands.terminal import note
+from fapm_cli.finding.search import Unreadable, count_kinds, named_below, search
 
 Named = tuple[Path | Unreadable, str]
 """A picture, and its path below the folder that was given."""
@@ -56,7 +52,6 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
     """
     named: list[Named] = []
     for path in named_paths(paths):
-        root = path if os.path.isdir(path) else path.parent
         try:
             found = search(path)
         except PictureError as error:
@@ -65,7 +60,7 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
         if to_learn:
             check_learnable(path, found)
         note_left_out(path, found.left_out)
-        named += [(item, path_of(item).relative_to(root).as_posix()) for item in found.items]
+        named += named_below(path, found.items)
     if to_learn:
         check_no_masks([item for item, _ in named if isinstance(item, Path)])
     return named

@@ -7,14 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import typer
 
 from fapm_cli.files import one_line
-
-if TYPE_CHECKING:
-    pass
 
 
 class Advance(Protocol):

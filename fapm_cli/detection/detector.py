@@ -281,7 +281,7 @@ class Detector:
             anomaly_map = anomaly_map.masked_fill(self._outside, torch.nan)
         return anomaly_map.cpu().numpy()
 
-    def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> Tensor:
+    def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> NDArray[np.float32]:
         """Take an anomaly map to a picture's own pixels.
 
         Args:
@@ -292,11 +292,11 @@ class Detector:
             (height, width) float32; NaN where the picture was not inspected, outside the crop or
             the region of interest.
         """
-        return torch.cat([strip for _, strip in self.map_strips(anomaly_map, size_px)])
+        return np.concatenate([strip for _, strip in self.map_strips(anomaly_map, size_px)])
 
     def map_strips(
         self, anomaly_map: Tensor, size_px: tuple[int, int]
-    ) -> Iterator[tuple[int, Tensor]]:
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
 
         Args:
@@ -325,4 +325,4 @@ class Detector:
             strip[max(end - top, 0) :] = torch.nan
             strip[:, :left] = torch.nan
             strip[:, right:] = torch.nan
-            yield top, strip
+            yield top, strip.cpu().numpy()

@@ -6,8 +6,9 @@ drawn is many times what it takes in the picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,6 +105,31 @@ def draw_heatmap(
         image.paste(Image.fromarray(strip.pixels), (0, top))
     if min(height, width) >= _TOO_SMALL_PX:
         _write(image, caption, calm, peak)
+
+
+def draw_located(
+    image: Image.Image,
+    strips: Iterable[tuple[int, FloatMap]],
+    calm: float,
+    located: Mapping[str, Any],
+    caption: Caption,
+    *,
+    boxes: bool = True,
+) -> None:
+    """Draw what was located in a picture over it, as :func:`draw_heatmap` does.
+
+    Args:
+        image: 8-bit RGB, drawn upon.
+        strips: of its anomaly map.
+        calm: the pixel threshold.
+        located: the ``peak`` and the ``regions``, in the picture's own px.
+        caption: of the picture.
+        boxes: whether to frame the regions.
+    """
+    peak, regions = located["peak"], located["regions"]
+    frames = [(r["x"], r["y"], r["width"], r["height"]) for r in regions] if boxes else ()
+    at = peak["x"], peak["y"]
+    draw_heatmap(image, strips, calm, at, caption, frames, strong=bool(regions))
 
 
 def _colour(picture: Pixels, scores: FloatMap, calm: float) -> Pixels:

@@ -174,7 +174,7 @@ def evaluate(
     category: Category,
     detector: Detector,
     batch_size: int,
-    on_stage: OnStage,
+    on_stage: OnStage = lambda stage, done, total: None,
     build_seconds: float | None = None,
 ) -> Evaluation:
     """Score a category's test pictures and compare with their labels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +75,14 @@ def _named(path: Path) -> Path | Unreadable:
 def path_of(item: Path | Unreadable) -> Path:
     """Say where an item lies."""
     return item.path if isinstance(item, Unreadable) else item
+
+
+def named_below(
+    path: Path, items: Iterable[Path | Unreadable]
+) -> list[tuple[Path | Unreadable, str]]:
+    """What was found under a path, each with its path below that folder, or the file's own name."""
+    root = path if os.path.isdir(path) else path.parent
+    return [(item, path_of(item).relative_to(root).as_posix()) for item in items]
 
 
 def count_kinds(left_out: Counter[str]) -> str:

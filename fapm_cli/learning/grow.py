@@ -19,7 +19,7 @@ from fapm_cli.learning.anew import join_ranges, known_digests, learn_anew, with_
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
 from fapm_cli.learning.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.learn import extract, program_versions
-from fapm_cli.learning.nominal_response import OnStage, calibrate
+from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
@@ -132,4 +132,5 @@ def _grow(
         ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
     )
-    return calibrate(grown, features, num_before, on_stage)
+    response = nominal_response(grown, features, num_before, on_stage)
+    return judged_by(response, grown, num_before)

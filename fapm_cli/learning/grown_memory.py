@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.config import BankConfig
-from fapm_cli.learning.learn import MIN_KEYS
+from fapm_cli.learning.learn import MIN_KEYS, what_is_known
 from fapm_cli.memory.coreset import grown_coreset, num_keys
 from fapm_cli.memory.grid import map_cells
 
@@ -102,9 +102,7 @@ def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankCon
     )
     return LayerMemory(
         keys=keys.vectors,
-        key_counts=torch.tensor([len(c.indices) for c in coresets]),
         key_pictures=keys.pictures,
         key_cells=keys.cells,
-        radius_sq=torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
-        widened=torch.tensor([c.widened for c in coresets]),
+        **what_is_known(coresets),
     )

@@ -15,7 +15,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
-from fapm_cli.memory.coreset import adaptive_coreset
+from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import map_cells, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.scores.suspects import find_suspects
@@ -101,20 +101,13 @@ def extract(
     return [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)], pictures
 
 
-def _coreset(vectors: Tensor, config: BankConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pick keys: concatenated indices, counts, radii² and widened flags of all patches."""
-    coresets = adaptive_coreset(
-        vectors,
-        config.coreset_ratio,
-        config.spread_threshold if config.adaptive else None,
-        MIN_KEYS,
-    )
-    return (
-        torch.cat([c.indices for c in coresets]),
-        torch.tensor([len(c.indices) for c in coresets]),
-        torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
-        torch.tensor([c.widened for c in coresets]),
-    )
+def what_is_known(coresets: Sequence[Coreset]) -> dict[str, Tensor]:
+    """Counts, radii² and widened flags of all patches' coresets, by their names in a memory."""
+    return {
+        "key_counts": torch.tensor([len(c.indices) for c in coresets]),
+        "radius_sq": torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
+        "widened": torch.tensor([c.widened for c in coresets]),
+    }
 
 
 def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
@@ -124,19 +117,18 @@ def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
 
 
 def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int]) -> LayerMemory:
-    indices, counts, radius_sq, widened = _coreset(vectors, config)
-    per_picture = map_size[0] * map_size[1] // len(counts)
+    threshold = config.spread_threshold if config.adaptive else None
+    coresets = adaptive_coreset(vectors, config.coreset_ratio, threshold, MIN_KEYS)
+    indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
+    per_picture = map_size[0] * map_size[1] // len(coresets)
     cells = [
-        map_cells(part, i, config.grid, *map_size)
-        for i, part in enumerate(torch.split(indices, counts.tolist()))
+        map_cells(coreset.indices, i, config.grid, *map_size) for i, coreset in enumerate(coresets)
     ]
     return LayerMemory(
-        keys=_gather(vectors, indices, counts),
-        key_counts=counts,
+        keys=_gather(vectors, indices, known["key_counts"]),
         key_pictures=(indices // per_picture).int(),
         key_cells=torch.cat(cells).int(),
-        radius_sq=radius_sq,
-        widened=widened,
+        **known,
     )
 
 

@@ -56,23 +56,6 @@ class NominalResponse:
     pseudo: list[float] | None
 
 
-def calibrate(
-    bank: Bank,
-    features: Sequence[Tensor],
-    first: int = 0,
-    on_stage: OnStage = lambda stage, done, total: None,
-) -> Bank:
-    """Score a bank's pictures, and set its calibration and thresholds by that, as they were set.
-
-    Args:
-        bank: as for :func:`nominal_response`, and so on.
-        features: its vectors.
-        first: if that is not 0, calibration and the scores of pictures before stay as they are.
-        on_stage: told of progress.
-    """
-    return judged_by(nominal_response(bank, features, first, on_stage), bank, first)
-
-
 def judged_by(response: NominalResponse, bank: Bank, first: int = 0) -> Bank:
     """The bank with calibration, thresholds and its pictures' scores from ``first`` on anew."""
     judged = tuple(

@@ -150,6 +150,18 @@ def read_picture(
     return Picture(path, decoded.size_px, digest, bits=decoded.bits, image=image)
 
 
+def read_again(was: Facts, bit_depth: int) -> Picture:
+    """Read and decode a picture once more, every pixel.
+
+    Raises:
+        PictureError: as of :func:`read_picture`, or its file has changed.
+    """
+    picture = read_picture(was.path, bit_depth)
+    if picture.sha256 != was.sha256:
+        raise PictureError(f"picture {was.path} changed after it was judged; draw it again")
+    return picture
+
+
 def draft_px(preprocessing: Preprocessing) -> int | None:
     """The shorter side that a JPEG is decoded to at least; None for its own."""
     return 2 * max(preprocessing.resize_px) if preprocessing.jpeg_draft else None
