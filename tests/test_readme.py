@@ -106,6 +106,16 @@ def test_the_python_example_prints_what_it_says(
     assert Image.open("heat.png").size == Image.open("samples/test/stain/000.jpg").size
 
 
+def test_every_file_of_the_table_of_stages_is_there() -> None:
+    rows = re.findall(r"^\| `(\w+)/` \| ([\w, ]+) \|", PAGES["docs/method.md"], re.MULTILINE)
+    there = {path.name for path in (ROOT / "fapm_cli").iterdir() if (path / "__init__.py").exists()}
+    assert {folder for folder, _ in rows} == there - {"api"}
+    for folder, names in rows:
+        if folder != "commands":  # one file a command
+            for name in names.split(", "):
+                assert list((ROOT / "fapm_cli" / folder).glob(f"{name}*")), f"{folder}/{name}"
+
+
 def test_every_link_leads_somewhere() -> None:
     for page, text in PAGES.items():
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
