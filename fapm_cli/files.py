@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,3 +56,9 @@ def escaped(name: str | Path) -> str:
     """
     text = str(name)
     return one_line(text if os.sep == "\\" else text.replace("\\", "\\\\"))
+
+
+def name_first(names: Sequence[str], shown: int = 3) -> str:
+    """Name the first of some, and say how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + f" and {more} more" * (more > 0)

@@ -94,6 +94,11 @@ def test_what_is_asked_is_what_the_options_ask(bank: Path) -> None:
     assert (result.record, result.verdict) == (record, None)
 
 
+def test_layer_weights_that_fit_no_memory_are_refused(bank: Path) -> None:
+    with pytest.raises(fapm_cli.OptionError, match="layer weights"):
+        fapm_cli.load(bank).detector(layer_weights=(1.0, 1.0, 1.0))
+
+
 def test_evaluate_gives_the_rows_of_eval() -> None:
     [row] = fapm_cli.evaluate(SAMPLES)
     [said] = fapm("eval", SAMPLES, "--json").json
@@ -106,6 +111,8 @@ def test_folders_that_build_refuses_are_refused() -> None:
         fapm_cli.build(SAMPLES)
     with pytest.raises(fapm_cli.OptionError, match="default or paper"):
         fapm_cli.build(GOOD[:1], preset="other")
+    with pytest.raises(fapm_cli.OptionError, match="resizes to 256"):  # and is not ignored
+        fapm_cli.build(GOOD[:1], preset="paper", size=224)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])

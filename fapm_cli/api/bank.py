@@ -11,11 +11,10 @@ from fapm_cli.api.detector import Detector, Picture, item_of
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.bank.presets import default_config, paper_config
+from fapm_cli.bank.presets import preset_config
 from fapm_cli.compute.device import resolve_device
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection import detector as detection
-from fapm_cli.errors import OptionError
 from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
 from fapm_cli.finding.search import named_below, search
 from fapm_cli.learning.build import build_from_files
@@ -115,10 +114,7 @@ def build(
     """
     if size is not None:
         config["size_px"] = (size, size) if isinstance(size, int) else size
-    presets = {"default": default_config, "paper": paper_config}
-    if preset not in presets:
-        raise OptionError(f"preset {preset!r}: use default or paper")
-    made = presets[preset](**config)
+    made = preset_config(preset, **config)
     given = None if weights is None else str(weights)
     extractor = load_extractor(made, given).to(resolve_device(device))
     bank = build_from_files(

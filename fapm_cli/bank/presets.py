@@ -96,6 +96,25 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
     )
 
 
+def preset_config(preset: str, **changes: Any) -> BankConfig:
+    """Configure a bank by a preset's name, ``default`` or ``paper``.
+
+    Args:
+        preset: the name.
+        changes: as for :func:`default_config`; ``paper`` has its own ``size_px``.
+
+    Raises:
+        OptionError: there is no such preset, or a value makes no sense.
+    """
+    if preset == "default":
+        return default_config(**changes)
+    if preset != "paper":
+        raise OptionError(f"preset {preset!r}: use default or paper")
+    if "size_px" in changes:
+        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
+    return paper_config(**changes)
+
+
 def _sides_of_32(side: int) -> int:
     """How many patches of 32 px, the paper's, make a side."""
     if side < 32 or side % 32:

@@ -28,7 +28,7 @@ def configure(
     Raises:
         OptionError: a value makes no sense.
     """
-    from fapm_cli.bank.presets import default_config, paper_config
+    from fapm_cli.bank.presets import preset_config
     from fapm_cli.config import parse_sides
 
     changes: dict[str, Any] = {
@@ -44,13 +44,7 @@ def configure(
         changes["size_px"] = parse_sides("size", size)
     if grid is not None:
         changes["grid"] = parse_sides("grid", grid)
-    if preset == "default":
-        return default_config(**changes)
-    if preset != "paper":
-        raise OptionError(f"preset {preset!r}: use default or paper")
-    if size is not None:
-        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
-    return paper_config(**changes)
+    return preset_config(preset, **changes)
 
 
 def query_changes(

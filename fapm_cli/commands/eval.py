@@ -42,7 +42,7 @@ from fapm_cli.commands.options import (
 from fapm_cli.commands.paths import check_writable
 from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.files import write_atomically
+from fapm_cli.files import name_first, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -308,14 +308,12 @@ def _evaluate(
 
 def _missing_masks(category: Category) -> list[str]:
     """What the lack of masks costs."""
-    from fapm_cli.evaluation.datasets.category import shown
-
     missing, num_defective = category.unmarked, len(category.defective)
     if not missing:
         return []
     if len(missing) == num_defective:
         return ["lacks masks: no pixel figures"]
-    names = shown([f"{one.path.parent.name}/{one.path.name}" for one in missing])
+    names = name_first([f"{one.path.parent.name}/{one.path.name}" for one in missing])
     return [
         f"{len(missing)} of {num_defective} defective pictures lack a mask and are left out of "
         f"the pixel figures: {names}"

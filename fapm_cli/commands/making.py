@@ -14,12 +14,12 @@ import typer
 
 from fapm_cli.commands.bank_summary import describe, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import name_first, note_few, note_groups
+from fapm_cli.commands.notes import note_few, note_groups
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.files import escaped
+from fapm_cli.files import escaped, name_first
 from fapm_cli.finding.search import path_of
 
 if TYPE_CHECKING:

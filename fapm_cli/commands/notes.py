@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fapm_cli.commands.terminal import note
-from fapm_cli.files import escaped
+from fapm_cli.files import escaped, name_first
 
 if TYPE_CHECKING:
     from fapm_cli.scores.thresholds import Thresholds
 
 _SHOWN = 8  # suspects by name
-
-
-def name_first(names: Sequence[str], shown: int = 3) -> str:
-    """Name the first of some pictures, and say how many more there are."""
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + f" and {more} more" * (more > 0)
 
 
 def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
@@ -79,5 +73,4 @@ def note_few(thresholds: Thresholds) -> None:
 
 def name_suspects(suspects: Sequence[tuple[str, float]]) -> str:
     """Name the first of the pictures that look unlike the rest, with how many σ each is off."""
-    names = ", ".join(f"{escaped(name)} ({z:.1f})" for name, z in suspects[:_SHOWN])
-    return names + f" and {len(suspects) - _SHOWN} more" * (len(suspects) > _SHOWN)
+    return name_first([f"{escaped(name)} ({z:.1f})" for name, z in suspects], _SHOWN)

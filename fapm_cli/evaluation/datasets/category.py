@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
+from fapm_cli.files import name_first
 from fapm_cli.finding.labelled_sets import GOOD
 from fapm_cli.finding.search import count_kinds
-
-_NAMED = 3  # so many names are shown where there are more
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def check(category: Category, where: Path) -> Category:
         wanted = "wanted test/good, test/DEFECT"
         raise PictureError(f"category {where} has no test pictures; {wanted}{why}")
     if all(one.defect is not None for one in category.test):
-        labels = shown(sorted({one.defect for one in category.test if one.defect is not None}))
+        labels = name_first(sorted({one.defect for one in category.test if one.defect is not None}))
         raise PictureError(
             f"category {where} has no good test pictures, labels are {labels}; "
             f"good ones are called {', '.join(sorted(GOOD))}, or as --good says{why}"
@@ -106,16 +105,10 @@ def is_good(label: str, good: frozenset[str]) -> bool:
     return label.casefold() in good
 
 
-def shown(names: Sequence[str]) -> str:
-    """List the first few of some names, and how many more there are."""
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def omitted(names: Sequence[str], kind: str, where: str) -> list[str]:
     """A note that counts and names what of a kind is left out; none for nothing."""
     count = f"{len(names)} {kind}" + "s" * (len(names) > 1)
-    return [f"{count} in {where}: left out: {shown(names)}"] if names else []
+    return [f"{count} in {where}: left out: {name_first(names)}"] if names else []
 
 
 def broken_links(folder: Path) -> list[str]:

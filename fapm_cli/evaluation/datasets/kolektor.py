@@ -29,9 +29,9 @@ from fapm_cli.evaluation.datasets.category import (
     folders,
     left_out_note,
     omitted,
-    shown,
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
+from fapm_cli.files import name_first
 from fapm_cli.pictures.masks import marked
 
 _TESTED = 5  # one in so many commutators
@@ -83,5 +83,5 @@ def _labelled(parts: Iterable[Path]) -> tuple[list[TestPicture], list[str]]:
         else:
             labelled.append(TestPicture(path, *(("defect", masks) if is_bad else (None, ()))))
     count = f"{len(untold)} of {len(labelled) + len(untold)} pictures are left out"
-    notes = [f"{count}: no mask that can be read says whether they are good: {shown(untold)}"]
+    notes = [f"{count}: no mask that can be read says whether they are good: {name_first(untold)}"]
     return labelled, (notes if untold else []) + left_out_note(left_out)

@@ -21,7 +21,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import TestPicture
 from fapm_cli.finding.kinds import SUFFIXES
 from fapm_cli.finding.labelled_sets import MASK_ENDINGS
-from fapm_cli.finding.search import Unreadable, find_pictures, search
+from fapm_cli.finding.search import find_pictures, path_of, search
 from fapm_cli.pictures.masks import fit_mask, marked
 
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))
@@ -76,8 +76,7 @@ def pictures_and_masks(
     listed = cache(_by_stem)
     found_there = search(folder)
     left_out += found_there.left_out
-    paths = [item.path if isinstance(item, Unreadable) else item for item in found_there.items]
-    files = [file for file in paths if not _is_set_apart(file, folder)]
+    files = [file for file in map(path_of, found_there.items) if not _is_set_apart(file, folder)]
     found = {}
     for picture, beside in _beside(files).items():
         parent = picture.parent

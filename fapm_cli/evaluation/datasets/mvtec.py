@@ -31,9 +31,9 @@ from fapm_cli.evaluation.datasets.category import (
     is_good,
     left_out_note,
     omitted,
-    shown,
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
+from fapm_cli.files import name_first
 from fapm_cli.finding.kinds import left_out_as
 from fapm_cli.finding.search import foreign
 
@@ -70,7 +70,7 @@ def _read(
 ) -> Category:
     train = _good_in(root / "train", good) or _good_in(root, good)
     if not train:
-        seen = shown([folder.name for folder in folders(root / "train")]) or "no folder"
+        seen = name_first([folder.name for folder in folders(root / "train")]) or "no folder"
         raise PictureError(
             f"category {root} has no train/good, but {seen}; say which is good with --good NAME"
         )
