@@ -69,7 +69,6 @@ def body():
     from fapm_cli.commands.terminal import note
 """
     found = {"", "bank.file", "memory", "memory.grid", "errors"}
-    found |= {"detection.detector", "commands.terminal"}
     assert imported(ast.parse(code)) == found
 
 
@@ -123,7 +122,6 @@ TOO_LONG = {
     "commands.calibrate",
     "commands.eval",
     "commands.heatmap",
-    "detection.detector",
 }
 
 

@@ -81,7 +81,7 @@ def test_what_is_nearest_lies_at_the_centre_of_its_keys_place(detector: Detector
     key = int((memory.key_cells // 28 != memory.key_cells % 28).nonzero()[0])
     row, column = divmod(int(memory.key_cells[key]), 28)
     of_key = replace(found, nearest_keys=torch.full_like(found.nearest_keys, key))
-    nearest = detector.locate(of_key, (900, 700))["nearest"]
+    nearest = detector.locator.locate(of_key, (900, 700))["nearest"]
     assert (nearest["input_x"], nearest["input_y"]) == (8 * column + 4, 8 * row + 4)
     assert nearest["picture"] == int(memory.key_pictures[key])
 

@@ -77,7 +77,7 @@ class Result:
         """(height, width) float32 over the picture's px; NaN where it was not inspected."""
         judged = self._good()
         size_px = judged.prepared.picture.size_px
-        return self._detector.picture_map(judged.found.anomaly_maps[0], size_px)
+        return self._detector.locator.picture_map(judged.found.anomaly_maps[0], size_px)
 
     def heatmap(self, *, boxes: bool = True) -> Image.Image:
         """Draw what was found over the picture, as ``fapm heatmap`` does.
@@ -90,8 +90,8 @@ class Result:
         size_px = judged.prepared.picture.size_px
         draw_located(
             image,
-            self._detector.map_strips(judged.found.anomaly_maps[0], size_px),
-            self._detector.pixel_threshold,
+            self._detector.locator.map_strips(judged.found.anomaly_maps[0], size_px),
+            self._detector.locator.pixel_threshold,
             self.record,
             Caption(self.score, self.threshold, self.verdict),
             boxes=boxes,

@@ -205,7 +205,7 @@ def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Re
     return Report(
         detector.bank,
         bank,
-        detector.pixel_threshold,
+        detector.locator.pixel_threshold,
         thresholds if threshold is None else thresholds.at(threshold),
         comparable=detector.scorer.query == detector.bank.config.query
         and detector.roi is detector.bank.roi,
@@ -228,22 +228,22 @@ def _show(
     from fapm_cli.pictures.picture import read_again
 
     picture = read_again(one.prepared.picture, detector.bank.config.preprocessing.bit_depth)
-    located = detector.locate(one.found, picture.size_px)
+    located = detector.locator.locate(one.found, picture.size_px)
     check_score(picture.path, located["score"])
     if report is not None:
         from fapm_cli.drawing.report_pictures import heat_size
 
-        small = detector.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
+        small = detector.locator.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
         report.add(picture.path, picture.image, located, small)
     if stem is not None:
         size_px = picture.size_px
-        strips = functools.partial(detector.map_strips, one.found.anomaly_maps[0], size_px)
+        strips = functools.partial(detector.locator.map_strips, one.found.anomaly_maps[0], size_px)
         _draw(detector, thresholds, picture.image, strips(), located, stem, boxes)
         del picture  # the map of a large picture is as large
         if raw_map is not None:
             write_map(strips(), size_px, stem, raw_map)
         if mask:
-            write_mask(strips(), size_px, stem, detector.pixel_threshold)
+            write_mask(strips(), size_px, stem, detector.locator.pixel_threshold)
         typer.echo(escaped(f"{stem}_heatmap.png"))
 
 
@@ -263,5 +263,5 @@ def _draw(
     caption = Caption(score)
     if thresholds is not None:
         caption = Caption(score, thresholds.score, thresholds.verdict(score))
-    draw_located(image, strips, detector.pixel_threshold, located, caption, boxes=boxes)
+    draw_located(image, strips, detector.locator.pixel_threshold, located, caption, boxes=boxes)
     save(Path(f"{stem}_heatmap.png"), encoded(image, "PNG", compress_level=3))

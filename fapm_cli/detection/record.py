@@ -28,7 +28,7 @@ def record_of(
     if isinstance(one, Unreadable):
         return {"path": str(one.path), "error": str(one.error)}
     picture = one.prepared.picture
-    located = detector.locate(one.found, picture.size_px)
+    located = detector.locator.locate(one.found, picture.size_px)
     score = located["score"]
     try:
         check_score(picture.path, score)

@@ -92,7 +92,7 @@ class Report:
         Args:
             path: shown as it is.
             image: the picture at its own size, 8-bit RGB.
-            located: what :meth:`fapm_cli.detection.detector.Detector.locate` says of it.
+            located: what :meth:`fapm_cli.detection.locator.Locator.locate` says of it.
             scores: (h, w) float32 anomaly map, at :func:`heat_size`; NaN where not inspected.
         """
         width, height = image.size
