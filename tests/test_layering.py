@@ -69,6 +69,7 @@ def body():
     from fapm_cli.commands.terminal import note
 """
     found = {"", "bank.file", "memory", "memory.grid", "errors"}
+    found |= {"detection.detector", "commands.terminal"}
     assert imported(ast.parse(code)) == found
 
 
