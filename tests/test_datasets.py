@@ -339,9 +339,12 @@ def test_nothing_of_a_category_is_left_out_without_a_note(tmp_path: Path) -> Non
     assert category.notes == [
         f"1 folder in {root / 'train'}, not called good: left out: new",
         f"1 picture in {root / 'test'} itself, in no folder that labels it: left out: 1.png",
-        f"2 broken links in {root / 'test'}: left out: 2.png, line",
         f"1 picture in {root / 'train'} itself, in no folder that labels it: left out: loose.png",
         "left out of its folders: 1 .txt, 1 without ending",
+    ]
+    assert [str(error) for error in category.failures] == [
+        f"link {root / 'test' / name} can't be followed: it leads nowhere"
+        for name in ("2.png", "line")
     ]
 
 
@@ -349,11 +352,11 @@ def test_what_lies_beside_categories_and_is_none_is_told(tmp_path: Path) -> None
     paint_all(tmp_path, "a/train/good/0.png a/test/good/0.png docs/0.png notes/0.png")
     (tmp_path / "b").symlink_to("/nowhere")
     notes: list[str] = []
-    assert [one.name for one in find_categories(tmp_path, on_note=notes.append)] == ["a"]
-    assert notes == [
-        f"2 folders in {tmp_path}, no category: left out: docs, notes",
-        f"1 broken link in {tmp_path}: left out: b",
-    ]
+    category, broken = find_categories(tmp_path, on_note=notes.append)
+    assert category.name == "a"
+    assert notes == [f"2 folders in {tmp_path}, no category: left out: docs, notes"]
+    with pytest.raises(PictureError, match="link .*b can't be followed"):
+        broken.read()
 
 
 def test_rows_and_folders_that_no_layout_uses_are_told(tmp_path: Path) -> None:

@@ -657,13 +657,24 @@ def test_folders_that_are_no_category_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_of_a_dataset_is_said(part_bank: Path, tmp_path: Path) -> None:
-    root = make_category(tmp_path / "set" / "cap")
+    make_category(tmp_path / "set" / "cap")
     copy(GOOD[0], tmp_path / "set" / "notes" / "readme.jpg")
-    (root / "test" / "line").symlink_to("/nowhere")
     result = fapm("eval", tmp_path / "set", *FAST, "--bank", part_bank, "--json")
     assert only(result)["num_test"] == 3
     assert f"note: 1 folder in {tmp_path / 'set'}, no category: left out: notes\n" in result.err
-    assert f"note: cap: 1 broken link in {root / 'test'}: left out: line\n" in result.err
+
+
+@pytest.mark.parametrize("place", ["set/line", "set/cap/train/line", "set/cap/test/line"])
+def test_a_broken_link_is_an_error_wherever_it_lies(
+    place: str, part_bank: Path, tmp_path: Path
+) -> None:
+    make_category(tmp_path / "set" / "cap")
+    (tmp_path / place).symlink_to("/nowhere")
+    result = fapm("eval", tmp_path / "set", *FAST, "--bank", part_bank, "--json")
+    assert result.code == 2
+    assert f"link {tmp_path / place} can't be followed" in result.err
+    record, *error = result.json
+    assert (record["num_test"], record["num_failures"] + len(error)) == (3, 1)
 
 
 @pytest.mark.parametrize("layout", ["mvtec", "btad", "mpdd"])

@@ -59,6 +59,13 @@ def test_text_says_so_in_a_last_field_of_such_pictures_alone(bank: Path, strange
     assert lines[0].split("\t")[2] == "anomalous"
 
 
+def test_csv_says_so_in_a_column_behind_the_others(bank: Path, strange: Path) -> None:
+    text = fapm("score", bank, strange / "black.png", ONE_BAD, "--format", "csv").out
+    head, *lines = (line.split(",") for line in text.splitlines())
+    assert head[-3:] == ["time_s", "unlike", "differs"]
+    assert [line[-2:] for line in lines] == [["True", "grey"], ["False", ""]]
+
+
 def test_share_is_of_what_is_inspected(bank: Path, strange: Path, tmp_path: Path) -> None:
     mask = Image.new("L", (320, 320))
     mask.paste(255, (0, 0, 160, 80))

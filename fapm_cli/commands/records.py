@@ -102,7 +102,7 @@ def _closing(counts: Counter[str], seconds: float) -> str:
 def _csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
-    columns += ["frame", "time_s"]
+    columns += ["frame", "time_s", "unlike", "differs"]
     writer.writerow(columns)
     for record in records:
         flat = {
@@ -110,6 +110,7 @@ def _csv(records: Iterator[Record]) -> None:
             **record.get("peak", {}),
             "nearest": record.get("nearest", {}).get("name"),
             "regions": None if "error" in record else len(record["regions"]),
+            "differs": " ".join(record.get("differs", ())),
         }
         writer.writerow([flat.get(column) for column in columns])
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from fapm_cli.errors import OptionError, PictureError
@@ -55,7 +56,10 @@ def find_categories(
         root: a folder, or a table.
         layout: its name; None to tell by what is there.
         good: what good pictures' folders or labels are called, in any case; None for the usual.
-        on_note: told which folders and links beside the categories are left out, in words.
+        on_note: told which folders beside the categories are left out, in words.
+
+    Returns:
+        The categories; behind them links beside them that lead nowhere, which can't be read.
 
     Raises:
         OptionError: no layout has that name.
@@ -76,9 +80,14 @@ def find_categories(
             f"test/DEFECT, ground_truth/DEFECT, or what --layout names: {', '.join(LAYOUTS)}"
         )
     others = [folder.name for folder, categories in within.items() if not categories]
-    for text in omitted(others, "folder", f"{root}, no category") + broken_links(root):
+    for text in omitted(others, "folder", f"{root}, no category"):
         on_note(text)
-    return [one for categories in within.values() for one in categories]
+    lost = [Found(root.name, partial(_fail, error)) for error in broken_links(root)]
+    return [one for categories in within.values() for one in categories] + lost
+
+
+def _fail(error: PictureError) -> Category:
+    raise error
 
 
 def read_category(root: Path) -> Category:

@@ -42,7 +42,7 @@ class Category:
         test: labelled pictures.
         apart: defects whose figures are given apart too, by what those figures are called.
         notes: what of the dataset is left out, in words.
-        failures: folders of test pictures that hold none.
+        failures: links that lead nowhere, and folders of test pictures that hold none.
     """
 
     name: str
@@ -111,10 +111,10 @@ def omitted(names: Sequence[str], kind: str, where: str) -> list[str]:
     return [f"{count} in {where}: left out: {name_first(names)}"] if names else []
 
 
-def broken_links(folder: Path) -> list[str]:
-    """A note of the links in a folder that lead nowhere; none for none."""
-    names = [path.name for path in entries(folder) if not os.path.exists(path)]
-    return omitted(names, "broken link", str(folder))
+def broken_links(folder: Path) -> list[PictureError]:
+    """An error for each link in a folder that leads nowhere."""
+    broken = [path for path in entries(folder) if not os.path.exists(path)]
+    return [PictureError(f"link {path} can't be followed: it leads nowhere") for path in broken]
 
 
 def left_out_note(left_out: Counter[str]) -> list[str]:

@@ -54,11 +54,12 @@ def _read_parts(name: str, root: Path, parts: list[Path]) -> Category:
     tested = set(parts[::_TESTED])
     labelled, notes = _labelled(parts)
     others = [folder.name for folder in folders(root) if folder not in parts]
-    notes += omitted(others, "folder", f"{root}, without masks") + broken_links(root)
+    notes += omitted(others, "folder", f"{root}, without masks")
     is_tested = [one.defect is not None or one.path.parent in tested for one in labelled]
     pairs = list(zip(labelled, is_tested, strict=True))
     train = [one.path for one, is_test in pairs if not is_test]
-    return check(Category(name, train, [one for one, is_test in pairs if is_test], {}, notes), root)
+    tests = [one for one, is_test in pairs if is_test]
+    return check(Category(name, train, tests, {}, notes, broken_links(root)), root)
 
 
 def _read_split(name: str, root: Path, train: Path, test: Path) -> Category:

@@ -81,6 +81,7 @@ def _read(
     notes = omitted(beside, "folder", f"{root / 'train'}, not called good")
     notes += _loose(test, left_out) + _loose(root / "train", left_out)
     notes += left_out_note(left_out)
+    failures += broken_links(test) + broken_links(root / "train")
     return check(Category(name, pictures, tested, apart, notes, failures), root)
 
 
@@ -110,7 +111,7 @@ def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
 
 
 def _loose(folder: Path, left_out: Counter[str]) -> list[str]:
-    """Name pictures and broken links beside a folder's folders, which say what is in them.
+    """Name pictures beside a folder's folders, which say what is in them.
 
     Args:
         folder: of tests, or to learn from.
@@ -121,4 +122,4 @@ def _loose(folder: Path, left_out: Counter[str]) -> list[str]:
     left_out.update(kind for kind in kinds.values() if kind is not None)
     pictures = [name for name, kind in kinds.items() if kind is None]
     where = f"{folder} itself, in no folder that labels it"
-    return omitted(pictures, "picture", where) + broken_links(folder)
+    return omitted(pictures, "picture", where)
