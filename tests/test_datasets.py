@@ -355,7 +355,7 @@ def test_what_lies_beside_categories_and_is_none_is_told(tmp_path: Path) -> None
     category, broken = find_categories(tmp_path, on_note=notes.append)
     assert category.name == "a"
     assert notes == [f"2 folders in {tmp_path}, no category: left out: docs, notes"]
-    with pytest.raises(PictureError, match="link .*b can't be followed"):
+    with pytest.raises(PictureError, match=r"link .*b can't be followed"):
         broken.read()
 
 
