@@ -60,6 +60,14 @@ def test_regions_that_touch_by_a_corner_are_one_and_those_apart_two() -> None:
     ]
 
 
+def test_regions_of_one_score_come_in_the_reading_order_of_their_peaks() -> None:
+    values = np.zeros((4, 9), np.float32)
+    values[0, 8] = values[1, 4] = 1  # these begin higher up, and further right
+    values[1, 8] = 1
+    values[2, [0, 4, 8]] = 2
+    assert [region.peak for region in find_regions(values, 0.5)] == [(0, 2), (4, 2), (8, 2)]
+
+
 def test_a_stronger_region_inside_the_box_of_another_does_not_give_it_its_peak() -> None:
     ring = np.zeros((9, 9), np.float32)
     ring[1:8, 1:8] = 2

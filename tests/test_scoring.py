@@ -139,11 +139,16 @@ WHOLE_BLOCKS = st.integers(1, 40).map(lambda n: 16 * n)
 
 
 @given(
-    st.integers(1, 600) | WHOLE_BLOCKS, st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**31)
+    st.integers(1, 600) | WHOLE_BLOCKS,
+    st.integers(1, 40),
+    st.sampled_from([(), (3,), (2, 3)]),
+    st.integers(0, 2**31),
 )
 @settings(max_examples=80, deadline=None)
-def test_the_largest_are_those_of_all_ties_and_all(n: int, k: int, maps: int, seed: int) -> None:
+def test_the_largest_are_those_of_all_ties_and_all(
+    n: int, k: int, maps: tuple[int, ...], seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(50, (maps, n), generator=generator).float()
+    values = torch.randint(50, (*maps, n), generator=generator).float()
     k = min(k, n)
-    assert torch.equal(_largest(values, k), values.sort(dim=1, descending=True).values[:, :k])
+    assert torch.equal(_largest(values, k), values.sort(dim=-1, descending=True).values[..., :k])

@@ -69,7 +69,7 @@ def sampling_matrix(num_out: int, num_in: int, scale: float, offset: float) -> T
     """
     at = (torch.arange(num_out, dtype=torch.float64) + 0.5) * scale - 0.5 - offset
     at = at.clamp(0, num_in - 1)
-    low = at.floor().long().clamp(max=max(num_in - 2, 0))
+    low = at.floor().long()
     high = (low + 1).clamp(max=num_in - 1)
     share = (at - low).unsqueeze(1)
     eye = torch.eye(num_in, dtype=torch.float64)
@@ -171,5 +171,4 @@ def picture_matrix(num_px: int, resize_px: int, crop_px: int) -> Tensor:
 def to_picture_px(place: int, num_px: int, resize_px: int, crop_px: int) -> int:
     """Turn a place on the map's side into the picture's own px (the nearest centre)."""
     margin = (resize_px - crop_px) // 2
-    own = (place + margin + 0.5) * num_px / resize_px - 0.5
-    return min(max(round(own), 0), num_px - 1)
+    return round((place + margin + 0.5) * num_px / resize_px - 0.5)

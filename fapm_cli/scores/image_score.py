@@ -66,11 +66,11 @@ def _largest(values: Tensor, k: int) -> Tensor:
     """
     num_blocks = values.shape[-1] // _BLOCK
     if num_blocks < 2 * k or values.shape[-1] % _BLOCK:
-        return values.topk(k, dim=-1).values
+        return values.topk(k).values
     rows = values.reshape(*values.shape[:-1], _BLOCK, num_blocks)  # a block is a column of these
-    blocks = rows.amax(dim=-2).topk(k, dim=-1, sorted=False).indices
+    blocks = rows.amax(dim=-2).topk(k, sorted=False).indices
     left = rows.mT.gather(-2, blocks.unsqueeze(-1).expand(*blocks.shape, _BLOCK))
-    return left.flatten(-2).topk(k, dim=-1).values
+    return left.flatten(-2).topk(k).values
 
 
 def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:
@@ -87,7 +87,7 @@ def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, .
     Returns:
         (B,) float32.
     """
-    height, width = max((m.shape[1:3] for m in neighbor_maps), key=lambda size: size[0])
+    height, width = max(m.shape[1:3] for m in neighbor_maps)
     repeated = [
         weight
         * m.repeat_interleave(height // m.shape[1], 1).repeat_interleave(width // m.shape[2], 2)
