@@ -438,6 +438,17 @@ def test_heatmap_output_that_is_a_file_is_refused(bank: Path, tmp_path: Path) ->
     assert_fails(fapm("heatmap", bank, ONE_GOOD, "-o", target / "below"), str(target))
 
 
+OLD_BANK = bytes(8) + b'{"__metadata__":{"fapm-bank": an old one'
+
+
+@pytest.mark.parametrize("command", ["build", "add", "merge", "calibrate"])
+def test_bank_replaces_nothing_but_a_bank(command: str, bank: Path, tmp_path: Path) -> None:
+    photo = Path(shutil.copy(ONE_GOOD, tmp_path / "photo.jpg"))
+    inputs = {"build": [ONE_GOOD], "merge": [bank, bank]}.get(command, [bank, ONE_GOOD])
+    assert_fails(fapm(command, *inputs, "-o", photo), "photo.jpg is a picture, not a bank")
+    assert photo.read_bytes() == ONE_GOOD.read_bytes()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
 def test_failed_write_keeps_the_old_bank_and_leaves_nothing_behind(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -446,12 +457,12 @@ def test_failed_write_keeps_the_old_bank_and_leaves_nothing_behind(
         raise OSError(code, os.strerror(code))
 
     target = tmp_path / "bank.st"
-    target.write_bytes(b"the old bank")
+    target.write_bytes(OLD_BANK)
     monkeypatch.setattr(os, "fsync", fail)
     result = fapm("build", GOOD[0], "-o", target)
     assert_fails(result, str(target), os.strerror(code))
     assert result.out == ""
-    assert target.read_bytes() == b"the old bank"
+    assert target.read_bytes() == OLD_BANK
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -503,11 +514,11 @@ def test_interrupt_while_writing_keeps_the_old_bank_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "bank.st"
-    target.write_bytes(b"the old bank")
+    target.write_bytes(OLD_BANK)
     monkeypatch.setattr(os, "fsync", _interrupt)
     result = fapm("build", GOOD[0], "-o", target)
     assert result.code == 130
-    assert target.read_bytes() == b"the old bank"
+    assert target.read_bytes() == OLD_BANK
     assert list(tmp_path.iterdir()) == [target]
 
 

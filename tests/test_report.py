@@ -335,12 +335,14 @@ def test_what_cannot_be_written_is_refused_before_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_never_overwrites_an_input(bank: Path, tmp_path: Path) -> None:
-    for source in (bank, ONE_BAD):
+def test_report_replaces_nothing_but_a_report(bank: Path, tmp_path: Path) -> None:
+    for source, kind in ((bank, "a bank"), (ONE_BAD, "a picture")):
         copy = shutil.copy(source, tmp_path / source.name)
         given = [copy, ONE_GOOD] if source == bank else [bank, copy]
-        assert_fails(fapm("heatmap", *given, "--html", copy), "one of the inputs")
+        assert_fails(fapm("heatmap", *given, "--html", copy), f"is {kind}, not a report of fapm")
         assert Path(copy).read_bytes() == source.read_bytes()
+    for _ in range(2):
+        assert fapm("heatmap", bank, ONE_GOOD, "--html", tmp_path / "r.html").code == 0
 
 
 def test_write_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_writable, find_named, part_namer
+from fapm_cli.commands.paths import check_output, find_named, part_namer
+from fapm_cli.finding.kinds import A_BANK
 
 
 def build(
@@ -135,7 +136,7 @@ def build(
     Example:  fapm build samples/good -o bank.st
     """
     kind = choose_format(output_format, json=as_json)
-    check_writable(output)
+    check_output(output, A_BANK)
     check_rates(false_alarm_rate, review_rate, threshold)
     from fapm_cli.bank.bank import OWN_WEIGHTS
     from fapm_cli.compute.device import resolve_device

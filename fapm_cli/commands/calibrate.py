@@ -28,10 +28,11 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_order, check_writable, part_namer
+from fapm_cli.commands.paths import check_order, check_output, part_namer
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import escaped
+from fapm_cli.finding.kinds import A_BANK
 
 if TYPE_CHECKING:
     from fapm_cli.bank.bank import Bank
@@ -126,7 +127,7 @@ def calibrate(
     """
     kind = choose_format(output_format, json=as_json)
     target = output or bank
-    check_writable(target)
+    check_output(target, A_BANK)
     check_order("calibrate", bank, [*(good or ()), *(bad or ())])
     part_of = part_namer(group)
     check_rates(false_alarm_rate, review_rate, threshold)

@@ -39,7 +39,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_writable
+from fapm_cli.commands.paths import check_output
 from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.files import name_first, write_atomically
@@ -179,7 +179,7 @@ def eval_(
     if bank is not None:
         given = open_detector(bank, device, precision, weights, changes)
     if scores is not None:
-        check_writable(scores)
+        check_output(scores, "text")
     if plots is not None:
         make_folder(plots)
     found = [

@@ -22,9 +22,10 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_order, check_writable, find_named, part_namer
+from fapm_cli.commands.paths import check_order, check_output, find_named, part_namer
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import BankError, OptionError
+from fapm_cli.finding.kinds import A_BANK
 
 if TYPE_CHECKING:
     from fapm_cli.bank.bank import Bank
@@ -63,7 +64,7 @@ def add(
     check_order("add", bank, paths)
     kind = choose_format(output_format, json=as_json)
     target = output or bank
-    check_writable(target)
+    check_output(target, A_BANK)
     part_of = part_namer(group)
     from fapm_cli.bank.backbone import bank_extractor
     from fapm_cli.bank.file import load_bank
@@ -120,7 +121,7 @@ def merge(
     kind = choose_format(output_format, json=as_json)
     if len(banks) < 2:
         raise OptionError(f"merge needs two banks or more, got {len(banks)}")
-    check_writable(output)
+    check_output(output, A_BANK)
     from fapm_cli.bank.backbone import bank_extractor
     from fapm_cli.bank.file import load_bank
     from fapm_cli.compute.device import resolve_device

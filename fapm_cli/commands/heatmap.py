@@ -14,7 +14,6 @@ from fapm_cli.commands.choices import check_threshold, query_changes
 from fapm_cli.commands.heatmap_files import (
     choose_stems,
     encoded,
-    files_of,
     save,
     write_map,
     write_mask,
@@ -40,10 +39,11 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_order, check_writable, find_named
+from fapm_cli.commands.paths import check_order, check_output, find_named
 from fapm_cli.commands.terminal import note, progress_bar
-from fapm_cli.errors import OptionError, OutputError, PictureError
+from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.files import escaped
+from fapm_cli.finding.kinds import A_REPORT
 from fapm_cli.finding.search import Unreadable
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def heatmap(
     thresholds = None if output is None else verdict_thresholds(detector, threshold)
     report = None
     if html is not None:
-        _check_target(html, [bank, *files_of(named)])
+        check_output(html, A_REPORT)
         report = _begin_report(detector, bank, threshold)
     failed, differences = 0, Differences()
 
@@ -190,12 +190,6 @@ def _check_options(
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if output is None and (mask or raw_map):
         raise OptionError("--mask and --map write files of their own: add -o FOLDER")
-
-
-def _check_target(html: Path, inputs: list[Path]) -> None:
-    check_writable(html)
-    if html.resolve() in {path.resolve() for path in inputs}:
-        raise OutputError(f"report {html} is one of the inputs; name another file")
 
 
 def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Report:

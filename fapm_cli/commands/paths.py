@@ -115,11 +115,16 @@ def part_namer(group: str | None) -> Callable[[Path, str], str] | None:
     return part_of
 
 
-def check_writable(path: Path) -> None:
-    """Check before long work that a file can be written.
+def check_output(path: Path, kind: str) -> None:
+    """Check before long work that a file can be written, and replaces none of another kind.
+
+    Args:
+        path: of the file.
+        kind: that it will be of, as :func:`kind_of` says it.
 
     Raises:
-        OutputError: its folder is missing or read-only, or it is a folder itself.
+        OutputError: its folder is missing or read-only, or it is a folder itself, or there is a
+            file of another kind, which is not empty.
     """
     if path.is_dir():
         raise OutputError(f"output {path} is a folder; name a file in it")
@@ -128,3 +133,9 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"output folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"output folder {folder} is read-only; choose another")
+    there = kind_of(path)
+    if there != kind and path.is_file() and path.stat().st_size:
+        raise OutputError(
+            f"output {path} is {there or 'something else'}, not {kind}: name another file, or "
+            "remove this one"
+        )

@@ -24,11 +24,12 @@ _START = re.compile(b"|".join(start for _, start in FORMATS.values()), re.DOTALL
 
 DRAWN_BY = "drawn by fapm"
 """What pictures that fapm draws name as their ``Software``, so that none is taken for a part's."""
-A_BANK, A_DRAWING = "a bank", f"a picture {DRAWN_BY}"
+A_BANK, A_DRAWING, A_REPORT = "a bank", f"a picture {DRAWN_BY}", "a report of fapm"
 _DRAWN_NAME = "_heatmap.png"
 _MARKED = (".png", ".apng", ".tif", ".tiff")  # in these, texts stand before the pixels
 _HEAD_BYTES = 512
 _BANK_START = b'{"__metadata__":{"fapm-bank":'
+_REPORT_TITLE = b"<title>fapm report</title>"
 
 
 def left_out_as(path: Path) -> str | None:
@@ -65,6 +66,8 @@ def kind_of(path: Path) -> str:
         return A_BANK
     if DRAWN_BY.encode() in start:
         return A_DRAWING
+    if _REPORT_TITLE in start:
+        return A_REPORT
     if _START.match(start):
         return "a picture"
     if start.lstrip().startswith((b"{", b"[")):
