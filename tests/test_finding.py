@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
+from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
@@ -470,6 +470,24 @@ def test_more_than_a_fifth_of_suspects_is_refused_unless_kept(tmp_path: Path) ->
     assert len(kept.json["suspects"]) > 16 / 5
     dropped = fapm("build", folder, "-o", target, "--drop-outliers")
     assert dropped.code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--no-thumbnails",)])
+def test_pictures_added_are_checked_for_suspects_as_those_built_from(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    before, target = build(tmp_path / "before.st", GOOD[:8], *options), tmp_path / "grown.st"
+    bad = [SAMPLES / "test" / kind / "002.jpg" for kind in ("stain", "scratch")]
+    bad = [Path(shutil.copy(path, tmp_path / f"{path.parent.name}.jpg")) for path in bad]
+    named = fapm("add", before, *GOOD[8:14], bad[0], "-o", target, "--json")
+    assert named.code == 0
+    assert [one["name"] for one in named.json["suspects"]] == ["stain.jpg"]
+    target.unlink()
+    refused = fapm("add", before, *GOOD[8:14], *bad, "-o", target)
+    assert_fails(refused, "2 of 8 pictures look unlike the rest", "stain.jpg", "--keep-suspects")
+    assert not target.exists()
+    kept = fapm("add", before, *GOOD[8:14], *bad, "-o", target, "--keep-suspects")
+    assert kept.code == 0
 
 
 # --- Bank and pictures in the wrong order ------------------------------------------------------

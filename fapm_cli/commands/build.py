@@ -10,7 +10,13 @@ import typer
 
 from fapm_cli.commands.choices import check_rates, choose_thresholds, configure
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.making import SkipBadOption, leave_out, making, tell_memory
+from fapm_cli.commands.making import (
+    KeepSuspectsOption,
+    SkipBadOption,
+    leave_out,
+    making,
+    tell_memory,
+)
 from fapm_cli.commands.opening import use_threads
 from fapm_cli.commands.options import (
     LEARNING,
@@ -93,14 +99,7 @@ def build(
         ),
     ] = None,
     group: GroupOption = None,
-    keep_suspects: Annotated[
-        bool,
-        typer.Option(
-            "--keep-suspects",
-            help="Learn also where more than a fifth look unlike the rest.",
-            rich_help_panel=PICTURES,
-        ),
-    ] = False,
+    keep_suspects: KeepSuspectsOption = False,
     false_alarm_rate: FalseAlarmsOption = None,
     threshold: Annotated[
         float | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.making import SkipBadOption, making, tell_memory
+from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making, tell_memory
 from fapm_cli.commands.opening import use_threads
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -46,6 +46,7 @@ def add(
     ] = None,
     weights: WeightsOption = None,
     skip_bad: SkipBadOption = False,
+    keep_suspects: KeepSuspectsOption = False,
     group: GroupOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -87,8 +88,11 @@ def add(
             part_of=part_of,
             on_bad=work.on_bad,
             on_known=work.on_known,
+            on_suspects=work.on_suspects,
             on_stage=work.on_stage,
         )
+    if not keep_suspects:
+        work.check_suspects(len(grown.pictures) - len(loaded.pictures))
     if grown.thumbnails is None:
         note(
             f"note: {bank} has no thumbnails: its pictures' scores, now upper bounds, "

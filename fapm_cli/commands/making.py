@@ -32,7 +32,16 @@ SkipBadOption = Annotated[
     bool, typer.Option(help="Leave unreadable pictures out.", rich_help_panel=PICTURES)
 ]
 
-_MOST_SUSPECTS = 0.2
+KeepSuspectsOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-suspects",
+        help="Learn also where more than a fifth look unlike the rest.",
+        rich_help_panel=PICTURES,
+    ),
+]
+
+_MOST_SUSPECTS = 0.2  # of the pictures; but a single one is only named
 _MUCH_BYTES = 2e9
 
 
@@ -80,11 +89,14 @@ class Making:
     def check_suspects(self, num_pictures: int) -> None:
         """Check that most pictures look alike: of a folder of good parts alone they do.
 
+        Args:
+            num_pictures: that are learnt.
+
         Raises:
             PictureError: more than a fifth are suspects.
         """
         suspects = [escaped(name) for name, _ in self._unlike[False]]
-        if len(suspects) > _MOST_SUSPECTS * num_pictures:
+        if len(suspects) > max(_MOST_SUSPECTS * num_pictures, 1):
             raise PictureError(
                 f"{len(suspects)} of {num_pictures} pictures look unlike the rest (first: "
                 f"{', '.join(suspects[:3])}), too many for good parts alone: nothing is written; "

@@ -28,10 +28,13 @@ def without_keys(banks: Sequence[Bank]) -> list[Bank]:
 
 def learn_anew(
     bank: Bank, extractor: FeatureExtractor, on_stage: OnStage, *, find_twins: bool = True
-) -> Bank:
+) -> tuple[Bank, list[tuple[int, float]]]:
     """Learn the pictures of a bank from its thumbnails, as a build learns them.
 
     With ``find_twins``, near twins among them become shots of one part.
+
+    Returns:
+        As :func:`learn`.
 
     Raises:
         BankError: a thumbnail is damaged.
@@ -44,7 +47,7 @@ def learn_anew(
         pictures = tuple(in_groups(pictures, groups))
     versions = program_versions()
     bank = replace(bank, pictures=pictures, ranges=extractor.ranges, versions=versions)
-    return learn(bank, features, on_stage)[0]
+    return learn(bank, features, on_stage)
 
 
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:

@@ -18,11 +18,12 @@ from fapm_cli.finding.search import Unreadable
 from fapm_cli.learning.anew import join_ranges, known_digests, learn_anew, with_pixels
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
 from fapm_cli.learning.grown_memory import Candidates, grow_memory, keys_of, vectors_of
-from fapm_cli.learning.learn import extract, program_versions
+from fapm_cli.learning.learn import OnSuspects, extract, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
+from fapm_cli.scores.suspects import find_suspects
 
 
 def add_pictures(
@@ -34,6 +35,7 @@ def add_pictures(
     part_of: PartOf | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
+    on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Extend a bank by pictures.
@@ -48,6 +50,8 @@ def add_pictures(
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_known: told the name of each picture that is in the bank already, in any encoding, and
             left out.
+        on_suspects: told the names and robust z-scores of new pictures that look unlike the rest,
+            most suspicious first; the rest are those in the bank as well if it has thumbnails.
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
@@ -65,13 +69,15 @@ def add_pictures(
     batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of)
     fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
     if bank.thumbnails is None or encoded is None:
-        grown = _grow(bank, fresh, len(files), extractor, on_stage)
+        grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage)
     else:
         pictures = _read(bank, fresh, len(files), on_stage)
         thumbnails = bank.thumbnails + tuple(encoded)
         grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
-        grown = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
-    new = grown.pictures[len(bank.pictures) :]
+        grown, suspects = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
+    num_before = len(bank.pictures)
+    new = grown.pictures[num_before:]
+    on_suspects([(grown.pictures[i].name, z) for i, z in suspects if i >= num_before], False)
     seen = bank.seen and Seen.join([bank.seen, *(likes[picture.name] for picture in new)])
     return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
 
@@ -106,8 +112,11 @@ def _grow(
     capacity: int,
     extractor: FeatureExtractor,
     on_stage: OnStage,
-) -> Bank:
+) -> tuple[Bank, list[tuple[int, float]]]:
     """Extend a bank without thumbnails, from its keys and the vectors of new pictures.
+
+    Returns:
+        As :func:`learn`; suspects are sought among the new ones alone.
 
     Raises:
         PictureError: none is new.
@@ -133,4 +142,6 @@ def _grow(
         versions=program_versions(),
     )
     response = nominal_response(grown, features, num_before, on_stage)
-    return judged_by(response, grown, num_before)
+    parts = [picture.group for picture in grown.pictures[num_before:]]
+    suspects = find_suspects(response.spots, response.levels, parts)
+    return judged_by(response, grown, num_before), [(num_before + i, z) for i, z in suspects]

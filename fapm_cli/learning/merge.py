@@ -64,7 +64,7 @@ def merge_banks(
         previous_thresholds=None,
     )
     if merged.thumbnails is not None:
-        return learn_anew(merged, extractor, on_stage)
+        return learn_anew(merged, extractor, on_stage)[0]
     memories = []
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
