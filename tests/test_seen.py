@@ -134,6 +134,31 @@ def test_one_note_counts_what_differs(
     assert fapm(command, bank, kinds["own"], *more).err == ""
 
 
+@pytest.mark.parametrize("command", ["add", "calibrate", "eval"])
+def test_what_learns_or_measures_says_so_too(
+    command: str, bank: Path, kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "set.csv").write_text(f"path,label\n{kinds['grey']},bad\n{kinds['own']},good\n")
+    rest: dict[str, tuple[object, ...]] = {
+        "add": (bank, kinds["grey"], kinds["own"], "-o", tmp_path / "n.st", "--keep-suspects"),
+        "calibrate": (bank, "--bad", kinds["grey"], "--bad", kinds["own"], "-o", tmp_path / "n.st"),
+        "eval": (tmp_path / "set.csv", "--bank", bank),
+    }
+    result = fapm(command, *rest[command], "--json")
+    assert result.code == 0
+    assert result.err.count("of another kind") == 1
+    assert "1 of 2 pictures are of another kind than the bank's: 1 grey" in result.err
+    assert command != "eval" or result.json[0]["num_differing"] == 1
+
+
+def test_the_report_says_so_of_a_picture(
+    bank: Path, kinds: dict[str, Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "r.html"
+    assert fapm("heatmap", bank, kinds["grey"], "--html", page).code == 0
+    assert json.dumps(["grey where it knows colour"]) in page.read_text()
+
+
 def test_colour_in_a_grey_bank_differs(kinds: dict[str, Path], tmp_path: Path) -> None:
     for i, path in enumerate(GOOD[:3]):
         Image.open(path).convert("L").save(tmp_path / f"{i}.png")

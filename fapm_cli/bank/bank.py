@@ -86,6 +86,15 @@ class Bank:
             return self
         return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
 
+    def differences(self, like: Seen) -> list[str] | None:
+        """Name in what a picture differs from the bank's; None where that is not known.
+
+        Args:
+            like: what the picture is like.
+        """
+        wanted_px = self.config.preprocessing.resize_px
+        return None if self.seen is None else self.seen.differences(like, wanted_px)
+
     @property
     def nominal_scores(self) -> Tensor:
         """(N,) float64 out-of-sample scores of the nominal pictures."""

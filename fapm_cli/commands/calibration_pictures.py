@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fapm_cli.commands.notes import name_suspects, note_groups
+from fapm_cli.commands.notes import name_suspects, note_differences, note_groups
 from fapm_cli.commands.paths import find_named
 from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import PictureError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fapm_cli.detection.stream import Judged
     from fapm_cli.learning.batches import PartOf
     from fapm_cli.learning.twins import Looks
+    from fapm_cli.pictures.seen import Differences
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,28 @@ def gather(
     """Load the bank, and score the pictures; its own stand in for good ones that are not given."""
     from fapm_cli.bank.file import load_bank
     from fapm_cli.learning.nominal_response import own_scores
+    from fapm_cli.pictures.seen import Differences
 
+    differences = Differences()
     detector = open_bank() if good or bad else None
     bank = load_bank(path) if detector is None else detector.bank
     of_good = Scores(*own_scores(bank))
     if detector is not None and good:
-        of_good = _judge_fresh(detector, good, batch_size, part_of)
-    of_bad = _judge_bad(detector, bad, batch_size) if detector is not None and bad else None
+        of_good = _judge_fresh(detector, good, batch_size, part_of, differences)
+    of_bad = None
+    if detector is not None and bad:
+        of_bad = _judge_bad(detector, bad, batch_size, differences)
+    note_differences(differences)
     return bank, of_good, of_bad
 
 
 def _judge(
-    detector: Detector, paths: list[Path], batch_size: int, *, to_learn: bool
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int,
+    differences: Differences,
+    *,
+    to_learn: bool,
 ) -> Iterator[tuple[str, Path, Judged]]:
     """Judge pictures, each with its name below the folder that was given and its path.
 
@@ -93,19 +104,27 @@ def _judge(
         for done, ((_, name), one) in enumerate(zip(named, judged, strict=True), start=1):
             if isinstance(one, Unreadable):
                 raise one.error
+            differences.count(detector.bank.differences(one.prepared.like))
             yield name, one.prepared.picture.path, one
             advance("score", done, len(named))
 
 
-def _judge_bad(detector: Detector, paths: list[Path], batch_size: int) -> Scores:
+def _judge_bad(
+    detector: Detector, paths: list[Path], batch_size: int, differences: Differences
+) -> Scores:
     """Score defective pictures: each counts."""
-    found = [one.found for _, _, one in _judge(detector, paths, batch_size, to_learn=False)]
+    judged = _judge(detector, paths, batch_size, differences, to_learn=False)
+    found = [one.found for _, _, one in judged]
     scores = [float(one.image_scores[0]) for one in found]
     return Scores(scores, [float(one.anomaly_maps.amax()) for one in found])
 
 
 def _judge_fresh(
-    detector: Detector, paths: list[Path], batch_size: int, part_of: PartOf | None
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int,
+    part_of: PartOf | None,
+    differences: Differences,
 ) -> Scores:
     """Score the parts that good pictures show and the bank does not; find suspects among these.
 
@@ -118,7 +137,7 @@ def _judge_fresh(
     from fapm_cli.learning.twins import Looks
     from fapm_cli.scores.suspects import find_suspects
 
-    fresh = _without_copies(detector, paths, batch_size, part_of)
+    fresh = _without_copies(detector, paths, batch_size, part_of, differences)
     if part_of is None and fresh:
         groups = fresh_groups(detector.bank, Looks.join([one.looks for one in fresh]))
         fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
@@ -134,7 +153,11 @@ def _judge_fresh(
 
 
 def _without_copies(
-    detector: Detector, paths: list[Path], batch_size: int, part_of: PartOf | None
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int,
+    part_of: PartOf | None,
+    differences: Differences,
 ) -> list[Fresh]:
     """Judge good pictures; leave out those that the bank holds, and copies of one another."""
     from fapm_cli.bank.nominal_pictures import NominalPicture, pixels_digest
@@ -145,7 +168,7 @@ def _without_copies(
     known = known_digests(with_pixels(detector.bank))
     fresh: list[Fresh] = []
     num_given = 0
-    for name, path, one in _judge(detector, paths, batch_size, to_learn=True):
+    for name, path, one in _judge(detector, paths, batch_size, differences, to_learn=True):
         num_given += 1
         pixels, maps = one.prepared.pixels, one.found.anomaly_maps
         score, peak = float(one.found.image_scores[0]), float(maps.amax())

@@ -326,6 +326,9 @@ def _limits(evaluation: Evaluation) -> list[str]:
     num_test, share = len(evaluation.category.test), evaluation.detector.inspected_share
     if len(evaluation.test) < num_test:
         limits.append(f"figures are of {len(evaluation.test)} of {num_test} test pictures")
+    differ = evaluation.differences.describe()
+    if differ is not None:
+        limits.append(differ)
     if share < 1 and evaluation.figures.pixel_auroc is not None:
         limits.append(f"pixel figures are of the {share:.0%} of each picture that is inspected")
     if evaluation.masks_look_inverted:

@@ -49,7 +49,7 @@ _APART = {
 def echo_figures(kind: str, records: list[Record]) -> None:
     """Print the figures in a format."""
     if kind not in ("text", "markdown"):
-        echo_records(kind, records, (*_COLUMNS, *_apart_in(records), "error"))
+        echo_records(kind, records, (*_COLUMNS, *_apart_in(records), "error", "num_differing"))
         return
     header, rows = _table(records)
     table = _as_markdown if kind == "markdown" else _as_text

@@ -9,6 +9,7 @@ import typer
 
 from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making, tell_memory
+from fapm_cli.commands.notes import note_differences
 from fapm_cli.commands.opening import use_threads
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -72,6 +73,7 @@ def add(
     from fapm_cli.compute.device import resolve_device
     from fapm_cli.learning.anew import without_keys
     from fapm_cli.learning.grow import add_pictures
+    from fapm_cli.pictures.seen import Differences
 
     use_threads(threads)
     where = resolve_device(device)
@@ -79,6 +81,7 @@ def add(
     files = find_named(paths, to_learn=True)
     extractor = bank_extractor(loaded, weights).to(where)
     tell_memory(loaded.config, extractor, len(loaded.pictures) + len(files), files)
+    differences = Differences()
     with making(target, skip_bad, group) as work:
         grown = add_pictures(
             loaded,
@@ -89,8 +92,10 @@ def add(
             on_bad=work.on_bad,
             on_known=work.on_known,
             on_suspects=work.on_suspects,
+            on_like=lambda like: differences.count(loaded.differences(like)),
             on_stage=work.on_stage,
         )
+    note_differences(differences)
     if not keep_suspects:
         work.check_suspects(len(grown.pictures) - len(loaded.pictures))
     if grown.thumbnails is None:

@@ -18,7 +18,7 @@ from fapm_cli.commands.heatmap_files import (
     write_map,
     write_mask,
 )
-from fapm_cli.commands.notes import Differences
+from fapm_cli.commands.notes import note_differences
 from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -136,6 +136,7 @@ def heatmap(
     check_order("heatmap", bank, paths)
     _check_options(output, html, raw_map, mask)
     from fapm_cli.detection.stream import judge
+    from fapm_cli.pictures.seen import Differences
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     use_threads(threads)
@@ -165,13 +166,13 @@ def heatmap(
             if isinstance(one, Unreadable):
                 fail(one.path, one.error)
             else:
-                differences.count(detector.differences(one.prepared.like) or ())
+                differences.count(detector.bank.differences(one.prepared.like))
                 try:
                     _show(detector, thresholds, one, stem, report, raw_map, mask, boxes)
                 except PictureError as error:
                     fail(one.prepared.picture.path, error)
             advance("heatmap", done, len(named))
-    differences.tell()
+    note_differences(differences)
     if report is not None and html is not None:
         report.write(html)
         typer.echo(escaped(html))
@@ -228,7 +229,8 @@ def _show(
         from fapm_cli.drawing.report_pictures import heat_size
 
         small = detector.locator.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
-        report.add(picture.path, picture.image, located, small)
+        differs = detector.bank.differences(one.prepared.like) or ()
+        report.add(picture.path, picture.image, located, small, differs)
     if stem is not None:
         size_px = picture.size_px
         strips = functools.partial(detector.locator.map_strips, one.found.anomaly_maps[0], size_px)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from fapm_cli.commands.terminal import note
 from fapm_cli.files import escaped, name_first
 
 if TYPE_CHECKING:
+    from fapm_cli.pictures.seen import Differences
     from fapm_cli.scores.thresholds import Thresholds
 
 _SHOWN = 8  # suspects by name
@@ -32,29 +32,11 @@ def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None
         )
 
 
-class Differences:
-    """Counts in what a run's pictures differ from the bank's, for one note at its end."""
-
-    def __init__(self) -> None:
-        """Begin with no picture."""
-        self._pictures = self._differing = 0
-        self._counts: Counter[str] = Counter()
-
-    def count(self, differs: Sequence[str]) -> None:
-        """Count a picture, and in what it differs."""
-        self._pictures += 1
-        self._differing += bool(differs)
-        self._counts.update(differs)
-
-    def tell(self) -> None:
-        """Note what was counted, if any differs."""
-        from fapm_cli.pictures.seen import DIFFERENCES
-
-        if self._differing:
-            kinds = [kind for kind in DIFFERENCES if self._counts[kind]]
-            counts = ", ".join(f"{self._counts[kind]} {DIFFERENCES[kind]}" for kind in kinds)
-            of_all = f"{self._differing} of {self._pictures} pictures"
-            note(f"note: {of_all} are of another kind than the bank's: {counts}")
+def note_differences(differences: Differences) -> None:
+    """Say once of a run in what its pictures differ from the bank's, if any does."""
+    text = differences.describe()
+    if text is not None:
+        note(f"note: {text}")
 
 
 def note_few(thresholds: Thresholds) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from fapm_cli.commands.choices import check_threshold, query_changes
 from fapm_cli.commands.formats import Record, choose_format
-from fapm_cli.commands.notes import Differences
+from fapm_cli.commands.notes import note_differences
 from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -139,6 +139,8 @@ def score(
     )
     thresholds = verdict_thresholds(detector, threshold)
     verdicts: set[str] = set()
+    from fapm_cli.pictures.seen import Differences
+
     differences = Differences()
     frames, begun = 0, time.perf_counter()
 
@@ -147,13 +149,13 @@ def score(
         for record in islice(score_records(detector, source, batch_size, thresholds), limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
-            differences.count(record.get("differs", ()))
+            differences.count(record.get("differs"))
             yield record
 
     try:
         record_writer(kind)(watched())
     finally:
-        differences.tell()
+        note_differences(differences)
         if frames and not is_for_a_person(kind):  # whom the closing line tells
             note(f"{frames} frames, {frames / (time.perf_counter() - begun):.1f} FPS")
     if exit_zero:

@@ -21,7 +21,6 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.pages import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
@@ -151,15 +150,6 @@ class Detector:
             peaks,
             scored.nearest[self._finest],
         )
-
-    def differences(self, like: Seen) -> list[str] | None:
-        """Name in what a picture differs from the bank's; None where that is not known.
-
-        Args:
-            like: what the picture is like.
-        """
-        seen, wanted_px = self.bank.seen, self.bank.config.preprocessing.resize_px
-        return None if seen is None else seen.differences(like, wanted_px)
 
     def inspected_map(self, found: Detection) -> NDArray[np.float32]:
         """The anomaly map of one picture (B = 1) on the CPU: (H, W), NaN where not inspected."""

@@ -35,7 +35,7 @@ def record_of(
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
     record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
-    differs = detector.differences(one.prepared.like)
+    differs = detector.bank.differences(one.prepared.like)
     if differs is not None:
         record["differs"] = differs
     if picture.moment is not None:

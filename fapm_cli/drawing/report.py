@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from fapm_cli.drawing.report_pictures import (
     window_around,
 )
 from fapm_cli.files import one_line, write_atomically
+from fapm_cli.pictures.seen import DIFFERENCES
 from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.version import __version__
 
@@ -86,7 +87,14 @@ class Report:
         # On disk, and nameless where the system can: an end by any means leaves nothing behind.
         self._blocks = tempfile.TemporaryFile(prefix="fapm-")  # noqa: SIM115 - lives as long as self
 
-    def add(self, path: Path, image: Image.Image, located: Record, scores: FloatMap) -> None:
+    def add(
+        self,
+        path: Path,
+        image: Image.Image,
+        located: Record,
+        scores: FloatMap,
+        differs: Sequence[str] = (),
+    ) -> None:
         """Add a picture.
 
         Args:
@@ -94,6 +102,8 @@ class Report:
             image: the picture at its own size, 8-bit RGB.
             located: what :meth:`fapm_cli.detection.locator.Locator.locate` says of it.
             scores: (h, w) float32 anomaly map, at :func:`heat_size`; NaN where not inspected.
+            differs: in what it differs from the bank's pictures, as keys of
+                :data:`fapm_cli.pictures.seen.DIFFERENCES`.
         """
         width, height = image.size
         peak = centre_of(located["peak"]["x"], located["peak"]["y"], width, height)
@@ -118,6 +128,7 @@ class Report:
                 "spot": spot,
                 "near": near,
                 "unlike": located.get("unlike", False),
+                "differs": [DIFFERENCES[one] for one in differs],
                 "boxes": [box_of(region, width, height) for region in located.get("regions", ())],
             }
         )

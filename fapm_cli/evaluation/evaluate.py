@@ -16,6 +16,7 @@ from fapm_cli.evaluation.datasets import Category, TestPicture, read_truth
 from fapm_cli.evaluation.metrics import Curve, PixelCurves, balanced_accuracy, image_curve
 from fapm_cli.finding.search import Unreadable
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.pictures.seen import Differences
 
 _INVERTED = 0.5  # a mask that marks more than this is odd; where most do, they may be inverted
 
@@ -56,6 +57,7 @@ class Evaluation:
         apart: of the good ones and one kind of defect, by what these figures are called.
         num_masked: how many defective pictures count in the pixel figures.
         num_inverted: how many of their masks mark more than half.
+        differences: in what the pictures differ from the bank's.
         failures: what can't be read, folders, pictures and masks, and is left out.
         build_seconds: None where the bank was given.
     """
@@ -68,6 +70,7 @@ class Evaluation:
     apart: Mapping[str, Figures]
     num_masked: int
     num_inverted: int
+    differences: Differences
     failures: Sequence[PictureError]
     build_seconds: float | None
 
@@ -99,6 +102,7 @@ class Evaluation:
             "num_defective": sum(one.defect is not None for one in self.test),
             "num_masked": self.num_masked,
             "num_failures": len(self.failures),
+            "num_differing": self.differences.num_differing,
             "inspected_share": self.detector.inspected_share,
             "keys": sum(len(m.keys) for m in bank.memories),
             "bank_mb": sum(m.keys.nbytes for m in bank.memories) / 1e6,
@@ -188,12 +192,14 @@ def evaluate(
     test: list[TestPicture] = []
     scores: list[float] = []
     failures = [*category.failures]
+    differences = Differences()
     judged = judge(detector, (one.path for one in category.test), batch_size)
     for done, (one, labelled) in enumerate(zip(judged, category.test, strict=True), start=1):
         on_stage("score", done, len(category.test))
         if isinstance(one, Unreadable):
             failures.append(one.error)
             continue
+        differences.count(detector.bank.differences(one.prepared.like))
         test.append(labelled)
         scores.append(float(one.found.image_scores[0]))
         try:
@@ -216,6 +222,7 @@ def evaluate(
         figures,
         truth.num_masked,
         truth.num_inverted,
+        differences,
         failures,
         build_seconds,
     )

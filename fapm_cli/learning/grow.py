@@ -36,6 +36,7 @@ def add_pictures(
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
+    on_like: Callable[[Seen], None] = lambda like: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
     """Extend a bank by pictures.
@@ -52,6 +53,7 @@ def add_pictures(
             left out.
         on_suspects: told the names and robust z-scores of new pictures that look unlike the rest,
             most suspicious first; the rest are those in the bank as well if it has thumbnails.
+        on_like: told what each new picture is like.
         on_stage: told (stage, done, total) as the work goes on.
 
     Returns:
@@ -78,6 +80,8 @@ def add_pictures(
     num_before = len(bank.pictures)
     new = grown.pictures[num_before:]
     on_suspects([(grown.pictures[i].name, z) for i, z in suspects if i >= num_before], False)
+    for picture in new:
+        on_like(likes[picture.name])
     seen = bank.seen and Seen.join([bank.seen, *(likes[picture.name] for picture in new)])
     return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,3 +98,31 @@ class Seen:
         if not (kinds and 0 < low <= high < math.inf and min(height, width) > 0 and bits):
             raise ValueError("seen is out of range")
         return cls(grey, colour, (low, high), (height, width), bits)
+
+
+class Differences:
+    """Counts in what pictures differ from a bank's.
+
+    Attributes:
+        num_differing: pictures that do.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no picture."""
+        self._num_pictures = self.num_differing = 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, differs: Sequence[str] | None) -> None:
+        """Count a picture, and in what it differs; None where that is not known."""
+        self._num_pictures += 1
+        self.num_differing += bool(differs)
+        self._counts.update(differs or ())
+
+    def describe(self) -> str | None:
+        """Say what was counted; None if no picture differs."""
+        if not self.num_differing:
+            return None
+        kinds = [kind for kind in DIFFERENCES if self._counts[kind]]
+        counts = ", ".join(f"{self._counts[kind]} {DIFFERENCES[kind]}" for kind in kinds)
+        of_all = f"{self.num_differing} of {self._num_pictures} pictures"
+        return f"{of_all} are of another kind than the bank's: {counts}"
