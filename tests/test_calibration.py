@@ -70,6 +70,8 @@ def test_the_largest_fiftieth_is_a_whole_number_of_pictures_and_at_least_one(
     values[0, :6] = 7  # the highest of one half
     calibration = local_calibration(values)
     high, share = (7 + counted - 1) / counted, calibration.place_share
+    assert share == pytest.approx(place_share(values))
+    assert share > 0
     mean = (high + 1) / 2
     for row, upper in ((0, high), (11, 1.0)):
         wanted = 2 * mean / (share * upper + (2 - share) * mean)

@@ -50,7 +50,7 @@ def search(
 
 def _nearest_of(distances_sq: Tensor, indices: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k nearest of (..., n) keys."""
-    nearest = distances_sq.topk(k, dim=-1, largest=False)
+    nearest = distances_sq.topk(k, largest=False)
     return nearest.values, indices.gather(-1, nearest.indices)
 
 
@@ -158,7 +158,7 @@ def _smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if k == 1:  # needs no ranking
         smallest = values.min(dim=-1, keepdim=True)
         return smallest.values, smallest.indices
-    ranked = values.topk(k, dim=-1, largest=False)
+    ranked = values.topk(k, largest=False)
     return ranked.values, ranked.indices
 
 

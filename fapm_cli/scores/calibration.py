@@ -76,7 +76,7 @@ def mean_of_groups(responses: Tensor, groups: Tensor) -> Tensor:
     Returns:
         (G, h, w), one per part.
     """
-    counts = groups.bincount().to(responses.dtype).view(-1, 1, 1)
+    counts = groups.bincount().view(-1, 1, 1)
     sums = responses.new_zeros(len(counts), *responses.shape[1:])
     return sums.index_add_(0, groups, responses).div_(counts)
 
