@@ -21,7 +21,8 @@ import torch
 
 from fapm_cli.cli import run
 
-SAMPLES = Path(__file__).parent.parent / "samples"
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "samples"
 GOOD = sorted((SAMPLES / "good").glob("*.jpg"))
 ONE_GOOD = SAMPLES / "test" / "good" / "000.jpg"
 ONE_BAD = SAMPLES / "test" / "stain" / "000.jpg"

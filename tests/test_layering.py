@@ -108,6 +108,15 @@ def test_pure_stages_know_no_files_no_configuration_and_do_not_print(module: str
     assert not {"print", "open", "Path", "BankConfig", "Preprocessing"} & names
 
 
+def folders_of_modules(root: Path) -> set[str]:
+    """Name the folders directly below a root that hold Python files."""
+    return {path.relative_to(root).parts[0] for path in root.glob("*/**/*.py")}
+
+
+def test_tests_lie_in_folders_like_the_packages() -> None:
+    assert folders_of_modules(Path(__file__).parent) == folders_of_modules(PACKAGE)
+
+
 def test_files_and_folders_can_be_seen_at_a_glance() -> None:
     for module, path in MODULES.items():
         lines = len(path.read_text("utf-8").splitlines())

@@ -18,7 +18,7 @@ from PIL import Image
 from fapm_cli.bank.file import load_bank
 from fapm_cli.cli import run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()

@@ -12,12 +12,12 @@ from typing import Any
 
 import cv2
 import pytest
-from conftest import ONE_BAD, ONE_GOOD, SAMPLES, fapm
+from conftest import ONE_BAD, ONE_GOOD, ROOT, SAMPLES, fapm
 from jsonschema import Draft202012Validator
 
 from fapm_cli.commands.terminal import progress_bar
 
-SCHEMA = Path(__file__).parents[1] / "docs" / "score.schema.json"
+SCHEMA = ROOT / "docs" / "score.schema.json"
 TEST = SAMPLES / "test"
 
 

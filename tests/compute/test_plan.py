@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SAMPLES
 from helpers import small_config
 
 from fapm_cli.bank.file import load_bank
@@ -21,7 +22,7 @@ from fapm_cli.network.extraction import load_extractor
 
 CPU = torch.device("cpu")
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
-SAMPLES = sorted((Path(__file__).parent.parent / "samples" / "test").rglob("*.jpg"))[::3]
+PICTURES = sorted((SAMPLES / "test").rglob("*.jpg"))[::3]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_unknown_precision_names_those_there_are() -> None:
 
 
 def scores(bank: Path, plan: Plan, batch_size: int = 4) -> torch.Tensor:
-    judged = list(judge(Detector(load_bank(bank), plan=plan), SAMPLES, batch_size))
+    judged = list(judge(Detector(load_bank(bank), plan=plan), PICTURES, batch_size))
     return torch.cat([one.found.image_scores for one in judged if isinstance(one, Judged)])
 
 

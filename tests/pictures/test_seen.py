@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import GOOD, ONE_BAD, build, fapm
+from conftest import GOOD, ONE_BAD, ROOT, build, fapm
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +18,7 @@ from fapm_cli.bank.file import load_bank, save_bank
 from fapm_cli.pictures.seen import DIFFERENCES, Seen
 
 INPUT = (224, 224)
-SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "score.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
 
 pictures = st.builds(
     Seen.one,

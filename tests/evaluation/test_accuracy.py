@@ -6,14 +6,14 @@ The sets that take longer are those of benchmarks/accuracy.py.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from fapm_cli.cli import run
 
-SHARED = Path(__file__).parent.parent.parent / "shared"
+SHARED = ROOT.parent / "shared"
 DATA = SHARED / "data" / "mvtec_ad"
 RESNET18 = SHARED / "weights" / "resnet18-imagenet-to-layer3.pth"
 
