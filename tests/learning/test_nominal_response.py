@@ -8,14 +8,31 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import small_bank
+from helpers import scorer_of, small_bank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.learning.nominal_response import nominal_response
+from fapm_cli.learning.nominal_response import (
+    NominalResponse,
+    anew,
+    judged_by,
+    nominal_response,
+    own_scores,
+)
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
+from fapm_cli.scores.calibration import local_calibration, mean_of_groups
+from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.image_score import share_weights
+from fapm_cli.scores.scorer import Scored
+from fapm_cli.scores.thresholds import (
+    Method,
+    fewest_errors,
+    given_threshold,
+    rate_thresholds,
+    with_review,
+)
 
 SIDE = 224
 
@@ -169,6 +186,165 @@ def test_pseudo_defects_meet_no_key_of_their_own_picture() -> None:
     wanted = torch.tensor(found.scores).repeat(len(found.pseudo) // 4)
     torch.testing.assert_close(torch.tensor(found.pseudo), wanted)
     assert min(found.scores) > 0.9
+
+
+@pytest.fixture
+def few_pseudo_defects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare tests of other things the thousand."""
+    monkeypatch.setattr("fapm_cli.learning.pseudo_defects._ENOUGH", 20)
+
+
+def busy_bank(groups: list[int], roi: Tensor | None = None) -> tuple[Bank, list[Tensor]]:
+    """A bank that keeps two vectors of each picture and patch, and all vectors."""
+    bank, features = bank_and_features(torch.zeros(len(groups)))
+    generator = torch.Generator().manual_seed(0)
+    memories = []
+    for j, memory in enumerate(bank.memories):
+        features[j] = torch.randn(features[j].shape, generator=generator)
+        by_picture = features[j].view(6, len(groups), -1, features[j].shape[2])
+        memories.append(
+            replace(
+                memory,
+                keys=by_picture[:, :, :2].flatten(0, 2) + 0.1,
+                key_counts=torch.full((6,), 2 * len(groups)),
+                key_pictures=torch.arange(len(groups)).repeat_interleave(2).repeat(6).int(),
+            )
+        )
+    pictures = tuple(replace(bank.pictures[0], group=group) for group in groups)
+    query = replace(bank.config.query, calibration="local", num_neighbors=2)
+    config = replace(bank.config, query=query)
+    memories_of = tuple(memories)
+    return replace(bank, config=config, memories=memories_of, pictures=pictures, roi=roi), features
+
+
+def scored_without(bank: Bank, features: list[Tensor], picture: int, left_out: set[int]) -> Scored:
+    """Score a picture by a bank that has no key of some pictures."""
+    kept = [~torch.isin(m.key_pictures, torch.tensor(sorted(left_out))) for m in bank.memories]
+    memories = tuple(
+        replace(m, keys=m.keys[k], key_counts=k.view(6, -1).sum(dim=1))
+        for m, k in zip(bank.memories, kept, strict=True)
+    )
+    own = [f.view(6, len(bank.pictures), -1, f.shape[2])[:, picture] for f in features]
+    return scorer_of(replace(bank, memories=memories), bank.config.query, bank.roi)(own)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("roi", [None, (5, 3, 40, 60), (0, 0, 64, 3)])
+@pytest.mark.parametrize(
+    "groups", [[0, 1, 0, 2, 2, 2, *range(3, 16)], [0, 0, 0], [0, 1]], ids=["many", "one", "two"]
+)
+def test_a_picture_is_scored_as_by_a_bank_without_its_part(
+    few_pseudo_defects: None, groups: list[int], roi: tuple[int, int, int, int] | None, first: int
+) -> None:
+    inspected = None if roi is None else region(*roi)[:64, :96]
+    bank, features = busy_bank(groups, inspected)
+    numbers, alone = range(first, len(groups)), len(set(groups)) == 1
+    parts = list(range(len(groups))) if alone else groups  # shots of one part judge each other
+    without = [{i for i, part in enumerate(parts) if part == parts[n]} for n in numbers]
+
+    def scores() -> list[Scored]:
+        return [scored_without(bank, features, n, w) for n, w in zip(numbers, without, strict=True)]
+
+    own = [f.view(6, len(groups), -1, f.shape[2])[:, first:].flatten(1, 2) for f in features]
+    told: list[tuple[str, int, int]] = []
+    found = nominal_response(bank, own, first, lambda *stage: told.append(stage))
+    assert told[-1] == ("calibrate", len(numbers), len(numbers))
+    assert (found.pseudo is None) == (first > 0)
+    if first == 0:
+        responses = torch.cat([one.responses for one in scores()])
+        means = mean_of_groups(responses, torch.tensor(groups))
+        places = None if inspected is None else covered(inspected, (8, 12))
+        bank = replace(bank, calibration=local_calibration(means, places))
+    torch.testing.assert_close(found.calibration.factors, bank.calibration.factors)
+    wanted, rest = scores(), torch.zeros(64, 96, dtype=torch.bool)
+    rest[5:-5, 7:-7] = True  # a fourteenth of 64, and of 96
+    inner = rest if inspected is None else rest & inspected
+    if not inner.any() and inspected is not None:
+        inner = inspected
+    factor = 3 if alone else 1
+    falling = [one.anomaly_maps[0][inner].sort(descending=True).values for one in wanted]
+    high = max(1, round(0.005 * int(inner.sum())))
+    rank = max(round(0.9 * int(inner.sum())), 1)  # from the lowest
+    for values, expected in (
+        (found.scores, [factor * one.image_scores[0] for one in wanted]),
+        (found.peaks, [factor * one.anomaly_maps.max() for one in wanted]),
+        (found.spots, [one[:high].mean() for one in falling]),
+        (found.levels, [one[-rank] for one in falling]),
+    ):
+        torch.testing.assert_close(torch.tensor(values), torch.stack(expected))
+
+
+def test_a_picture_alone_counts_three_times_what_it_does_in_its_own_bank(
+    few_pseudo_defects: None,
+) -> None:
+    bank, features = busy_bank([0])
+    found = nominal_response(bank, features)
+    assert bool((found.calibration.factors == 1).all())
+    bank = replace(bank, calibration=found.calibration)
+    (wanted,) = scored_without(bank, features, 0, set()).image_scores.tolist()
+    assert found.scores == pytest.approx([3 * wanted])
+
+
+def test_where_all_keys_are_a_pictures_own_the_largest_distance_found_is_assumed() -> None:
+    bank, features = bank_and_features(torch.tensor([0.0, 1.0, 3.0]))
+    memories = tuple(
+        replace(m, key_pictures=torch.where(torch.arange(len(m.keys)) < m.key_counts[0], 0, o))
+        for m, o in ((m, m.key_pictures) for m in bank.memories)
+    )  # the first patch knows but the first picture
+    query = replace(bank.config.query, sigma=0.0, placement="nearest")
+    bank = replace(bank, memories=memories, config=replace(bank.config, query=query))
+    found = nominal_response(bank, features)
+    # The last picture is 2 from the others in each channel, and nothing is farther.
+    steps = [w * c**0.5 for w, c in zip(share_weights(query.layer_weights), (5, 7), strict=True)]
+    assert found.peaks == pytest.approx([2 * sum(steps), sum(steps), 2 * sum(steps)])
+
+
+# --- What a bank is then -----------------------------------------------------------------------
+
+
+def judged(method: Method, review: float | None, pseudo: list[float] | None, first: int) -> Bank:
+    """A bank of nine parts whose thresholds were set by a method, judged anew from ``first`` on."""
+    bank = small_bank(with_backbone=False, with_thumbnails=False)
+    pictures = tuple(replace(bank.pictures[0], group=i, score=float(i)) for i in range(9))
+    before = replace(given_threshold([1.0], [1.0], 7.0), method=method, rate=0.25)
+    if review is not None:
+        before = with_review(before, [1.0], review)
+    bank = replace(bank, pictures=pictures, thresholds=before)
+    scores = [10.0 + i for i in range(first, 9)]
+    peaks = [2 * score for score in scores]
+    calibration = local_calibration(torch.rand(3, 8, 12) + 1)
+    response = NominalResponse(calibration, scores, peaks, [0.0], [0.0], pseudo)
+    found = judged_by(response, bank, first)
+    assert found.calibration is calibration
+    return found
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("review", [None, 0.5])
+@pytest.mark.parametrize(
+    ("method", "pseudo", "by_pseudo"),
+    [
+        ("pseudo-defects", [17.5, 18.5, 30.0], True),
+        ("pseudo-defects", None, False),
+        ("rate", [17.5, 18.5, 30.0], False),
+        ("given", None, False),
+    ],
+)
+def test_a_bank_is_judged_anew_in_the_way_in_which_it_was_before(
+    method: Method, pseudo: list[float] | None, by_pseudo: bool, review: float | None, first: int
+) -> None:
+    bank = judged(method, review, pseudo, first)
+    scores = [float(i) for i in range(first)] + [10.0 + i for i in range(first, 9)]
+    peaks = [0.2] * first + [2 * score for score in scores[first:]]
+    assert own_scores(bank) == (scores, peaks)
+    wanted = rate_thresholds(scores, peaks, 0.25)
+    if by_pseudo:
+        wanted = fewest_errors(scores, peaks, pseudo or [], "pseudo-defects", 0.1)
+    if review is not None:
+        wanted = with_review(wanted, scores, review)
+    assert bank.thresholds == wanted
+    if not by_pseudo:
+        assert anew(bank) == wanted
 
 
 # --- The rim -----------------------------------------------------------------------------------
