@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -67,13 +67,19 @@ class Decoded:
     lossy: bool
 
 
-def decode(data: bytes, path: Path, draft_px: int | None = None) -> Decoded:
+def decode(
+    data: bytes,
+    path: Path,
+    draft_px: int | None = None,
+    enter: Callable[[int], None] = lambda num_bytes: None,
+) -> Decoded:
     """Decode the one picture that a file holds.
 
     Args:
         data: the file.
         path: for messages.
         draft_px: a JPEG may come smaller, with sides of at least this; None for its own size.
+        enter: told, before any px is decoded, how many bytes that takes at most.
 
     Raises:
         PictureError: it is empty, damaged, too large, of a format that isn't read, or holds
@@ -84,10 +90,12 @@ def decode(data: bytes, path: Path, draft_px: int | None = None) -> Decoded:
     with _damage_told(path):
         image = _open(data, path)
         bits, lossy = used_bits(image, data), _is_lossy(image, data)
-        if sample_bits(image, data) > 8:
+        is_wide, whole = sample_bits(image, data) > 8, image.width * image.height
+        size_px = None if is_wide else _draft(image, draft_px)
+        enter(len(data) + _pixel_bytes(image, is_wide, whole))
+        if is_wide:
             wide = wide_pixels(image, data, path)
             return Decoded(wide, bits, wide.shape[:2], lossy)
-        size_px = _draft(image, draft_px)
         load_upright(image)
         return Decoded(image, bits, size_px or image.size[::-1], lossy)
 
@@ -125,17 +133,21 @@ def reading_bytes(path: Path, draft_px: int | None = None) -> int:
     try:
         with path.open("rb") as file, Image.open(file, formats=_READ) as image:
             num_file = os.fstat(file.fileno()).st_size
-            whole = image.width * image.height
-            coefficients = _COEFFICIENT_BYTES * whole * bool(image.info.get("progressive"))
             file.seek(0)
             wide = sample_bits(image, file.read(_HEADER_BYTES)) > 8
+            whole = image.width * image.height
             _draft(image, draft_px)
-            at_a_time = _wide_bytes(image) if wide else _narrow_bytes(image)
-            at_a_time += _BUFFER_BYTES.get(image.format or "", 0)
-            num_px = image.width * image.height
-            return int(num_file + coefficients + num_px * at_a_time)
+            return num_file + _pixel_bytes(image, wide, whole)
     except Exception:  # reading it will tell
         return 0
+
+
+def _pixel_bytes(image: Image.Image, wide: bool, whole: int) -> int:
+    """Bytes that an opened picture, maybe a draft of so many px, takes at a time to decode."""
+    coefficients = _COEFFICIENT_BYTES * whole * bool(image.info.get("progressive"))
+    at_a_time = _wide_bytes(image) if wide else _narrow_bytes(image)
+    at_a_time += _BUFFER_BYTES.get(image.format or "", 0)
+    return int(coefficients + image.width * image.height * at_a_time)
 
 
 def _wide_bytes(image: Image.Image) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +128,10 @@ def image_pixels(image: Image.Image) -> Pixels:
 
 
 def read_picture(
-    path: Path, bit_depth: int = ALL_BITS, draft_for: Preprocessing | None = None
+    path: Path,
+    bit_depth: int = ALL_BITS,
+    draft_for: Preprocessing | None = None,
+    enter: Callable[[int], None] = lambda num_bytes: None,
 ) -> Picture:
     """Read and decode one picture.
 
@@ -138,13 +142,14 @@ def read_picture(
         bit_depth: of pictures whose samples have more than 8 bits, how many are used: as many
             ones are white.
         draft_for: decode no more than this preprocessing needs; None for every pixel.
+        enter: as for :func:`decode`.
 
     Raises:
         PictureError: the file is missing, empty, damaged, not a picture, too large, several
             pictures, or brighter than ``bit_depth`` allows.
     """
     data = read_bytes(path)
-    decoded = decode(data, path, None if draft_for is None else draft_px(draft_for))
+    decoded = decode(data, path, None if draft_for is None else draft_px(draft_for), enter)
     image = to_rgb(decoded, bit_depth, path)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(path, decoded.size_px, digest, bits=decoded.bits, image=image)

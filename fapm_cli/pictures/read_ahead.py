@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from fapm_cli.compute.cores import usable_cores
@@ -64,3 +65,38 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
             batch = []
     if batch:
         yield batch
+
+
+class Room:
+    """Memory that threads share: who finds no room waits, and what is too large goes alone.
+
+    Attributes:
+        num_bytes: that are taken at a time, but by one who takes more alone.
+    """
+
+    def __init__(self, num_bytes: int):
+        """Make so much room."""
+        self.num_bytes = num_bytes
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def visit(self) -> Iterator[Callable[[int], None]]:
+        """Give what takes some bytes, once, and give them back at the end."""
+        taken = 0
+
+        def enter(wanted: int) -> None:
+            nonlocal taken
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._taken + min(wanted, self.num_bytes) <= self.num_bytes
+                )
+                taken = min(wanted, self.num_bytes)
+                self._taken += taken
+
+        try:
+            yield enter
+        finally:
+            with self._changed:
+                self._taken -= taken
+                self._changed.notify_all()

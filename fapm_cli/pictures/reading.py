@@ -21,13 +21,14 @@ from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (
     Facts,
     Frame,
+    Picture,
     array_picture,
     draft_px,
     frame_picture,
     read_picture,
 )
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
-from fapm_cli.pictures.read_ahead import batched, in_order
+from fapm_cli.pictures.read_ahead import Room, batched, in_order
 from fapm_cli.pictures.seen import Seen
 
 
@@ -50,6 +51,8 @@ class Prepared:
         return Seen.one(grey, self.picture.size_px, self.picture.bits)
 
 
+_room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many the threads
+
 Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
 
@@ -63,10 +66,16 @@ def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreada
     elif isinstance(item, np.ndarray):
         picture = array_picture(item)
     else:
-        try:
-            picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing)
-        except PictureError as error:
-            return Unreadable(Path(item), error)
+        with _room.visit() as enter:
+            try:
+                picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing, enter)
+            except PictureError as error:
+                return Unreadable(Path(item), error)
+            return _prepared(picture, preprocessing)
+    return _prepared(picture, preprocessing)
+
+
+def _prepared(picture: Picture, preprocessing: Preprocessing) -> Prepared:
     return Prepared(picture.facts, torch.from_numpy(prepare(picture.image, preprocessing)))
 
 
@@ -95,7 +104,11 @@ def read_batches(
 
 
 def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:
-    """Say by the pictures' headers how many bytes reading them takes at most: one per thread."""
+    """Say by the pictures' headers how many bytes reading them takes at most.
+
+    That is of one per thread, as far as there is room for them.
+    """
     work = functools.partial(reading_bytes, draft_px=draft_px(preprocessing))
     paths = (Path(file) for file in files if isinstance(file, str | Path))
-    return sum(heapq.nlargest(usable_cores(), in_order(paths, work)))
+    largest = heapq.nlargest(usable_cores(), in_order(paths, work))
+    return min(sum(largest), max(_room.num_bytes, *largest[:1]) if largest else 0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import GOOD, build, fapm
@@ -16,12 +19,13 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.commands import making
 from fapm_cli.compute import cores
 from fapm_cli.compute.device import free_bytes
-from fapm_cli.config import Preprocessing
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import load_extractor
 from fapm_cli.pictures import reading
 from fapm_cli.pictures.picture import Picture, read_picture
+from fapm_cli.pictures.preparing import prepare
+from fapm_cli.pictures.read_ahead import Room
 from fapm_cli.pictures.reading import memory_to_read, read_batches
 
 
@@ -57,8 +61,8 @@ def test_pictures_that_are_read_at_a_time_count_one_per_thread_by_their_headers(
 def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     images: list[weakref.ref[Image.Image]] = []
 
-    def read(path: Path, bit_depth: int, draft_for: Preprocessing) -> Picture:
-        picture = read_picture(path, bit_depth, draft_for)
+    def read(path: Path, *options: Any) -> Picture:
+        picture = read_picture(path, *options)
         images.append(weakref.ref(picture.image))
         return picture
 
@@ -69,6 +73,47 @@ def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.Monke
     assert len(first) == 8
     assert sum(image() is not None for image in images) <= 2 < len(images)
     batches.close()  # type: ignore[attr-defined]
+
+
+def test_what_is_decoded_at_a_time_is_bounded_by_bytes_not_by_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once: list[int] = []
+    inside: set[int] = set()
+
+    def slow(*arguments: Any) -> Any:
+        inside.add(threading.get_ident())
+        at_once.append(len(inside))
+        time.sleep(0.005)
+        inside.remove(threading.get_ident())
+        return prepare(*arguments)
+
+    monkeypatch.setattr(reading, "prepare", slow)
+    monkeypatch.setattr(cores, "cores_asked_for", 4)
+    preprocessing = default_config().preprocessing
+    (one,) = (memory_to_read([path], preprocessing) for path in GOOD[:1])
+    for room, most in ((1, 1), (int(2.9 * one), 2)):
+        monkeypatch.setattr(reading, "_room", Room(room))
+        at_once.clear()
+        assert sum(map(len, read_batches(GOOD[:1] * 12, preprocessing, 4))) == 12
+        assert max(at_once) <= most
+        assert memory_to_read(GOOD[:1] * 12, preprocessing) == max(room, one)
+
+
+def test_room_is_given_back_whatever_happens() -> None:
+    room = Room(10)
+
+    def fail(wanted: int) -> None:
+        with room.visit() as enter:
+            enter(wanted)
+            raise KeyError(wanted)
+
+    for wanted in (10, 99):
+        with pytest.raises(KeyError):
+            fail(wanted)
+    with room.visit() as enter, room.visit() as too:
+        enter(4)
+        too(6)
 
 
 def test_a_build_that_needs_more_than_is_free_says_so_first(
