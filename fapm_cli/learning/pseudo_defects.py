@@ -80,7 +80,7 @@ def pseudo_scores(
                 (torch.where(_inside(chosen, windows, d), o, d), keys)
                 for (d, keys), (o, _) in zip(part, other, strict=True)
             ]
-            scores += scorer.combine(spotted).image_scores.tolist()
+            scores += scorer.image_scores(spotted).tolist()
     return scores
 
 

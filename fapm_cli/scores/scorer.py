@@ -126,9 +126,31 @@ class Scorer:
 
     def combine(self, found: list[tuple[Tensor, Tensor]]) -> Scored:
         """Turn what :meth:`search` found into scores."""
-        paper = self.query.image_score == "paper"
-        neighbor_maps = [distances for distances, _ in found]
-        score_maps = [m[..., 0] if paper else m.mean(dim=3) for m in neighbor_maps]
+        placed, fused = self._fuse(found)
+        # All is linear but the last step, so what is fused goes the layers' way, as one more.
+        maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
+        scores = self._summarise(maps)
+        nearest = [keys[..., 0] for _, keys in found]
+        images = self._paper_scores(found) if self._is_paper else scores[:, -1]
+        return Scored(fused, nearest, scores[:, :-1], maps[:, -1], images)
+
+    def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
+        if self._is_paper:
+            return self._paper_scores(found)
+        _, fused = self._fuse(found)
+        return self._summarise(self._spread(fused * self._factors))
+
+    @property
+    def _is_paper(self) -> bool:
+        return self.query.image_score == "paper"
+
+    def _paper_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+        return paper_image_score([d for d, _ in found], self.query.layer_weights)
+
+    def _fuse(self, found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map."""
+        score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
         placed = torch.stack(
             [
                 m if place is None else place(m)
@@ -136,15 +158,7 @@ class Scorer:
             ],
             dim=1,
         )
-        fused = torch.einsum("blhw,l->bhw", placed, self._weights)
-        # All is linear but the last step, so what is fused goes the layers' way, as one more.
-        maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
-        scores = self._summarise(maps)
-        image_scores = scores[:, -1]
-        if paper:
-            image_scores = paper_image_score(neighbor_maps, self.query.layer_weights)
-        nearest = [keys[..., 0] for _, keys in found]
-        return Scored(fused, nearest, scores[:, :-1], maps[:, -1], image_scores)
+        return placed, torch.einsum("blhw,l->bhw", placed, self._weights)
 
     def _summarise(self, maps: Tensor) -> Tensor:
         if self.query.image_score == "top":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,16 +37,16 @@ SIDE = 224
 
 
 class Recorder:
-    """Stands for a scorer: keeps what it is to combine, each memory's spots as bool maps."""
+    """Stands for a scorer: keeps what it is to score, each memory's spots as bool maps."""
 
     def __init__(self) -> None:
         self.spots: list[list[Tensor]] = []
 
-    def combine(self, found: list[tuple[Tensor, Tensor]]) -> Any:
+    def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Remember the spots, and score nothing."""
         for of_one in zip(*(distances[..., 0] > 0 for distances, _ in found), strict=True):
             self.spots.append(list(of_one))
-        return SimpleNamespace(image_scores=torch.zeros(len(found[0][0])))
+        return torch.zeros(len(found[0][0]))
 
 
 def drawn_windows(roi: Tensor | None, map_sizes: tuple[int, ...] = (28, 14)) -> list[list[Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,3 +149,12 @@ def test_the_maximum_and_the_papers_score_are_asked_for_by_name() -> None:
         torch.testing.assert_close(paper.image_scores[b], wanted, rtol=1e-4, atol=1e-5)
     nearest_alone = scored(bank, dataclasses.replace(query, num_neighbors=1), maps, None)
     torch.testing.assert_close(paper.anomaly_maps, nearest_alone.anomaly_maps)
+
+
+@pytest.mark.parametrize("image_score", ["top", "max", "paper"])
+def test_image_scores_alone_are_those_beside_the_maps(image_score: Any) -> None:
+    bank, maps = small_bank(), targets(5)
+    query = dataclasses.replace(bank.config.query, image_score=image_score)
+    scorer = scorer_of(bank, query, None)
+    found = scorer.search([to_patches(m, bank.config.grid) for m in maps])
+    assert torch.equal(scorer.image_scores(found), scorer.combine(found).image_scores)
