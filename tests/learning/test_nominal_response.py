@@ -49,10 +49,15 @@ class Recorder:
         return torch.zeros(len(found[0][0]))
 
 
-def drawn_windows(roi: Tensor | None, map_sizes: tuple[int, ...] = (28, 14)) -> list[list[Tensor]]:
+SQUARE = ((28, 28), (14, 14))
+
+
+def drawn_windows(
+    roi: Tensor | None, map_sizes: tuple[tuple[int, int], ...] = SQUARE
+) -> list[list[Tensor]]:
     """The windows of a thousand pseudo-defects, on each memory's map."""
     keys = torch.zeros(1, 1, 1, 1).long()
-    maps = [[[(torch.full((10, h, h, 1), value), keys) for h in map_sizes]] for value in (0.0, 1.0)]
+    maps = [[[(torch.full((10, *s, 1), value), keys) for s in map_sizes]] for value in (0.0, 1.0)]
     recorder: Any = Recorder()
     pseudo_scores(recorder, maps[0], maps[1], roi, torch.Generator().manual_seed(0))
     spots: list[list[Tensor]] = recorder.spots
@@ -70,21 +75,33 @@ def corner(spot: Tensor) -> tuple[int, int]:
     return row, column
 
 
-def test_a_pseudo_defect_is_a_fourteenth_of_each_side_and_as_often_in_one_place_as_another() -> (
-    None
-):
-    spots = drawn_windows(None)
+@pytest.mark.parametrize(
+    ("map_sizes", "windows"),
+    [(SQUARE, (14, 14)), (((56, 112), (28, 56)), (14, 14)), (((28, 20), (14, 10)), (14, 10))],
+)
+def test_a_pseudo_defect_is_a_fourteenth_or_a_place_and_as_often_in_one_place_as_another(
+    map_sizes: tuple[tuple[int, int], ...], windows: tuple[int, int]
+) -> None:
+    spots = drawn_windows(None, map_sizes)
     assert len(spots) == 1000
-    for fine, coarse in spots:
-        row, column = corner(fine)
-        assert bool(fine[row : row + 2, column : column + 2].all())
-        assert (int(fine.sum()), int(coarse.sum())) == (4, 1)
-        assert corner(coarse) == (row // 2, column // 2)
-    counts = torch.zeros(14, 14)
-    for _, coarse in spots:
-        counts[corner(coarse)] += 1
+    counts = torch.zeros(windows)
+    for of_one in spots:
+        window = [-1, -1]
+        for spot, (h, w) in zip(of_one, map_sizes, strict=True):
+            row, column = corner(spot)
+            tall, wide = h // windows[0], w // windows[1]
+            assert bool(spot[row : row + tall, column : column + wide].all())
+            assert int(spot.sum()) == tall * wide
+            assert window in ([-1, -1], [row // tall, column // wide])
+            window = [row // tall, column // wide]
+        counts[tuple(window)] += 1
     assert (counts > 0).float().mean() > 0.95
-    assert counts.max() < 20
+    assert counts.max() < 24
+
+
+def test_windows_are_the_same_each_time() -> None:
+    once, again = (drawn_windows(None) for _ in range(2))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(once, again, strict=True))
 
 
 @given(
@@ -130,6 +147,8 @@ def test_what_is_pasted_comes_from_another_inspected_patch_where_there_is_one() 
         assert shift != 0
         assert everywhere.tolist() == [(i + shift) % 49 for i in range(49)]
     assert elsewhere_patches((1, 1), None, generator) is None
+    drawn = [elsewhere_patches((3, 1), None, generator) for _ in range(20)]
+    assert {tuple(one.tolist()) for one in drawn if one is not None} == {(1, 2, 0), (2, 0, 1)}
 
 
 @pytest.mark.parametrize("roi", [None, (16, 40, 16, 24), (40, 70, 3, 2)])

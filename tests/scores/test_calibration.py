@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from fapm_cli.scores.calibration import local_calibration, place_share
@@ -60,6 +62,15 @@ def test_a_place_is_known_by_the_mean_of_its_largest_fiftieth() -> None:
         assert abs(float(calibration.factors[rows].mean() / factor) - 1) < 0.003
     many = local_calibration(torch.cat([values] * 2)).factors  # the same share of twice as many
     torch.testing.assert_close(many, calibration.factors, atol=1e-3, rtol=0)
+
+
+def test_a_place_is_known_by_its_neighbours_too_as_a_blur_of_one_place_weighs_them() -> None:
+    values = responses(0.4, 0.2)
+    calibration = local_calibration(values)
+    highest = values.topk(8, dim=0).values.mean(dim=0).double().numpy()
+    upper, share = gaussian_filter(highest, 1.0, mode="reflect"), calibration.place_share
+    wanted = 2 * upper.mean() / (share * upper + (2 - share) * upper.mean())
+    np.testing.assert_allclose(calibration.factors.numpy(), wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("pictures", "counted"), [(2, 1), (5, 1), (74, 1), (76, 2), (125, 2)])
