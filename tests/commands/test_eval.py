@@ -46,6 +46,7 @@ FIELDS = {
     "num_defective",
     "num_masked",
     "num_failures",
+    "num_differing",
     "inspected_share",
     "keys",
     "bank_mb",
