@@ -122,7 +122,6 @@ class PixelCurves:
         self._exact_pixels = exact_pixels
         self._parts: list[tuple[NDArray[np.float32], Floats, Floats, Floats]] = []
         self._held = 0
-        self._num_regions = 0
 
     def add(self, scores: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         """Add one picture.
@@ -135,7 +134,6 @@ class PixelCurves:
         count, regions = cv2.connectedComponents((mask & seen).astype(np.uint8), connectivity=8)
         sizes = np.bincount(regions.ravel(), minlength=count).astype(np.float64)
         share = np.where(np.arange(count) > 0, 1 / np.maximum(sizes, 1), 0.0)
-        self._num_regions += count - 1
         positive = mask[seen].astype(np.float64)
         part = (scores[seen].astype(np.float32), positive, 1 - positive, share[regions[seen]])
         self._parts.append(_merge([part], self._exact_pixels))
@@ -157,7 +155,7 @@ class PixelCurves:
         rate is that of all good pixels together; the area is a share of the limit.
         """
         scores, _, negative, share = self._all()
-        return Curve.of(scores, share / max(self._num_regions, 1), negative).area(up_to)
+        return Curve.of(scores, share, negative).area(up_to)
 
     def _all(self) -> tuple[NDArray[np.float32], Floats, Floats, Floats]:
         empty = (np.empty(0, np.float32), np.empty(0), np.empty(0), np.empty(0))
@@ -175,5 +173,5 @@ def _merge(
         # A positive float's bits sort as its value does: dropping the last ones is rounding.
         bits = scores.view(np.int32) >> _DROPPED_BITS << _DROPPED_BITS
         scores, group = np.unique(bits.view(np.float32), return_inverse=True)
-        weights = [np.bincount(group, w, len(scores)) for w in weights]
+        weights = [np.bincount(group, w) for w in weights]
     return scores, weights[0], weights[1], weights[2]

@@ -12,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    precision_recall_curve,
+    roc_auc_score,
+)
 
-from fapm_cli.evaluation.metrics import PixelCurves, image_curve
+from fapm_cli.evaluation.metrics import PixelCurves, balanced_accuracy, image_curve
 
 
 def loop_auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -49,6 +54,11 @@ def test_image_metrics_agree_with_loop_and_scikit_learn_under_ties(
     best = curve.best_f1()
     assert best is not None
     assert best[0] == pytest.approx(f1.max(), abs=1e-9)
+    accuracies = [balanced_accuracy_score(defective, scores >= t) for t in {*scores, np.inf}]
+    assert curve.best_balanced_accuracy() == pytest.approx(max(accuracies), abs=1e-9)
+    above = scores > 4
+    expected = balanced_accuracy_score(defective, above)
+    assert balanced_accuracy(above, defective) == pytest.approx(expected, abs=1e-9)
     called = scores >= best[1]
     true = (called & defective).sum()
     assert 2 * true / (called.sum() + defective.sum()) == pytest.approx(best[0], abs=1e-9)
@@ -60,6 +70,8 @@ def test_image_metrics_of_one_class_are_undefined(defective: bool) -> None:
     assert curve.area() is None
     assert curve.average_precision() is None
     assert curve.best_f1() is None
+    assert curve.best_balanced_accuracy() is None
+    assert balanced_accuracy(np.array([True, False]), np.array([defective] * 2)) is None
 
 
 def pictures(seed: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
@@ -177,6 +189,11 @@ def test_pixel_metrics_of_good_pictures_only_are_undefined() -> None:
     curves.add(np.ones((4, 4), np.float32), np.zeros((4, 4), bool))
     assert curves.auroc() is None
     assert curves.aupro() is None
+
+
+def test_pixel_metrics_of_no_picture_are_undefined() -> None:
+    assert PixelCurves().auroc() is None
+    assert PixelCurves().aupro() is None
 
 
 def test_pixels_not_inspected_are_left_out() -> None:
