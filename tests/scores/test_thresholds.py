@@ -178,3 +178,14 @@ def test_few_or_equal_pictures_have_no_suspect() -> None:
     assert find_suspects([1.0] * 10, [1.0] * 10) == []
     for order in itertools.permutations([0.9, 1.0, 1.1, 1.0, 5.0]):
         assert [order[i] for i, _ in find_suspects(order, [1.0] * 5)] == [5.0]
+
+
+def test_at_another_threshold_the_review_band_stays_below_it_or_goes() -> None:
+    found = with_review(rate_thresholds(SCORES, PEAKS, 0.05), SCORES, 0.2)
+    assert found.review is not None
+    above, below = found.at(found.review + 0.5), found.at(found.review - 0.5)
+    assert above == replace(found, score=found.review + 0.5, method="given")
+    gone = {"review": None, "review_rate": None, "method": "given"}
+    assert below == replace(found, score=found.review - 0.5, **gone)  # type: ignore[arg-type]
+    plain = rate_thresholds(SCORES, PEAKS, 0.05)
+    assert plain.at(1.0) == replace(plain, score=1.0, method="given")
