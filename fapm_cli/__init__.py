@@ -27,13 +27,19 @@ from fapm_cli.version import __version__
 
 if TYPE_CHECKING:
     from fapm_cli.api.bank import Bank as Bank
-    from fapm_cli.api.bank import build as build
     from fapm_cli.api.bank import load as load
     from fapm_cli.api.detector import Detector as Detector
     from fapm_cli.api.evaluation import evaluate as evaluate
+    from fapm_cli.api.evaluation import evaluate_category as evaluate_category
+    from fapm_cli.api.learning import add as add
+    from fapm_cli.api.learning import build as build
+    from fapm_cli.api.learning import configure as configure
+    from fapm_cli.api.learning import merge as merge
+    from fapm_cli.api.listener import Listener as Listener
+    from fapm_cli.api.report import Report as Report
     from fapm_cli.api.result import Result as Result
-    from fapm_cli.bank.presets import default_config as default_config
-    from fapm_cli.bank.presets import paper_config as paper_config
+    from fapm_cli.api.speed import measure as measure
+    from fapm_cli.compute.cores import use_threads as use_threads
     from fapm_cli.compute.plan import Plan as Plan
     from fapm_cli.compute.plan import make_plan as make_plan
     from fapm_cli.config import BankConfig as BankConfig
@@ -46,54 +52,80 @@ if TYPE_CHECKING:
     from fapm_cli.errors import OutputError as OutputError
     from fapm_cli.errors import PictureError as PictureError
     from fapm_cli.errors import WeightsError as WeightsError
+    from fapm_cli.evaluation.datasets import Category as Category
+    from fapm_cli.evaluation.datasets import find_categories as find_categories
+    from fapm_cli.evaluation.evaluation import Evaluation as Evaluation
     from fapm_cli.memory.coreset import adaptive_coreset as adaptive_coreset
     from fapm_cli.memory.pages import patch_memory as patch_memory
     from fapm_cli.memory.search import search as search
     from fapm_cli.network.extraction import load_extractor as load_extractor
+    from fapm_cli.pictures.seen import DIFFERENCES as DIFFERENCES
+    from fapm_cli.pictures.seen import Differences as Differences
+    from fapm_cli.scores.aim import Aim as Aim
     from fapm_cli.scores.thresholds import Thresholds as Thresholds
+    from fapm_cli.scores.thresholds import pictures_needed as pictures_needed
+    from fapm_cli.sources.source import Source as Source
     from fapm_cli.sources.source import camera_source as camera_source
     from fapm_cli.sources.source import files_source as files_source
     from fapm_cli.sources.source import watch_source as watch_source
 
-_HOMES = {
+# Where each name lives: those of help(fapm_cli), then what they take and give, and the stages.
+_PAGE = {
+    "build": "api.learning",
+    "add": "api.learning",
+    "merge": "api.learning",
+    "load": "api.bank",
     "Bank": "api.bank",
     "Detector": "api.detector",
     "Result": "api.result",
-    "build": "api.bank",
+    "Report": "api.report",
+    "Aim": "scores.aim",
+    "Listener": "api.listener",
+    "configure": "api.learning",
     "evaluate": "api.evaluation",
-    "load": "api.bank",
-    "default_config": "bank.presets",
-    "paper_config": "bank.presets",
-    "Plan": "compute.plan",
-    "make_plan": "compute.plan",
-    "BankConfig": "config",
-    "Preprocessing": "config",
-    "Query": "config",
-    "BankError": "errors",
-    "DeviceError": "errors",
-    "FapmError": "errors",
-    "OptionError": "errors",
-    "OutputError": "errors",
-    "PictureError": "errors",
-    "WeightsError": "errors",
-    "adaptive_coreset": "memory.coreset",
-    "patch_memory": "memory.pages",
-    "search": "memory.search",
-    "load_extractor": "network.extraction",
-    "Thresholds": "scores.thresholds",
+    "measure": "api.speed",
     "camera_source": "sources.source",
     "files_source": "sources.source",
     "watch_source": "sources.source",
+    "use_threads": "compute.cores",
+    "pictures_needed": "scores.thresholds",
+    "FapmError": "errors",
+    "OptionError": "errors",
+    "PictureError": "errors",
+    "BankError": "errors",
+    "WeightsError": "errors",
+    "DeviceError": "errors",
+    "OutputError": "errors",
+}
+HOMES = {
+    **_PAGE,
+    "BankConfig": "config",
+    "Preprocessing": "config",
+    "Query": "config",
+    "Thresholds": "scores.thresholds",
+    "DIFFERENCES": "pictures.seen",
+    "Differences": "pictures.seen",
+    "Source": "sources.source",
+    "Plan": "compute.plan",
+    "make_plan": "compute.plan",
+    "Category": "evaluation.datasets",
+    "find_categories": "evaluation.datasets",
+    "Evaluation": "evaluation.evaluation",
+    "evaluate_category": "api.evaluation",
+    "load_extractor": "network.extraction",
+    "adaptive_coreset": "memory.coreset",
+    "patch_memory": "memory.pages",
+    "search": "memory.search",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_PAGE]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module 'fapm_cli' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fapm_cli.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"fapm_cli.{HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *HOMES])

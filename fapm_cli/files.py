@@ -62,3 +62,8 @@ def name_first(names: Sequence[str], shown: int = 3) -> str:
     """Name the first of some, and say how many more there are."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + f" and {more} more" * (more > 0)
+
+
+def name_suspects(suspects: Sequence[tuple[str, float]]) -> str:
+    """Name the first of the pictures that look unlike the rest, with how many σ each is off."""
+    return name_first([f"{escaped(name)} ({z:.1f})" for name, z in suspects], 8)

@@ -1,38 +1,49 @@
-"""Banks from a program: built, loaded, saved, laid out on a device."""
+"""Banks from a program: loaded, saved, described, laid out on a device, calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fapm_cli.api.detector import Detector, Picture, item_of
+from fapm_cli.api.calibration import calibrated, check_task, undone
+from fapm_cli.api.detector import Detector, source_of
+from fapm_cli.api.listener import Listener
+from fapm_cli.api.pictures import GoodPictures, Pictures, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
+from fapm_cli.bank.describe import describe
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.bank.presets import preset_config
 from fapm_cli.compute.device import resolve_device
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection import detector as detection
-from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
-from fapm_cli.finding.search import named_below, search
-from fapm_cli.learning.build import build_from_files
-from fapm_cli.network.extraction import load_extractor
-from fapm_cli.pictures.reading import Item, read_roi
-
-BATCH_SIZE = 16
+from fapm_cli.errors import OptionError
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.reading import read_roi
+from fapm_cli.scores.aim import Aim, check_finite
+from fapm_cli.scores.thresholds import Thresholds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bank:
-    """What was learnt from pictures of good parts.
+    """What was learnt from pictures of good parts: of :func:`build`, :func:`load` and others.
 
     Attributes:
         learnt: all of it: configuration, memories, calibration, thresholds, pictures.
     """
 
     learnt: learnt.Bank
+    _backbone: FeatureExtractor | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        pictures, backbone = len(self.learnt.pictures), self.learnt.config.backbone
+        return f"<Bank of {pictures} pictures, {backbone}: {self.thresholds.describe()}>"
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Where verdicts change, and what that costs in false alarms."""
+        return self.learnt.thresholds
 
     def save(self, path: str | Path) -> int:
         """Write the bank to a file; a bank that is there is replaced whole.
@@ -45,6 +56,10 @@ class Bank:
         """
         return save_bank(self.learnt, path)
 
+    def describe(self) -> dict[str, Any]:
+        """All but keys, weights and pixels as plain values, as ``fapm info --json`` shows it."""
+        return describe(self.learnt)
+
     def detector(
         self,
         device: str = "auto",
@@ -52,6 +67,7 @@ class Bank:
         *,
         weights: str | Path | None = None,
         roi: str | Path | None = None,
+        threshold: float | None = None,
         pixel_threshold: float | None = None,
         compiled: bool = False,
         **query: Any,
@@ -63,7 +79,8 @@ class Bank:
             precision: ``auto``, ``fp32`` or another that ``fapm score --help`` names.
             weights: a file in place of the bank's own backbone.
             roi: a mask of what to inspect, white on black.
-            pixel_threshold: in place of the bank's own.
+            threshold: an image score above it is anomalous, in place of the bank's own.
+            pixel_threshold: a map's value above which a px belongs to a region, likewise.
             compiled: whether to compile the network, as ``--compile`` does.
             query: how to score, in place of the bank's own way: ``reach``, ``sigma``,
                 ``num_neighbors`` and the other fields of :class:`fapm_cli.Query`.
@@ -72,82 +89,96 @@ class Bank:
             DeviceError, OptionError, PictureError, WeightsError: an argument can't be had, or makes
                 no sense.
         """
+        check_finite("threshold", threshold)
+        check_finite("threshold", pixel_threshold)
+        if pixel_threshold is not None and pixel_threshold < 0:
+            raise OptionError(f"pixel threshold {pixel_threshold}: wanted 0 or more")
         own = self.learnt.config
-        plan = make_plan(resolve_device(device), precision, compiled=compiled)
+        plan = make_plan(device, precision, compiled=compiled)
+        backbone = self._backbone if weights is None else None
         ready = detection.Detector(
             self.learnt,
-            bank_extractor(self.learnt, None if weights is None else str(weights)),
+            backbone or bank_extractor(self.learnt, None if weights is None else str(weights)),
             plan=plan,
             query=own.with_query(**query).query,
             roi=None if roi is None else read_roi(roi, own.preprocessing),
             pixel_threshold=pixel_threshold,
         )
-        return Detector(ready)
+        return Detector(ready, threshold)
+
+    def calibrate(
+        self,
+        good: GoodPictures | None = None,
+        bad: Pictures | None = None,
+        *,
+        aim: Aim | None = None,
+        max_false_alarm_rate: float | None = None,
+        allow_few: bool = False,
+        keep_suspects: bool = False,
+        group: str | None = None,
+        detector: Detector | None = None,
+        batch_size: int = 8,
+        listener: Listener | None = None,
+    ) -> Bank:
+        """Set the thresholds anew; what was learnt stays as it is.
+
+        From good pictures alone it keeps the bank's false-alarm rate, unless told another. With
+        bad ones it sets the threshold where the rates of misses and false alarms have the least
+        sum.
+
+        Args:
+            good: pictures of good parts that the bank does not hold; None for its own.
+            bad: of defective ones.
+            aim: what verdicts aim at, in place of that.
+            max_false_alarm_rate: allow no higher rate, whatever the rest comes to.
+            allow_few: whether to take fewer good pictures than the rate needs.
+            keep_suspects: whether to take good pictures that look unlike the rest.
+            group: what tells parts of which there are several shots: ``folder``, or a regular
+                expression for names; None to find near twins.
+            detector: of this bank, that judges the pictures; None for one as it comes.
+            batch_size: pictures at a time.
+            listener: told of what goes on, and is left out.
+
+        Raises:
+            OptionError: there is nothing to set the thresholds by, or too much.
+            PictureError: a picture can't be read, or the good ones are too few, or unlike.
+        """
+        aim = aim or Aim()
+        check_task(good, bad, aim, max_false_alarm_rate)
+        judge = None
+        if good is not None or bad is not None:
+            judge = (detector or self.detector()).engine
+        return Bank(
+            calibrated(
+                self.learnt,
+                judge,
+                None if good is None else named(good),
+                None if bad is None else [one for one in source_of(bad).items if one is not None],
+                aim,
+                max_false_alarm_rate=max_false_alarm_rate,
+                allow_few=allow_few,
+                keep_suspects=keep_suspects,
+                part_of=part_namer(group),
+                batch_size=batch_size,
+                listener=listener or Listener(),
+            ),
+            self._backbone,
+        )
+
+    def undo_calibration(self) -> Bank:
+        """Go back to the thresholds before the last change.
+
+        Raises:
+            BankError: there are none.
+        """
+        return Bank(undone(self.learnt), self._backbone)
 
 
-def build(
-    pictures: str | Path | Iterable[Picture],
-    *,
-    preset: str = "default",
-    size: int | tuple[int, int] | None = None,
-    weights: str | Path | None = None,
-    roi: str | Path | None = None,
-    device: str = "auto",
-    thumbnails: bool = True,
-    **config: Any,
-) -> Bank:
-    """Learn a bank from pictures of good parts.
-
-    Args:
-        pictures: a folder, searched through as ``fapm build`` does, or any pictures.
-        preset: ``default`` or ``paper``.
-        size: the input's side in px, or height and width; None for the preset's.
-        weights: a file of the backbone's weights, or ``random``; None for its own.
-        roi: a mask of what to inspect, white on black.
-        device: to work on.
-        thumbnails: whether the bank holds the pictures, small, for ``add`` and reports.
-        config: as for :func:`fapm_cli.default_config`: ``backbone``, ``variant``, ``grid``, …
-
-    Raises:
-        PictureError: a picture can't be read, or a folder holds none, or not good parts alone.
-        OptionError: an argument makes no sense.
-    """
-    if size is not None:
-        config["size_px"] = (size, size) if isinstance(size, int) else size
-    made = preset_config(preset, **config)
-    given = None if weights is None else str(weights)
-    extractor = load_extractor(made, given).to(resolve_device(device))
-    bank = build_from_files(
-        _named(pictures),
-        made,
-        extractor,
-        BATCH_SIZE,
-        weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
-        roi=None if roi is None else read_roi(roi, made.preprocessing),
-        thumbnails=thumbnails,
-    )
-    return Bank(bank)
-
-
-def load(path: str | Path) -> Bank:
-    """Read a bank from its file.
+def load(path: str | Path, device: str = "cpu") -> Bank:
+    """Read a bank from its file, its keys straight onto a device.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
+        DeviceError: the device can't be had.
     """
-    return Bank(load_bank(path))
-
-
-def _named(pictures: str | Path | Iterable[Picture]) -> list[tuple[Item, str]]:
-    """Pictures to learn, each with its name in the bank."""
-    if not isinstance(pictures, str | Path):
-        named = [item_of(one) for one in pictures]
-        return [
-            (one, Path(one).name if isinstance(one, str | Path) else f"{i:04}")
-            for i, one in enumerate(named)
-        ]
-    root = Path(pictures)
-    found = search(root)
-    check_learnable(root, found)
-    check_no_masks([item for item in found.items if isinstance(item, Path)])
-    return [*named_below(root, found.items)]
+    return Bank(load_bank(path, resolve_device(device)))

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from fapm_cli.api.pictures import Picture, Pictures, item_of
 from fapm_cli.api.result import Result
+from fapm_cli.bank import bank as learnt
+from fapm_cli.compute.plan import Plan
 from fapm_cli.detection import detector as detection
 from fapm_cli.detection.record import record_of
 from fapm_cli.detection.stream import judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.search import search
-from fapm_cli.pictures.picture import image_pixels
 from fapm_cli.pictures.reading import Item
+from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.sources.source import Source, files_source
-
-Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
-"""A path, a PIL picture, or an array (height, width, 3) uint8 RGB."""
 
 
 class Detector:
-    """A bank on a device, judging pictures."""
+    """A bank on a device, judging pictures: of :meth:`Bank.detector`.
 
-    def __init__(self, ready: detection.Detector):
-        """Wrap a detector of the engine; see :meth:`Bank.detector`."""
-        self.engine = ready
+    Attributes:
+        engine: what does the work, on tensors.
+    """
+
+    def __init__(self, engine: detection.Detector, threshold: float | None = None):
+        """Judge by a detector of the engine, and by another threshold than the bank's, if any."""
+        self.engine = engine
+        self._threshold = threshold
+
+    @property
+    def learnt(self) -> learnt.Bank:
+        """What was learnt, that it judges by."""
+        return self.engine.bank
+
+    @property
+    def plan(self) -> Plan:
+        """Where, and in which precision, it computes."""
+        return self.engine.plan
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Where verdicts change; None where the bank's are not for scores asked this way."""
+        if self._threshold is not None:
+            return self.learnt.thresholds.at(self._threshold)
+        return self.engine.thresholds
+
+    @property
+    def pixel_threshold(self) -> float:
+        """A px of the anomaly map above it belongs to a region."""
+        return self.engine.locator.pixel_threshold
+
+    @property
+    def inspected_share(self) -> float:
+        """Share of each picture that is inspected, 0 to 1."""
+        return self.engine.inspected_share
+
+    @property
+    def limits(self) -> list[str]:
+        """What keeps the rest from being inspected: ``crop``, ``ROI``."""
+        preprocessing = self.learnt.config.preprocessing
+        return ["crop"] * preprocessing.crops + ["ROI"] * (self.engine.roi is not None)
 
     def __call__(self, picture: Picture) -> Result:
         """Judge one picture.
@@ -42,9 +75,7 @@ class Detector:
             raise PictureError(result.error)
         return result
 
-    def stream(
-        self, pictures: str | Path | Iterable[Picture] | Source, batch_size: int = 8
-    ) -> Iterator[Result]:
+    def stream(self, pictures: Pictures | Source, batch_size: int = 8) -> Iterator[Result]:
         """Judge pictures one after another, read ahead in threads.
 
         Args:
@@ -55,7 +86,7 @@ class Detector:
         Yields:
             A result each, in order; of a picture that can't be read one with an ``error``.
         """
-        source = pictures if isinstance(pictures, Source) else _source(pictures)
+        source = pictures if isinstance(pictures, Source) else source_of(pictures)
         sent: list[Item] = []
 
         def items() -> Iterator[Item | None]:
@@ -67,16 +98,15 @@ class Detector:
         for one in judge(self.engine, items(), 1 if source.live else batch_size):
             item = sent.pop(0)
             if source.wants(one):
-                record = record_of(self.engine, one, self.engine.thresholds)
-                yield Result(record, self.engine, one, item)
+                yield Result(record_of(self.engine, one, self.thresholds), self.engine, one, item)
 
 
-def _source(pictures: str | Path | Iterable[Picture]) -> Source:
+def source_of(pictures: Pictures) -> Source:
+    """A folder, searched through, or any pictures, as a source.
+
+    Raises:
+        PictureError: the folder holds none.
+    """
     if isinstance(pictures, str | Path):
         return files_source(search(Path(pictures)).items)
     return Source(map(item_of, pictures))
-
-
-def item_of(picture: Picture) -> Item:
-    """What the stages take of a picture: a path, or its pixels."""
-    return image_pixels(picture) if isinstance(picture, Image.Image) else picture

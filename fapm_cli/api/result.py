@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,30 +74,64 @@ class Result:
         return dict(self.record["nearest"])
 
     @property
+    def differs(self) -> list[str]:
+        """In what the picture differs from the bank's, as keys of ``fapm_cli.DIFFERENCES``."""
+        return list(self.record.get("differs", ()))
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """The picture's height and width."""
+        return self._good().prepared.picture.size_px
+
+    @property
     def anomaly_map(self) -> NDArray[np.float32]:
         """(height, width) float32 over the picture's px; NaN where it was not inspected."""
-        judged = self._good()
-        size_px = judged.prepared.picture.size_px
-        return self._detector.locator.picture_map(judged.found.anomaly_maps[0], size_px)
+        return self.map_of_size(self.size_px)
 
-    def heatmap(self, *, boxes: bool = True) -> Image.Image:
+    def map_of_size(self, size_px: tuple[int, int]) -> NDArray[np.float32]:
+        """The anomaly map as for a picture of this height and width, float32."""
+        found = self._good().found
+        return self._detector.locator.picture_map(found.anomaly_maps[0], size_px)
+
+    def map_strips(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The anomaly map some rows at a time: the first row's number, (n, width) float32."""
+        found = self._good().found
+        return self._detector.locator.map_strips(found.anomaly_maps[0], self.size_px)
+
+    def picture(self) -> Image.Image:
+        """The picture at its own size, upright, 8-bit RGB, read again if it is a file.
+
+        Raises:
+            PictureError: the file has changed, or can't be read any more.
+        """
+        judged = self._good()
+        if isinstance(self._source, np.ndarray):
+            return Image.fromarray(self._source)
+        if isinstance(self._source, Frame):
+            return Image.fromarray(np.ascontiguousarray(self._source.bgr[..., ::-1]))
+        bit_depth = self._detector.bank.config.preprocessing.bit_depth
+        return read_again(judged.prepared.picture, bit_depth).image
+
+    def heatmap(self, picture: Image.Image | None = None, *, boxes: bool = True) -> Image.Image:
         """Draw what was found over the picture, as ``fapm heatmap`` does.
+
+        Args:
+            picture: to draw upon, if :meth:`picture` gave it already.
+            boxes: whether to frame the regions.
 
         Raises:
             PictureError: the picture's file has changed, or can't be read any more.
         """
-        judged = self._good()
-        image = self._image(judged)
-        size_px = judged.prepared.picture.size_px
+        picture = picture or self.picture()
         draw_located(
-            image,
-            self._detector.locator.map_strips(judged.found.anomaly_maps[0], size_px),
+            picture,
+            self.map_strips(),
             self._detector.locator.pixel_threshold,
             self.record,
             Caption(self.score, self.threshold, self.verdict),
             boxes=boxes,
         )
-        return image
+        return picture
 
     def to_json(self) -> str:
         """The record, as one line of ``fapm score --format jsonl``."""
@@ -106,11 +141,3 @@ class Result:
         if isinstance(self._judged, Unreadable) or self.error is not None:
             raise PictureError(self.error or "")
         return self._judged
-
-    def _image(self, judged: Judged) -> Image.Image:
-        if isinstance(self._source, np.ndarray):
-            return Image.fromarray(self._source)
-        if isinstance(self._source, Frame):
-            return Image.fromarray(np.ascontiguousarray(self._source.bgr[..., ::-1]))
-        bit_depth = self._detector.bank.config.preprocessing.bit_depth
-        return read_again(judged.prepared.picture, bit_depth).image

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fapm_cli.commands.notes import name_suspects
-from fapm_cli.files import escaped
-
-if TYPE_CHECKING:
-    from fapm_cli.bank.bank import Bank
+from fapm_cli.files import escaped, name_suspects
 
 
-def describe(bank: Bank) -> dict[str, Any]:
-    """Describe a bank as plain values."""
+def summarise(held: dict[str, Any]) -> dict[str, Any]:
+    """Sum up what :meth:`fapm_cli.api.bank.Bank.describe` says."""
     layers = {
         name: {
-            "keys": len(memory.keys),
-            "patches": len(memory.key_counts),
-            "widened": int(memory.widened.sum()),
+            "keys": sum(memory["key_counts"]),
+            "patches": len(memory["key_counts"]),
+            "widened": sum(memory["widened"]),
         }
-        for name, memory in zip(bank.config.memory_names, bank.memories, strict=True)
+        for name, memory in held["memories"].items()
     }
     return {
-        "backbone": bank.config.backbone,
-        "variant": bank.config.variant,
+        "backbone": held["config"]["backbone"],
+        "variant": held["variant"],
         "layers": layers,
-        "bit_depth": bank.config.preprocessing.bit_depth,
-        "inspected_share": bank.inspected_share,
-        "thresholds": bank.thresholds.summary(),
+        "bit_depth": held["config"]["preprocessing"]["bit_depth"],
+        "inspected_share": held["inspected_share"],
+        "thresholds": held["thresholds"],
     }
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.choices import check_rates, choose_thresholds, configure
+from fapm_cli.commands.choices import configure
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.making import (
-    KeepSuspectsOption,
-    SkipBadOption,
-    leave_out,
-    making,
-    tell_memory,
-)
-from fapm_cli.commands.opening import use_threads
+from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making
 from fapm_cli.commands.options import (
     LEARNING,
     OUTPUT,
@@ -43,7 +35,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.paths import check_output, find_named, part_namer
+from fapm_cli.commands.paths import check_output, find_named, leave_out
 from fapm_cli.finding.kinds import A_BANK
 
 
@@ -136,46 +128,36 @@ def build(
     """
     kind = choose_format(output_format, json=as_json)
     check_output(output, A_BANK)
-    check_rates(false_alarm_rate, review_rate, threshold)
-    from fapm_cli.bank.bank import OWN_WEIGHTS
-    from fapm_cli.compute.device import resolve_device
-    from fapm_cli.learning.build import build_from_files
-    from fapm_cli.learning.nominal_response import own_scores
-    from fapm_cli.network.extraction import load_extractor
-    from fapm_cli.pictures.reading import read_roi
+    from fapm_cli.api.learning import build as build_bank
+    from fapm_cli.api.pictures import part_namer
+    from fapm_cli.compute.cores import use_threads
+    from fapm_cli.scores.aim import Aim
 
-    part_of = part_namer(group)
+    aim = Aim(false_alarm_rate, review_rate, threshold)
+    part_namer(group)  # all that can be wrong with the options is said before the work
     config = configure(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
     )
     use_threads(threads)
-    where = resolve_device(device)
-    inspected = None if roi is None else read_roi(roi, config.preprocessing)
     files = leave_out(find_named(paths, to_learn=True), without or [])
-    extractor = load_extractor(config, weights, seed).to(where)
-    tell_memory(config, extractor, len(files), files)
     with making(output, skip_bad, group) as work:
-        bank = build_from_files(
+        bank = build_bank(
             files,
             config,
-            extractor,
-            batch_size,
+            weights=weights,
+            seed=seed,
+            roi=roi,
             bit_depth=bit_depth,
-            weights=Path(weights).name if weights else OWN_WEIGHTS,
-            embed_backbone=embed_backbone,
-            roi=inspected,
-            thumbnails=thumbnails,
+            group=group,
             drop_outliers=drop_outliers,
-            part_of=part_of,
-            on_bad=work.on_bad,
-            on_known=work.on_known,
-            on_suspects=work.on_suspects,
-            on_stage=work.on_stage,
+            embed_backbone=embed_backbone,
+            thumbnails=thumbnails,
+            aim=aim,
+            device=device,
+            batch_size=batch_size,
+            listener=work,
         )
     if not keep_suspects:
-        work.check_suspects(len(bank.pictures))
-    thresholds = choose_thresholds(
-        bank.thresholds, *own_scores(bank), false_alarm_rate, review_rate, threshold
-    )
-    work.finish(replace(bank, thresholds=thresholds), kind)
+        work.check_suspects(len(bank.learnt.pictures))
+    work.finish(bank, kind)
     work.advise(files, context.meta["given"])

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.choices import check_threshold, query_changes
-from fapm_cli.commands.heatmap_files import (
-    choose_stems,
-    encoded,
-    save,
-    write_map,
-    write_mask,
-)
+from fapm_cli.commands.choices import query_changes
+from fapm_cli.commands.heatmap_drawing import Drawing
+from fapm_cli.commands.heatmap_files import choose_stems
 from fapm_cli.commands.notes import note_differences
-from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
+from fapm_cli.commands.opening import note_verdicts, open_detector
 from fapm_cli.commands.options import (
     OUTPUT,
     VERDICTS,
@@ -40,23 +32,9 @@ from fapm_cli.commands.options import (
     WeightsOption,
 )
 from fapm_cli.commands.paths import check_order, check_output, find_named
-from fapm_cli.commands.terminal import note, progress_bar
-from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.files import escaped
+from fapm_cli.commands.terminal import progress_bar
+from fapm_cli.errors import OptionError
 from fapm_cli.finding.kinds import A_REPORT
-from fapm_cli.finding.search import Unreadable
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL import Image
-
-    from fapm_cli.detection.detector import Detector
-    from fapm_cli.detection.stream import Judged
-    from fapm_cli.drawing.report import Report
-    from fapm_cli.scores.thresholds import Thresholds
-
-    Strips = Iterator[tuple[int, NDArray[np.float32]]]
 
 EXIT_ERROR = 2
 
@@ -132,51 +110,40 @@ def heatmap(
 
     Example:  fapm heatmap bank.st samples/test -o out/ --html report.html
     """
-    check_threshold(threshold)
     check_order("heatmap", bank, paths)
     _check_options(output, html, raw_map, mask)
-    from fapm_cli.detection.stream import judge
-    from fapm_cli.pictures.seen import Differences
+    from fapm_cli.compute.cores import use_threads
 
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     use_threads(threads)
     detector = open_detector(
-        bank, device, precision, weights, changes, roi, pixel_threshold, compiled
+        bank,
+        device,
+        precision,
+        weights=weights,
+        roi=roi,
+        threshold=threshold,
+        pixel_threshold=pixel_threshold,
+        compiled=compiled,
+        **changes,
     )
     named = find_named(paths)
+    drawing = Drawing(detector, raw_map, mask, boxes)
     stems = [None] * len(named) if output is None else choose_stems(named, output)
-    thresholds = None if output is None else verdict_thresholds(detector, threshold)
-    report = None
+    if output is not None:
+        note_verdicts(detector, threshold)
     if html is not None:
         check_output(html, A_REPORT)
-        report = _begin_report(detector, bank, threshold)
-    failed, differences = 0, Differences()
-
-    def fail(path: Path, error: PictureError) -> None:
-        nonlocal failed
-        failed += 1
-        note(f"fapm: {error}")
-        if report is not None:
-            report.add_error(path, str(error))
-
+        drawing.begin_report(bank, threshold)
     with progress_bar(beside_rows=True) as advance:
-        judged = judge(detector, (item for item, _ in named), batch_size)
-        every = zip(named, judged, stems, strict=True)
-        for done, (_, one, stem) in enumerate(every, start=1):
-            if isinstance(one, Unreadable):
-                fail(one.path, one.error)
-            else:
-                differences.count(detector.bank.differences(one.prepared.like))
-                try:
-                    _show(detector, thresholds, one, stem, report, raw_map, mask, boxes)
-                except PictureError as error:
-                    fail(one.prepared.picture.path, error)
+        results = detector.stream((item for item, _ in named), batch_size)
+        for done, (result, stem) in enumerate(zip(results, stems, strict=True), start=1):
+            drawing.add(result, stem)
             advance("heatmap", done, len(named))
-    note_differences(differences)
-    if report is not None and html is not None:
-        report.write(html)
-        typer.echo(escaped(html))
-    return EXIT_ERROR if failed else 0
+    note_differences(drawing.differences)
+    if html is not None:
+        drawing.write_report(html)
+    return EXIT_ERROR if drawing.failed else 0
 
 
 def _check_options(
@@ -191,73 +158,3 @@ def _check_options(
         raise OptionError(f"map {raw_map!r}: use tiff or npy")
     if output is None and (mask or raw_map):
         raise OptionError("--mask and --map write files of their own: add -o FOLDER")
-
-
-def _begin_report(detector: Detector, bank: Path, threshold: float | None) -> Report:
-    from fapm_cli.drawing.report import Report
-
-    thresholds = detector.bank.thresholds
-    return Report(
-        detector.bank,
-        bank,
-        detector.locator.pixel_threshold,
-        thresholds if threshold is None else thresholds.at(threshold),
-        comparable=detector.scorer.query == detector.bank.config.query
-        and detector.roi is detector.bank.roi,
-        digest=hashlib.sha256(bank.read_bytes()).hexdigest(),
-    )
-
-
-def _show(
-    detector: Detector,
-    thresholds: Thresholds | None,
-    one: Judged,
-    stem: str | None,
-    report: Report | None,
-    raw_map: str | None,
-    mask: bool,
-    boxes: bool,
-) -> None:
-    """Draw one picture: into files, the report, or both."""
-    from fapm_cli.detection.record import check_score
-    from fapm_cli.pictures.picture import read_again
-
-    picture = read_again(one.prepared.picture, detector.bank.config.preprocessing.bit_depth)
-    located = detector.locator.locate(one.found, picture.size_px)
-    check_score(picture.path, located["score"])
-    if report is not None:
-        from fapm_cli.drawing.report_pictures import heat_size
-
-        small = detector.locator.picture_map(one.found.anomaly_maps[0], heat_size(picture.size_px))
-        differs = detector.bank.differences(one.prepared.like) or ()
-        report.add(picture.path, picture.image, located, small, differs)
-    if stem is not None:
-        size_px = picture.size_px
-        strips = functools.partial(detector.locator.map_strips, one.found.anomaly_maps[0], size_px)
-        _draw(detector, thresholds, picture.image, strips(), located, stem, boxes)
-        del picture  # the map of a large picture is as large
-        if raw_map is not None:
-            write_map(strips(), size_px, stem, raw_map)
-        if mask:
-            write_mask(strips(), size_px, stem, detector.locator.pixel_threshold)
-        typer.echo(escaped(f"{stem}_heatmap.png"))
-
-
-def _draw(
-    detector: Detector,
-    thresholds: Thresholds | None,
-    image: Image.Image,
-    strips: Strips,
-    located: dict[str, Any],
-    stem: str,
-    boxes: bool,
-) -> None:
-    """Draw over the picture, and write it."""
-    from fapm_cli.drawing.heatmap import Caption, draw_located
-
-    score = located["score"]
-    caption = Caption(score)
-    if thresholds is not None:
-        caption = Caption(score, thresholds.score, thresholds.verdict(score))
-    draw_located(image, strips, detector.locator.pixel_threshold, located, caption, boxes=boxes)
-    save(Path(f"{stem}_heatmap.png"), encoded(image, "PNG", compress_level=3))

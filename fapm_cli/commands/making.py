@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.bank_summary import describe, summary_lines, suspect_records
+from fapm_cli.api.listener import Listener
+from fapm_cli.commands.bank_summary import summarise, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import note_few, note_groups
+from fapm_cli.commands.notes import note_differences, note_few, note_groups
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
-from fapm_cli.errors import OptionError, PictureError
+from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped, name_first
 from fapm_cli.finding.search import path_of
 
 if TYPE_CHECKING:
-    from fapm_cli.bank.bank import Bank
-    from fapm_cli.config import BankConfig
+    from fapm_cli.api.bank import Bank
     from fapm_cli.finding.search import Unreadable
-    from fapm_cli.network.extraction import FeatureExtractor
+    from fapm_cli.pictures.seen import Differences
 
 SkipBadOption = Annotated[
     bool, typer.Option(help="Leave unreadable pictures out.", rich_help_panel=PICTURES)
@@ -45,7 +44,7 @@ _MOST_SUSPECTS = 0.2  # of the pictures; but a single one is only named
 _MUCH_BYTES = 2e9
 
 
-class Making:
+class Making(Listener):
     """The making of a bank, from the first picture to the summary."""
 
     def __init__(self, output: Path, skip_bad: bool, advance: Advance, grouped: bool):
@@ -56,6 +55,26 @@ class Making:
         self._known: list[str] = []
         self._unlike: dict[bool, list[tuple[str, float]]] = {True: [], False: []}
         self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+        self.shared = self.num_added = 0
+        self.without_thumbnails: list[str] = []
+
+    def on_begin(
+        self,
+        num_pictures: int,
+        needed_bytes: Callable[[], int],
+        free_bytes: Callable[[], int | None],
+    ) -> None:
+        """Note how much memory it takes, where that is much; start the clock."""
+        needed, free = needed_bytes(), free_bytes()
+        takes = f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory"
+        if free is not None and needed > free:
+            note(
+                f"{takes}, and only {free / 1e9:.1f} GB are free: give fewer pictures, or a "
+                "smaller --size, if it fails"
+            )
+        elif needed > _MUCH_BYTES:
+            note(takes)
         self._last = time.perf_counter()
 
     def on_bad(self, bad: Unreadable) -> None:
@@ -72,6 +91,22 @@ class Making:
         """Remember a picture that is left out, since the bank has it, as this file or another."""
         self._known.append(name)
 
+    def on_shared(self, count: int) -> None:
+        """Remember how many pictures are in several banks."""
+        self.shared = count
+
+    def on_added(self, count: int) -> None:
+        """Remember how many pictures are new."""
+        self.num_added = count
+
+    def on_differences(self, differences: Differences) -> None:
+        """Say in what they differ from the bank's."""
+        note_differences(differences)
+
+    def on_no_thumbnails(self, bank: str) -> None:
+        """Remember which banks hold none."""
+        self.without_thumbnails.append(bank)
+
     def note_known(self) -> None:
         """Say which pictures are left out, since the bank has them."""
         if len(self._known) == 1:
@@ -82,7 +117,7 @@ class Making:
                 "that is: left out"
             )
 
-    def on_suspects(self, suspects: list[tuple[str, float]], dropped: bool) -> None:
+    def on_suspects(self, suspects: Sequence[tuple[str, float]], dropped: bool) -> None:
         """Remember pictures that look unlike the rest, and whether they were left out."""
         self._unlike[dropped] += suspects
 
@@ -114,22 +149,20 @@ class Making:
         Raises:
             OutputError: it can't be written.
         """
-        from fapm_cli.bank.file import save_bank
-
+        pictures = bank.learnt.pictures
         for bad in self._skipped:
             note(f"note: skipped: {bad.error}")
-        note_groups(
-            [p.name for p in bank.pictures], [p.group for p in bank.pictures], self._grouped
-        )
-        num_bytes = save_bank(bank, self._output)
+        groups = [picture.group for picture in pictures]
+        note_groups([picture.name for picture in pictures], groups, self._grouped)
+        num_bytes = bank.save(self._output)
         note_few(bank.thresholds)
         self._mark("save")
         summary = {
             "bank": str(self._output),
-            "pictures": len(bank.pictures),
-            "groups": bank.num_groups,
+            "pictures": len(pictures),
+            "groups": len(set(groups)),
             "skipped": len(self._skipped),
-            **describe(bank),
+            **summarise(bank.describe()),
             "suspects": suspect_records(self._unlike[False]),
             "dropped": suspect_records(self._unlike[True]),
             "bytes": num_bytes,
@@ -175,39 +208,6 @@ def _tell_command(purpose: str, words: list[str]) -> None:
     command = shlex.join(words)
     if command.isprintable():
         note(f"note: {purpose}: {command}")
-
-
-def leave_out(files: list[Named], without: Sequence[Path]) -> list[Named]:
-    """Leave out the pictures that are named.
-
-    Raises:
-        OptionError: one is not among them.
-    """
-    unwanted = {os.path.abspath(path): path for path in without}
-    found = {os.path.abspath(path_of(item)) for item, _ in files}
-    for place, path in unwanted.items():
-        if place not in found:
-            raise OptionError(f"--without {path}: it is none of the pictures; name one as it lies")
-    return [one for one in files if os.path.abspath(path_of(one[0])) not in unwanted]
-
-
-def tell_memory(
-    config: BankConfig, extractor: FeatureExtractor, num_pictures: int, files: Iterable[Named] = ()
-) -> None:
-    """Note how much memory a large bank takes to make of files, and others, before it is made."""
-    from fapm_cli.compute.device import free_bytes
-    from fapm_cli.learning.memory_needed import memory_needed
-
-    device = extractor.mean.device
-    needed = memory_needed(config, extractor, num_pictures, (file for file, _ in files))
-    free = free_bytes(device)
-    if free is not None and needed > free:
-        note(
-            f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory, and only "
-            f"{free / 1e9:.1f} GB are free: give fewer pictures, or a smaller --size, if it fails"
-        )
-    elif needed > _MUCH_BYTES:
-        note(f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory")
 
 
 @contextmanager

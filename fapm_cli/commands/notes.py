@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fapm_cli.commands.terminal import note
-from fapm_cli.files import escaped, name_first
+from fapm_cli.files import name_first
 
 if TYPE_CHECKING:
     from fapm_cli.pictures.seen import Differences
     from fapm_cli.scores.thresholds import Thresholds
-
-_SHOWN = 8  # suspects by name
 
 
 def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
@@ -41,18 +39,13 @@ def note_differences(differences: Differences) -> None:
 
 def note_few(thresholds: Thresholds) -> None:
     """Say what to expect where so few pictures are behind thresholds, and how many it takes."""
-    from fapm_cli.scores.thresholds import CONFIDENCE, pictures_needed
+    from fapm_cli.scores.thresholds import pictures_needed
 
     goal = thresholds.falls_short
     if goal is not None:
         note(
             f"note: {thresholds.num_pictures} good pictures can't promise {goal:.2%} false alarms: "
             f"expect {thresholds.expected:.1%}, at most {thresholds.at_most:.1%} "
-            f"({CONFIDENCE:.0%} sure); for {goal:.2%} it takes {pictures_needed(goal)} or more: "
-            "fapm add, or fapm calibrate with fresh ones"
+            f"({thresholds.confidence:.0%} sure); for {goal:.2%} it takes {pictures_needed(goal)} "
+            "or more: fapm add, or fapm calibrate with fresh ones"
         )
-
-
-def name_suspects(suspects: Sequence[tuple[str, float]]) -> str:
-    """Name the first of the pictures that look unlike the rest, with how many σ each is off."""
-    return name_first([f"{escaped(name)} ({z:.1f})" for name, z in suspects], _SHOWN)

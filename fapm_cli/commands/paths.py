@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
-from fapm_cli.finding.search import Unreadable, count_kinds, named_below, search
+from fapm_cli.finding.search import Unreadable, count_kinds, named_below, path_of, search
 
 Named = tuple[Path | Unreadable, str]
 """A picture, and its path below the folder that was given."""
@@ -66,6 +65,20 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
     return named
 
 
+def leave_out(files: list[Named], without: Sequence[Path]) -> list[Named]:
+    """Leave out the pictures that are named.
+
+    Raises:
+        OptionError: one is not among them.
+    """
+    unwanted = {os.path.abspath(path): path for path in without}
+    found = {os.path.abspath(path_of(item)) for item, _ in files}
+    for place, path in unwanted.items():
+        if place not in found:
+            raise OptionError(f"--without {path}: it is none of the pictures; name one as it lies")
+    return [one for one in files if os.path.abspath(path_of(one[0])) not in unwanted]
+
+
 def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:
     """Check, by what the files hold, that the bank stands before the pictures.
 
@@ -87,32 +100,6 @@ def note_left_out(folder: Path, left_out: Counter[str]) -> None:
     """Note how many files of a folder are left out, by ending or kind; nothing for none."""
     if left_out:
         note(f"note: left out of {folder}: {count_kinds(left_out)}")
-
-
-def part_namer(group: str | None) -> Callable[[Path, str], str] | None:
-    """Make of ``--group`` what names the part that a picture shows; None without it.
-
-    Raises:
-        OptionError: it is no regular expression; or, later, a picture's name does not match it.
-    """
-    if group is None:
-        return None
-    if group == "folder":
-        return lambda path, name: str(path.parent)
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise OptionError(
-            f"--group {group!r} is neither folder nor a regular expression: {error}"
-        ) from error
-
-    def part_of(path: Path, name: str) -> str:
-        found = pattern.search(name)
-        if found is None:
-            raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
-        return found[1] or "" if pattern.groups else found[0]
-
-    return part_of
 
 
 def check_output(path: Path, kind: str) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.choices import check_threshold, query_changes
+from fapm_cli.commands.choices import query_changes
 from fapm_cli.commands.formats import Record, choose_format
 from fapm_cli.commands.notes import note_differences
-from fapm_cli.commands.opening import open_detector, use_threads, verdict_thresholds
+from fapm_cli.commands.opening import note_verdicts, open_detector
 from fapm_cli.commands.options import (
     OUTPUT,
     PICTURES,
@@ -41,8 +42,7 @@ from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
-    from fapm_cli.detection.detector import Detector
-    from fapm_cli.scores.thresholds import Thresholds
+    from fapm_cli.api.detector import Detector
     from fapm_cli.sources.source import Source
 
 EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
@@ -128,16 +128,25 @@ def score(
 
     Example:  fapm score bank.st samples/test
     """
-    check_threshold(threshold)
     check_order("score", bank, paths or [])
     kind = choose_format(output_format, json=as_json)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     source = _open_source(paths or [], watch, only_new, camera, every)
+    from fapm_cli.compute.cores import use_threads
+
     use_threads(threads)
     detector = open_detector(
-        bank, device, precision, weights, changes, roi, pixel_threshold, compiled
+        bank,
+        device,
+        precision,
+        weights=weights,
+        roi=roi,
+        threshold=threshold,
+        pixel_threshold=pixel_threshold,
+        compiled=compiled,
+        **changes,
     )
-    thresholds = verdict_thresholds(detector, threshold)
+    note_verdicts(detector, threshold)
     verdicts: set[str] = set()
     from fapm_cli.pictures.seen import Differences
 
@@ -146,7 +155,7 @@ def score(
 
     def watched() -> Iterator[Record]:
         nonlocal frames
-        for record in islice(score_records(detector, source, batch_size, thresholds), limit):
+        for record in islice(score_records(detector, source, batch_size), limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
             differences.count(record.get("differs"))
@@ -185,22 +194,17 @@ def _open_source(
     return files_source([item for item, _ in find_named(paths)], every)
 
 
-def score_records(
-    detector: Detector, source: Source, batch_size: int, thresholds: Thresholds | None
-) -> Iterator[Record]:
+def score_records(detector: Detector, source: Source, batch_size: int) -> Iterator[Record]:
     """Score pictures, one record each in order; an unreadable one is a record with its error.
 
     Raises:
         KeyboardInterrupt: stopped by a signal, after the records in hand.
     """
-    from fapm_cli.detection.record import record_of
-    from fapm_cli.detection.stream import judge
-
     with progress_bar(beside_rows=True) as advance, gentle_stop() as stopped:
         items = takewhile(lambda _: not stopped(), source.items)
-        judged = judge(detector, items, 1 if source.live else batch_size)
-        for done, one in enumerate(filter(source.wants, judged), start=1):
-            yield record_of(detector, one, thresholds)
+        results = detector.stream(replace(source, items=items), batch_size)
+        for done, result in enumerate(results, start=1):
+            yield result.record
             advance("score", done, source.total)
         if stopped():
             raise KeyboardInterrupt

@@ -7,9 +7,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import torch
+
 cores_asked_for: int | None = None
 """How many cores this process is to use; None for all it may."""
 _OF_SELF, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def use_threads(number: int | None) -> None:
+    """Work on pictures in so many threads, and let torch compute in as many.
+
+    Args:
+        number: None for one per CPU that this process may use, or fewer of torch's where the
+            environment says so (``OMP_NUM_THREADS``).
+    """
+    global cores_asked_for
+    cores_asked_for = number
+    torch.set_num_threads(number or min(torch.get_num_threads(), usable_cores()))
 
 
 def usable_cores() -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fapm_cli.compute.device import resolve_device
 from fapm_cli.errors import OptionError
 
 Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
@@ -80,7 +81,9 @@ class Plan:
         return self.device.type == "cpu"
 
 
-def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool = False) -> Plan:
+def make_plan(
+    device: torch.device | str, precision: str = "auto", *, compiled: bool = False
+) -> Plan:
     """Choose the plan for a device.
 
     ``auto`` is the fastest plan that leaves scores as they are (docs/accuracy.md): on a CPU
@@ -88,15 +91,18 @@ def make_plan(device: torch.device, precision: str = "auto", *, compiled: bool =
     is; on CUDA fp16.
 
     Args:
-        device: where.
+        device: where, or the name that :func:`resolve_device` takes.
         precision: ``auto`` or one by name.
         compiled: whether to compile.
 
     Raises:
+        DeviceError: this machine has no such device.
         OptionError: the precision is unknown, or would be emulated on this device.
     """
     if precision not in ("auto", *PRECISIONS):
         raise OptionError(f"precision {precision!r}: use one of auto, {', '.join(PRECISIONS)}")
+    if isinstance(device, str):
+        device = resolve_device(device)
     if device.type == "cuda":
         if precision == "int8":
             raise OptionError("precision int8 is for a CPU; use fp16 on CUDA")

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from fapm_cli.bank.backbone import bank_extractor, check_weights
 from fapm_cli.bank.bank import Bank
-from fapm_cli.compute.device import resolve_device
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
@@ -67,7 +66,7 @@ class Detector:
         """
         self.bank = bank
         query = query or bank.config.query
-        plan = plan or make_plan(resolve_device("auto"))
+        plan = plan or make_plan("auto")
         self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
         extractor = extractor or bank_extractor(bank)

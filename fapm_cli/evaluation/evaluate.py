@@ -1,10 +1,8 @@
-"""Evaluation: how good a bank is on labelled pictures."""
+"""Evaluating: labelled pictures judged, and compared with their labels and masks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,125 +11,13 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture, read_truth
-from fapm_cli.evaluation.metrics import Curve, PixelCurves, balanced_accuracy, image_curve
+from fapm_cli.evaluation.evaluation import Evaluation, Figures
+from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 from fapm_cli.finding.search import Unreadable
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.pictures.seen import Differences
 
 _INVERTED = 0.5  # a mask that marks more than this is odd; where most do, they may be inverted
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How well good and defective are told apart; None where a class, or every mask, is missing.
-
-    Attributes:
-        curve: of the pictures.
-        pixel_auroc: of the inspected pixels of good pictures and those with a mask.
-        aupro: of the same.
-    """
-
-    curve: Curve
-    pixel_auroc: float | None
-    aupro: float | None
-
-    def record(self) -> dict[str, float | None]:
-        """The figures that come apart too, as plain values."""
-        return {
-            "image_auroc": self.curve.area(),
-            "pixel_auroc": self.pixel_auroc,
-            "aupro": self.aupro,
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A category's scores and what they are worth.
-
-    Attributes:
-        category: what was evaluated.
-        detector: of the bank that was.
-        test: the n test pictures that could be judged; what is said here is of them.
-        scores: (n,) their image scores.
-        figures: of all of them.
-        apart: of the good ones and one kind of defect, by what these figures are called.
-        num_masked: how many defective pictures count in the pixel figures.
-        num_inverted: how many of their masks mark more than half.
-        differences: in what the pictures differ from the bank's.
-        failures: what can't be read, folders, pictures and masks, and is left out.
-        build_seconds: None where the bank was given.
-    """
-
-    category: Category
-    detector: Detector
-    test: Sequence[TestPicture]
-    scores: NDArray[np.float64]
-    figures: Figures
-    apart: Mapping[str, Figures]
-    num_masked: int
-    num_inverted: int
-    differences: Differences
-    failures: Sequence[PictureError]
-    build_seconds: float | None
-
-    @property
-    def curve(self) -> Curve:
-        """Of all pictures."""
-        return self.figures.curve
-
-    @property
-    def masks_look_inverted(self) -> bool:
-        """Whether most masks mark more of their picture than they leave."""
-        return self.num_inverted > self.num_masked / 2
-
-    def record(self) -> dict[str, Any]:
-        """The figures as plain values; rates from 0 to 1, None where they can't be had."""
-        bank = self.detector.bank
-        best = self.curve.best_f1()
-        return {
-            "category": self.category.name,
-            "variant": bank.config.variant,
-            "backbone": bank.config.backbone,
-            **self.figures.record(),
-            "image_ap": self.curve.average_precision(),
-            "f1_max": None if best is None else best[0],
-            "f1_threshold": None if best is None else best[1],
-            **self._verdicts(),
-            "num_train": len(bank.pictures),
-            "num_test": len(self.scores),
-            "num_defective": sum(one.defect is not None for one in self.test),
-            "num_masked": self.num_masked,
-            "num_failures": len(self.failures),
-            "num_differing": self.differences.num_differing,
-            "inspected_share": self.detector.inspected_share,
-            "keys": sum(len(m.keys) for m in bank.memories),
-            "bank_mb": sum(m.keys.nbytes for m in bank.memories) / 1e6,
-            "build_seconds": self.build_seconds,
-            **{
-                f"{kind}_{name}": value
-                for kind, figures in self.apart.items()
-                for name, value in figures.record().items()
-            },
-        }
-
-    def _verdicts(self) -> dict[str, Any]:
-        """What the bank's own threshold is worth; None where it is not for such a query."""
-        names = ("balanced_accuracy", "false_alarm_rate", "false_alarms_at_most", "threshold")
-        best = {"balanced_accuracy_best": self.curve.best_balanced_accuracy()}
-        thresholds = self.detector.thresholds
-        if thresholds is None:
-            return dict.fromkeys(names) | best
-        defective = np.array([one.defect is not None for one in self.test])
-        above = self.scores > thresholds.score
-        num_good = int((~defective).sum())
-        at_most = thresholds.expected_among(num_good)
-        values = (
-            balanced_accuracy(above, defective),
-            float(above[~defective].mean()) if num_good else None,
-            at_most / num_good if num_good else None,
-            thresholds.score,
-        )
-        return dict(zip(names, values, strict=True)) | best
 
 
 class _Truth:

@@ -6,12 +6,40 @@ import torch
 
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.nominal_pictures import NominalPicture
+from fapm_cli.bank.presets import default_config, paper_config
+from fapm_cli.compute.plan import Plan
 from fapm_cli.config import BankConfig
+from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation.speed import noise
 from fapm_cli.learning.learn import MIN_KEYS, program_versions
 from fapm_cli.memory.coreset import num_keys
-from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.backbones import PAPER_BACKBONE
+from fapm_cli.network.extraction import RANDOM, FeatureExtractor, load_extractor
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import UNSET
+
+
+def synthetic_detector(
+    backbone: str = PAPER_BACKBONE, variant: str = "E", num_pictures: int = 209, *, plan: Plan
+) -> Detector:
+    """Lay a bank of random keys, and a backbone of random weights, out for speed measurements.
+
+    Args:
+        backbone: its name; the paper's is used to the paper's letter.
+        variant: A to E of the paper's Table 2.
+        num_pictures: nominal pictures that a bank of this size would come from.
+        plan: where and how to compute.
+
+    Raises:
+        OptionError: there is no such backbone or variant.
+    """
+    make_config = paper_config if backbone == PAPER_BACKBONE else default_config
+    config = make_config(backbone, variant=variant)
+    extractor = load_extractor(config, RANDOM)
+    if plan.backbone == "int8":
+        with extractor.observing():
+            extractor.tap(noise(config, 1, seed=1))
+    return Detector(synthetic_bank(config, extractor, num_pictures), extractor, plan=plan)
 
 
 def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> Bank:

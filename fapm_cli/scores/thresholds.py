@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Thresholds:
         num_pictures: good pictures behind it, N; several shots of one part count as one.
         num_above: how many of those exceed ``score``; of several shots, the largest counts.
     """
+
+    confidence: ClassVar[float] = CONFIDENCE
 
     score: float
     pixel: float
@@ -125,7 +127,7 @@ class Thresholds:
             "false_alarms": {
                 "expected": self.expected,
                 "at_most": self.at_most,
-                "confidence": CONFIDENCE,
+                "confidence": self.confidence,
             },
         }
 
@@ -133,8 +135,9 @@ class Thresholds:
         """Say it in one line."""
         band = "" if self.review is None else f", review above {self.review:.4f}"
         return (
-            f"anomalous above {self.score:.4f}{band}; false alarms {self.expected:.1%}, at most "
-            f"{self.at_most:.1%} ({CONFIDENCE:.0%} sure, from {self.num_pictures}; {self.method})"
+            f"anomalous above {self.score:.4f}{band}; false alarms {self.expected:.1%}, "
+            f"at most {self.at_most:.1%} ({self.confidence:.0%} sure, from {self.num_pictures}; "
+            f"{self.method})"
         )
 
 

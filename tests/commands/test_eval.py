@@ -22,8 +22,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fapm_cli.bank.file import load_bank
-from fapm_cli.commands import eval
 from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation import speed
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
 from fapm_cli.pictures.reading import read_batches
 
@@ -59,8 +59,8 @@ RANDOM = ("--backbone", "resnet18", "--weights", "random")
 @pytest.fixture(scope="module", autouse=True)
 def _few_timed_rounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eval, "_SPEED_WARM_UP", 1)
-        patch.setattr(eval, "_SPEED_RUNS", 2)
+        patch.setattr(speed, "_WARM_UP", 1)
+        patch.setattr(speed, "_RUNS", 2)
         yield
 
 

@@ -95,13 +95,13 @@ FAULTS = [
     [
         ("build", "fapm_cli.commands.build.find_named"),
         ("add", "fapm_cli.commands.grow.find_named"),
-        ("merge", "fapm_cli.learning.merge.merge_banks"),
-        ("calibrate", "fapm_cli.commands.calibration_pictures.find_named"),
+        ("merge", "fapm_cli.api.learning.merge_banks"),
+        ("calibrate", "fapm_cli.commands.calibrate.find_named"),
         ("score", "fapm_cli.commands.score.find_named"),
         ("heatmap", "fapm_cli.commands.heatmap.find_named"),
         ("eval", "fapm_cli.commands.eval.configure"),
-        ("bench", "fapm_cli.bank.file.load_bank"),
-        ("info", "fapm_cli.bank.file.load_bank"),
+        ("bench", "fapm_cli.api.bank.load_bank"),
+        ("info", "fapm_cli.api.bank.load_bank"),
     ],
 )
 def test_any_fault_of_any_command_is_one_line_and_2(
@@ -117,7 +117,7 @@ def test_any_fault_of_any_command_is_one_line_and_2(
 
     monkeypatch.setattr(place, fail)
     if command == "bench":
-        monkeypatch.setattr("fapm_cli.bank.file.load_bank", fail)
+        monkeypatch.setattr("fapm_cli.api.bank.load_bank", fail)
     output = ("-o", tmp_path / "out")
     arguments: dict[str, tuple[object, ...]] = {
         "build": (GOOD[0], *output),
@@ -145,7 +145,7 @@ def test_a_fault_is_shown_whole_only_when_asked(
     def fail(*_: object) -> None:
         raise KeyError("name")
 
-    monkeypatch.setattr("fapm_cli.bank.file.load_bank", fail)
+    monkeypatch.setattr("fapm_cli.api.bank.load_bank", fail)
     assert "Traceback" not in fapm("info", bank).err
     monkeypatch.setenv("FAPM_DEBUG", "1")
     assert "Traceback" in fapm("info", bank).err

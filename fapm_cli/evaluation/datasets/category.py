@@ -62,6 +62,21 @@ class Category:
         """The defective pictures without a mask."""
         return [one for one in self.defective if not one.masks]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What of the dataset is left out, and what the lack of masks costs, in words."""
+        missing, num_defective = self.unmarked, len(self.defective)
+        if not missing:
+            return [*self.notes]
+        if len(missing) == num_defective:
+            return [*self.notes, "lacks masks: no pixel figures"]
+        names = name_first([f"{one.path.parent.name}/{one.path.name}" for one in missing])
+        return [
+            *self.notes,
+            f"{len(missing)} of {num_defective} defective pictures lack a mask and are left out of "
+            f"the pixel figures: {names}",
+        ]
+
 
 @dataclass(frozen=True)
 class Found:

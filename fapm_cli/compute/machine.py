@@ -1,22 +1,20 @@
-"""What a benchmark ran on."""
+"""The machine: what it is called, and how much memory was used."""
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from fapm_cli.commands.formats import Record
+import torch
 
-if TYPE_CHECKING:
-    import torch
+from fapm_cli.version import __version__
 
 
 def peak_memory_mb(where: torch.device) -> float:
     """Peak memory: of the device, or of the process where the device is the CPU."""
-    import resource
-    import sys
-
-    import torch
+    import resource  # not on every system
 
     if where.type == "cuda":
         return torch.cuda.max_memory_allocated(where) / 1e6
@@ -24,14 +22,8 @@ def peak_memory_mb(where: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def describe_machine(where: torch.device) -> Record:
+def describe_machine(where: torch.device) -> dict[str, Any]:
     """Describe device and versions."""
-    import platform
-
-    import torch
-
-    from fapm_cli.version import __version__
-
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else _processor()
     return {
         "device": name,
@@ -45,8 +37,6 @@ def describe_machine(where: torch.device) -> Record:
 
 
 def _processor() -> str:
-    import platform
-
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
