@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from fapm_cli.api.evaluation import evaluate_category as evaluate_category
     from fapm_cli.api.learning import add as add
     from fapm_cli.api.learning import build as build
-    from fapm_cli.api.learning import configure as configure
     from fapm_cli.api.learning import merge as merge
     from fapm_cli.api.listener import Listener as Listener
     from fapm_cli.api.report import Report as Report
     from fapm_cli.api.result import Result as Result
     from fapm_cli.api.speed import measure as measure
+    from fapm_cli.bank.presets import configure as configure
     from fapm_cli.compute.cores import use_threads as use_threads
     from fapm_cli.compute.plan import Plan as Plan
     from fapm_cli.compute.plan import make_plan as make_plan
@@ -81,7 +81,7 @@ _PAGE = {
     "Report": "api.report",
     "Aim": "scores.aim",
     "Listener": "api.listener",
-    "configure": "api.learning",
+    "configure": "bank.presets",
     "evaluate": "api.evaluation",
     "measure": "api.speed",
     "camera_source": "sources.source",

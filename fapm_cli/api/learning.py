@@ -14,7 +14,7 @@ from fapm_cli.api.pictures import GoodPictures, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank
-from fapm_cli.bank.presets import preset_config
+from fapm_cli.bank.presets import configure
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
@@ -28,25 +28,6 @@ from fapm_cli.network.extraction import FeatureExtractor, load_extractor
 from fapm_cli.pictures.reading import Item, read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.aim import Aim
-
-
-def configure(
-    preset: str = "default", size: int | tuple[int, int] | None = None, **changes: Any
-) -> BankConfig:
-    """Configure a bank to build.
-
-    Args:
-        preset: ``default``, or ``paper`` for all to the paper's letter.
-        size: the input's side in px, or height and width; None for the preset's.
-        changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
-            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``.
-
-    Raises:
-        OptionError: there is no such preset, or a value makes no sense.
-    """
-    if size is not None:
-        changes["size_px"] = (size, size) if isinstance(size, int) else size
-    return preset_config(preset, **changes)
 
 
 def build(

@@ -96,16 +96,22 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
     )
 
 
-def preset_config(preset: str, **changes: Any) -> BankConfig:
-    """Configure a bank by a preset's name, ``default`` or ``paper``.
+def configure(
+    preset: str = "default", size: int | tuple[int, int] | None = None, **changes: Any
+) -> BankConfig:
+    """Configure a bank to build.
 
     Args:
-        preset: the name.
-        changes: as for :func:`default_config`; ``paper`` has its own ``size_px``.
+        preset: ``default``, or ``paper`` for all to the paper's letter.
+        size: the input's side in px, or height and width; None for the preset's.
+        changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
+            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.
     """
+    if size is not None:
+        changes["size_px"] = (size, size) if isinstance(size, int) else size
     if preset == "default":
         return default_config(**changes)
     if preset != "paper":

@@ -25,7 +25,7 @@ def configure(
     Raises:
         OptionError: a value makes no sense.
     """
-    from fapm_cli.api.learning import configure as configure_bank
+    from fapm_cli.bank.presets import configure as configure_bank
     from fapm_cli.config import parse_sides
 
     changes: dict[str, Any] = {
