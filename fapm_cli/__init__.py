@@ -11,6 +11,8 @@
     result.heatmap().save("heat.png")
     for result in detector.stream("folder/"):
         print(result.to_json())
+    bank = bank.calibrate("fresh/", aim=fapm.Aim(false_alarm_rate=0.01))
+    bank = fapm.add(bank, "more/")           # likewise fapm.merge([one, other])
     rows = fapm.evaluate("mvtec_ad/bottle")
 
 One convention everywhere: a place is x, y, a size height, width; files are strings or paths; a
