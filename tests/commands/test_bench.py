@@ -63,7 +63,7 @@ def test_bench_holds_a_compiled_engine_against_the_compiled_backbone(
         plans.append(plan.precision)
         return work
 
-    monkeypatch.setattr("fapm_cli.detection.graphs.runner", uncompiled)
+    monkeypatch.setattr("fapm_cli.evaluation.speed.runner", uncompiled)
     monkeypatch.setattr("fapm_cli.detection.detector.runner", uncompiled)
     options = ("--precision", "fp32", "--compile")
     table = fapm("bench", bank, *QUICK, *options).out.splitlines()
