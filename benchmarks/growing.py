@@ -22,9 +22,9 @@ from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.datasets import read_category
 from fapm_cli.evaluation.evaluate import evaluate
+from fapm_cli.growing.grow import add_pictures
+from fapm_cli.growing.merge import merge_banks
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.grow import add_pictures
-from fapm_cli.learning.merge import merge_banks
 from fapm_cli.network.extraction import load_extractor
 
 STEPS = 4

@@ -16,6 +16,7 @@ LocalCalibration = Literal["local", "none"]
 ImageScore = Literal["top", "max", "paper"]
 Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
+Metric = Literal["own", "plain"]
 
 VARIANTS = {
     # Table 2 of the paper: (patch-wise, layer-wise, adaptive)
@@ -126,6 +127,7 @@ class BankConfig:
         coreset_ratio: share of a patch memory's vectors kept as keys.
         spread_threshold: D_th of §2.2.
         query: the scoring that the bank proposes.
+        metric: ``own`` to each patch, as far as that finds more, or ``plain``.
     """
 
     backbone: str
@@ -140,9 +142,13 @@ class BankConfig:
     coreset_ratio: float
     spread_threshold: float
     query: Query
+    metric: Metric = "plain"  # as before there was a choice
 
     def __post_init__(self) -> None:
         """Check every value."""
+        _check_choice("metric", self.metric, Metric)
+        fits = self.metric == "plain" or self.grid != (1, 1)
+        _check("metric", self.metric, fits, "plain, or a grid of several patches")
         unique = 0 < len(self.layers) == len(set(self.layers))
         _check("layers", self.layers, unique, "at least one, each once")
         scales = self.layer_scales
@@ -194,20 +200,6 @@ class BankConfig:
             "query": _build(Query, plain["query"]),
         }
         return _build(cls, {**plain, **nested})
-
-
-def parse_sides(name: str, text: str) -> tuple[int, int]:
-    """Read ``224`` or ``HEIGHTxWIDTH``.
-
-    Raises:
-        OptionError: it is neither.
-    """
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(
-        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
-    ):
-        raise OptionError(f"{name} {text!r}: write one number, like 224, or HEIGHTxWIDTH")
-    return int(parts[0]), int(parts[-1])
 
 
 def _build(cls: type[T], plain: dict[str, Any]) -> T:

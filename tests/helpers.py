@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from fapm_cli.bank.bank import Bank, LayerMemory
+from fapm_cli.bank.bank import Bank, LayerMemory, MetricChoice
+from fapm_cli.bank.checks import DTYPES
 from fapm_cli.bank.file import FORMAT
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.presets import default_config
@@ -27,7 +28,13 @@ def small_config(**changes: object) -> BankConfig:
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
-def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bool = True) -> Bank:
+def small_bank(
+    seed: int = 0,
+    *,
+    with_backbone: bool = True,
+    with_thumbnails: bool = True,
+    with_metrics: bool = False,
+) -> Bank:
     """Make a bank of random keys, ragged over its patches, as :func:`small_config` describes."""
     config = small_config()
     generator = torch.Generator().manual_seed(seed)
@@ -46,6 +53,11 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bo
                 widened=counts == 8,
             )
         )
+    if with_metrics:
+        drawn = [torch.randn(6, c, c, generator=generator).bfloat16().float() for c in (5, 7)]
+        memories = [
+            dataclasses.replace(m, metrics=own) for m, own in zip(memories, drawn, strict=True)
+        ]
     backbone = {
         "stem.conv1.weight": torch.randn(4, 3, 3, 3, generator=generator),
         "stem.conv1.bias": torch.randn(4, generator=generator),
@@ -73,6 +85,7 @@ def small_bank(seed: int = 0, *, with_backbone: bool = True, with_thumbnails: bo
         backbone=backbone if with_backbone else None,
         versions={"fapm": "0.1.0", "torch": "2.6.0"},
         thumbnails=thumbnails if with_thumbnails else None,
+        metric=MetricChoice(0.3, ((None, 0.75), (0.3, 0.875))) if with_metrics else None,
     )
 
 
@@ -91,9 +104,9 @@ def version_1_bytes(bank: Bank) -> bytes:
         "weights_hash": bank.weights_hash,
     }
     tensors = {
-        f"{field.name}.{j}": getattr(memory, field.name)
+        f"{part}.{j}": getattr(memory, part)
         for j, memory in enumerate(bank.memories)
-        for field in dataclasses.fields(LayerMemory)
+        for part in DTYPES
     }
     tensors |= {f"backbone.{name}": value for name, value in (bank.backbone or {}).items()}
     tensors["calibration"] = bank.calibration.factors

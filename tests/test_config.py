@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fapm_cli.bank.presets import default_config, paper_config
-from fapm_cli.config import VARIANTS, BankConfig, Query, parse_sides
+from fapm_cli.commands.choices import parse_sides
+from fapm_cli.config import VARIANTS, BankConfig, Query
 from fapm_cli.errors import OptionError
 
 CONFIGS = {
@@ -72,7 +73,7 @@ def test_a_variant_is_told_by_its_switches(variant: str) -> None:
 
 
 def test_switches_of_no_variant_have_no_letter() -> None:
-    assert dataclasses.replace(default_config(), grid=(1, 1)).variant is None
+    assert default_config(grid=(1, 1)).variant is None
 
 
 def test_the_paper_preset_is_the_papers() -> None:
@@ -88,16 +89,26 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not default_config().preprocessing.crops
 
 
-LATER = ("preprocessing", "bit_depth")
+LATER = (("preprocessing", "bit_depth"), ("metric",))
 
 
-def test_a_configuration_from_before_bit_depths_uses_all_bits() -> None:
+def test_a_configuration_of_before_uses_all_bits_and_the_plain_metric() -> None:
     plain = plain_config()
-    del holder(plain, LATER)[LATER[-1]]
-    assert BankConfig.from_json(plain).preprocessing.bit_depth == 16
+    for path in LATER:
+        del holder(plain, path)[path[-1]]
+    before = BankConfig.from_json(plain)
+    assert before.preprocessing.bit_depth == 16
+    assert before.metric == "plain"
 
 
-@pytest.mark.parametrize("path", [p for p in all_fields() if p != LATER], ids=".".join)
+def test_a_metric_of_each_patch_needs_several() -> None:
+    assert default_config().metric == paper_config().metric == "plain"
+    assert default_config(metric="own").metric == "own"
+    with pytest.raises(OptionError, match="metric own: wanted plain, or a grid of several"):
+        default_config(grid=(1, 1), metric="own")
+
+
+@pytest.mark.parametrize("path", [p for p in all_fields() if p not in LATER], ids=".".join)
 def test_a_missing_field_is_a_key_error_that_names_it(path: Path) -> None:
     plain = plain_config()
     del holder(plain, path)[path[-1]]

@@ -17,7 +17,17 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 UNDER_ALL = ["version", "errors", "files", "config"]
 FOLDERS = [
     *("compute", "finding", "pictures", "network", "memory", "scores", "bank", "learning"),
-    *("detection", "sources", "drawing", "evaluation", "api", "commands", "cli", "__main__"),
+    *(
+        "growing",
+        "detection",
+        "sources",
+        "drawing",
+        "evaluation",
+        "api",
+        "commands",
+        "cli",
+        "__main__",
+    ),
 ]
 # Stages that know neither files nor what a bank is made of, nor print.
 PURE = {"memory", "scores"}

@@ -18,11 +18,11 @@ from fapm_cli.bank.presets import configure
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
-from fapm_cli.learning.anew import without_keys
+from fapm_cli.growing.anew import without_keys
+from fapm_cli.growing.grow import add_pictures
+from fapm_cli.growing.merge import difference, merge_banks
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.grow import add_pictures
 from fapm_cli.learning.memory_needed import memory_needed
-from fapm_cli.learning.merge import difference, merge_banks
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.network.extraction import FeatureExtractor, load_extractor
 from fapm_cli.pictures.reading import Item, read_roi

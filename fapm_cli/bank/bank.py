@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class LayerMemory:
         key_cells: (ΣK_i,) int32, place of each key on its layer's map, row · w + column.
         radius_sq: (N_p,) float32, covering radius r² of each patch, squared feature units.
         widened: (N_p,) bool, whether K was doubled.
+        metrics: (N_p, C, D) float32, each patch's own; None where distances are plain.
     """
 
     keys: Tensor
@@ -39,6 +41,26 @@ class LayerMemory:
     key_cells: Tensor
     radius_sq: Tensor
     widened: Tensor
+    metrics: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """How strong the patches' own metric was chosen to be, and what for.
+
+    Attributes:
+        floor: least variance of a direction, as a share of the mean one; None for the plain metric.
+        found: the share of good pictures that a spoiled one exceeded, by each floor that was tried,
+            from the plain metric on.
+    """
+
+    floor: float | None
+    found: tuple[tuple[float | None, float], ...]
+
+    def summary(self) -> dict[str, Any]:
+        """The choice as plain values."""
+        found = [{"floor": floor, "exceeded": share} for floor, share in self.found]
+        return {"floor": self.floor, "found": found}
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,7 @@ class Bank:
         thumbnails: of each picture, the backbone's input as a lossless WebP; None where left out.
         previous_thresholds: those before the last change; None where there was none.
         seen: what the pictures were like; None where that is not known.
+        metric: how the patches' metric was chosen; None where there was no choice.
     """
 
     config: BankConfig
@@ -79,6 +102,7 @@ class Bank:
     thumbnails: tuple[bytes, ...] | None = None
     previous_thresholds: Thresholds | None = None
     seen: Seen | None = None
+    metric: MetricChoice | None = None
 
     def with_thresholds(self, thresholds: Thresholds) -> Bank:
         """Judge by other thresholds; those of before are kept, for one step back."""

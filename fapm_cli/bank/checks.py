@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import LayerMemory
+from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.compute.plan import Ranges
+from fapm_cli.memory.metric import DIMENSIONS
 from fapm_cli.scores.calibration import Calibration
 
 DTYPES = {
@@ -95,3 +97,37 @@ def check_memory(
         raise ValueError("values that are not finite")
     if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
         raise ValueError("values out of range")
+
+
+def check_metrics(metrics: Tensor, memory: LayerMemory) -> Tensor:
+    """Check the metrics of a memory's patches, and give them as float32.
+
+    Raises:
+        ValueError: they are anything but (N_p, C, min(C, 128)) bfloat16, finite, in range.
+    """
+    channels = memory.keys.shape[1]
+    wanted = (len(memory.key_counts), channels, min(channels, DIMENSIONS))
+    if metrics.dtype != torch.bfloat16 or tuple(metrics.shape) != wanted:
+        raise ValueError(f"metrics are {metrics.dtype} {tuple(metrics.shape)}")
+    if not metrics.isfinite().all() or metrics.abs().max() > 1e6:
+        raise ValueError("metrics out of range")
+    return metrics.float()
+
+
+def check_choice(choice: Any, metrics: Sequence[Tensor | None]) -> MetricChoice | None:
+    """Check how the metric was chosen: a floor where there are metrics, shares of 0 to 1.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    floor, tried = (None, ()) if choice is None else choice
+    if any((one is None) != (floor is None) for one in metrics):
+        raise ValueError("metrics don't fit how they were chosen")
+    if choice is None:
+        return None
+    found = tuple((None if at is None else float(at), float(share)) for at, share in tried)
+    if not all(0 <= share <= 1 and (at is None or 0 < at < math.inf) for at, share in found):
+        raise ValueError("the metric's choice is out of range")
+    if floor not in [at for at, _ in found]:
+        raise ValueError(f"metric floor {floor!r} was not tried")
+    return MetricChoice(None if floor is None else float(floor), found)

@@ -20,6 +20,7 @@ def describe(bank: Bank) -> dict[str, Any]:
         "seen": bank.seen and bank.seen.to_json(),
         "inspected_share": bank.inspected_share,
         "thumbnail_bytes": sum(len(one) for one in bank.thumbnails or ()),
+        "metric": bank.metric and bank.metric.summary(),
         "thresholds": bank.thresholds.summary(),
         "pictures": [
             {"name": p.name, "sha256": p.sha256, "score": p.score, "group": p.group}

@@ -7,6 +7,7 @@ value range is checked before use, and nothing in it is ever executed.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.checks import (
     DTYPES,
     check_calibration,
+    check_choice,
     check_memory,
+    check_metrics,
     check_ranges,
     check_roi,
 )
@@ -34,9 +37,10 @@ from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.thresholds import Thresholds
 
 FORMAT = "fapm-bank"
-FORMAT_VERSION = 2  # the one written; 1 is read, too
+FORMAT_VERSION = 3  # the one written; 1 and 2 are read, too
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
+_METRICS = "metrics"
 _ROI = "roi"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
@@ -61,6 +65,7 @@ def bank_bytes(bank: Bank) -> bytes:
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
+        "metric": bank.metric and [bank.metric.floor, bank.metric.found],
         "ranges": bank.ranges,
         "seen": bank.seen and bank.seen.to_json(),
         "place_share": bank.calibration.place_share,
@@ -77,6 +82,9 @@ def bank_bytes(bank: Bank) -> bytes:
         for j, memory in enumerate(bank.memories)
         for part in DTYPES
     }
+    for j, memory in enumerate(bank.memories):
+        if memory.metrics is not None:
+            tensors[f"{_METRICS}.{j}"] = memory.metrics.bfloat16().to("cpu").contiguous()
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
@@ -148,6 +156,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         for name in sorted(tensors)
         if name.startswith(_BACKBONE)
     }
+    metrics = [tensors.pop(f"{_METRICS}.{j}", None) for j in range(num_memories)]
     roi = tensors.pop(_ROI, None)
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
@@ -159,6 +168,9 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     for j, (h, w) in enumerate(map_sizes):
         memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in DTYPES})
         check_memory(memory, config.grid, h, w, len(pictures))
+        own = metrics[j]
+        if own is not None:
+            memory = replace(memory, metrics=check_metrics(own, memory))
         memories.append(memory)
     thumbnails = None
     if packed:
@@ -181,6 +193,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         thumbnails,
         None if before is None else Thresholds(**before),
         None if seen is None else Seen.from_json(seen),
+        check_choice(header.get("metric"), metrics),
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from fapm_cli.config import VARIANTS, BankConfig, Preprocessing, Query
+from fapm_cli.config import VARIANTS, BankConfig, Metric, Preprocessing, Query
 from fapm_cli.errors import OptionError
 from fapm_cli.network import backbones
 
@@ -20,6 +20,7 @@ def default_config(
     variant: str = "E",
     coreset_ratio: float = 0.1,
     spread_threshold: float = 0.5,
+    metric: Metric = "plain",
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -31,6 +32,7 @@ def default_config(
         variant: A to E of the paper's Table 2.
         coreset_ratio: share of vectors kept.
         spread_threshold: D_th.
+        metric: ``own`` to each patch, as far as that finds more, or ``plain``.
 
     Raises:
         OptionError: a value makes no sense.
@@ -54,6 +56,7 @@ def default_config(
         grid=grid if patch_wise else (1, 1),
         layer_wise=layer_wise,
         adaptive=adaptive,
+        metric=metric,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -105,7 +108,7 @@ def configure(
         preset: ``default``, or ``paper`` for all to the paper's letter.
         size: the input's side in px, or height and width; None for the preset's.
         changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
-            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``.
+            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.

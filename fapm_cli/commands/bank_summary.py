@@ -23,8 +23,18 @@ def summarise(held: dict[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "bit_depth": held["config"]["preprocessing"]["bit_depth"],
         "inspected_share": held["inspected_share"],
+        "metric": held["metric"],
         "thresholds": held["thresholds"],
     }
+
+
+def metric_words(metric: dict[str, Any]) -> str:
+    """Say how strong the patches' own metric is, and what for."""
+    shares = {tried["floor"]: tried["exceeded"] for tried in metric["found"]}
+    floor = metric["floor"]
+    kind = "plain" if floor is None else f"own to each patch, floor {floor:g}"
+    plain = "" if floor is None else f" (plain {shares[None]:.1%})"
+    return f"{kind}: spoiled pictures exceed {shares[floor]:.1%} of good ones{plain}"
 
 
 def suspect_records(suspects: list[tuple[str, float]]) -> list[dict[str, Any]]:
@@ -50,6 +60,7 @@ def summary_lines(summary: dict[str, Any], verdicts: str) -> str:
             f"{layer['widened']} widened"
             for name, layer in summary["layers"].items()
         ),
+        *([f"metric    {metric_words(summary['metric'])}"] if summary["metric"] else []),
         f"verdicts  {verdicts}",
         *_as_lines("dropped", summary["dropped"]),
         *_as_lines("suspects", summary["suspects"]),

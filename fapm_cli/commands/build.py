@@ -24,6 +24,7 @@ from fapm_cli.commands.options import (
     GroupOption,
     JsonOption,
     LayersOption,
+    MetricOption,
     PathsArgument,
     PresetOption,
     RatioOption,
@@ -63,6 +64,7 @@ def build(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
+    metric: MetricOption = "plain",
     bit_depth: Annotated[
         int | None,
         typer.Option(
@@ -136,7 +138,7 @@ def build(
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
     config = configure(
-        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric
     )
     use_threads(threads)
     files = leave_out(find_named(paths, to_learn=True), without or [])

@@ -19,6 +19,7 @@ def configure(
     grid: str | None,
     coreset_ratio: float,
     spread_threshold: float,
+    metric: str = "plain",
 ) -> BankConfig:
     """Configure a bank as the options say.
 
@@ -26,12 +27,12 @@ def configure(
         OptionError: a value makes no sense.
     """
     from fapm_cli.bank.presets import configure as configure_bank
-    from fapm_cli.config import parse_sides
 
     changes: dict[str, Any] = {
         "variant": variant.upper(),
         "coreset_ratio": coreset_ratio,
         "spread_threshold": spread_threshold,
+        "metric": metric,
     }
     if backbone is not None:
         changes["backbone"] = backbone
@@ -42,6 +43,20 @@ def configure(
     if grid is not None:
         changes["grid"] = parse_sides("grid", grid)
     return configure_bank(preset, **changes)
+
+
+def parse_sides(name: str, text: str) -> tuple[int, int]:
+    """Read ``224`` or ``HEIGHTxWIDTH``.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(
+        part.isascii() and part.isdigit() and len(part) < 6 for part in parts
+    ):
+        raise OptionError(f"{name} {text!r}: write one number, like 224, or HEIGHTxWIDTH")
+    return int(parts[0]), int(parts[-1])
 
 
 def query_changes(

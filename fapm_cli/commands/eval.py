@@ -26,6 +26,7 @@ from fapm_cli.commands.options import (
     JsonOption,
     LayersOption,
     LayerWeightsOption,
+    MetricOption,
     NeighborsOption,
     PrecisionOption,
     PresetOption,
@@ -100,6 +101,7 @@ def eval_(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
+    metric: MetricOption = "plain",
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,
@@ -167,7 +169,7 @@ def eval_(
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     configs = [
         configure(
-            preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold
+            preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric
         ).with_query(**changes)
         for variant in (variants or "E").split(",")
     ]

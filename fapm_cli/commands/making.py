@@ -168,8 +168,7 @@ class Making(Listener):
             "bytes": num_bytes,
             "seconds": {stage: round(spent, 3) for stage, spent in self._seconds.items()},
         }
-        verdicts = bank.thresholds.describe()
-        typer.echo(summary_text(kind, summary, summary_lines(summary, verdicts)))
+        typer.echo(summary_text(kind, summary, summary_lines(summary, bank.thresholds.describe())))
 
     def advise(self, files: Sequence[Named], given: list[str]) -> None:
         """Say how to build without the suspects, and how to see what is odd about them.

@@ -108,6 +108,15 @@ SpreadOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        metavar="own|plain",
+        help="own: each patch measures by how much good parts vary there, as far as that finds "
+        "more. For surfaces and thin cracks.",
+        rich_help_panel=LEARNING,
+    ),
+]
 NeighborsOption = Annotated[
     int | None,
     typer.Option(

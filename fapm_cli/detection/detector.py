@@ -82,6 +82,7 @@ class Detector:
                 bank.config.grid,
                 self.plan.choosing_dtype,
                 h * w // len(m.key_counts) if query.reach == 0 else None,
+                None if m.metrics is None else m.metrics.to(self.device),
             )
             for m, (h, w) in zip(bank.memories, bank.map_sizes, strict=True)
         ]

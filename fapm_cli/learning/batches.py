@@ -65,7 +65,9 @@ def nominal_batches(
     likes: dict[str, Seen],
     part_of: PartOf | None = None,
 ) -> Iterator[NominalBatch]:
-    """Read pictures as :func:`build_from_files` says; ``likes`` is told what each is like."""
+    """Read pictures as :func:`build_from_files` says; ``likes`` is told, by the digest of each
+    file, what it is like.
+    """
     names = (name for _, name in files)
     for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
         good, good_names = [], []
@@ -73,7 +75,7 @@ def nominal_batches(
             if isinstance(one, Prepared):
                 good.append(one)
                 good_names.append(name)
-                likes[name] = one.like
+                likes[one.picture.sha256] = one.like
             elif on_bad is None:
                 raise one.error
             else:

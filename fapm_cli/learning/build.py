@@ -23,7 +23,7 @@ from fapm_cli.learning.batches import (
     with_detail,
 )
 from fapm_cli.learning.learn import OnSuspects, extract, learn, program_versions
-from fapm_cli.learning.nominal_response import OnStage, of_pictures
+from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.bit_depth import find_bit_depth
@@ -81,7 +81,7 @@ def build_from_files(
         paths = [Path(file) for file, _ in files if isinstance(file, str | Path)]
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
-    likes: dict[str, Seen] = {}
+    likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
     bank = build_bank(
         unseen(batches, set(), on_known),
@@ -96,7 +96,7 @@ def build_from_files(
         on_suspects=on_suspects,
         on_stage=on_stage,
     )
-    return replace(bank, seen=Seen.join([likes[picture.name] for picture in bank.pictures]))
+    return replace(bank, seen=Seen.join([likes[picture.sha256] for picture in bank.pictures]))
 
 
 def build_bank(
@@ -140,7 +140,8 @@ def build_bank(
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
     encoded: list[bytes] | None = [] if thumbnails else None
     batches = encode_passing(with_detail(batches), encoded)
-    features, pictures = extract(batches, capacity, config, extractor, on_stage)
+    extracted = extract(batches, capacity, config, extractor, on_stage, roi)
+    pictures = extracted.pictures
     if not pictures:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
     bank = Bank(
@@ -158,13 +159,12 @@ def build_bank(
         roi,
         None if encoded is None else tuple(encoded),
     )
-    learnt, suspects = learn(bank, features, on_stage)
+    learnt, suspects = learn(bank, extracted, on_stage)
     outliers = [(i, z) for i, z in suspects if z > OUTLIER]
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
-        features = [of_pictures(v, torch.tensor(kept), len(pictures)) for v in features]
-        learnt, suspects = learn(_only(bank, kept), features, on_stage)
+        learnt, suspects = learn(_only(bank, kept), extracted.of(kept), on_stage)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,10 +13,17 @@ from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.batches import NominalBatch
-from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.choose_metric import choose_metric
+from fapm_cli.learning.held_out import HeldOut
+from fapm_cli.learning.nominal_response import (
+    OnStage,
+    judged_by,
+    nominal_response,
+)
+from fapm_cli.learning.spoiled import FEWEST_PARTS, Spoiled, Spoiling
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
-from fapm_cli.memory.grid import map_cells, to_patches
+from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.scores.suspects import find_suspects
 from fapm_cli.version import __version__
@@ -26,27 +33,59 @@ OBSERVED = 32  # pictures that int8 takes its ranges from
 OnSuspects = Callable[[list[tuple[str, float]], bool], None]
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """What was extracted from nominal pictures.
+
+    Attributes:
+        features: per memory (N_p, N·N_v, C) vectors.
+        pictures: in groups, yet to be judged.
+        spoiled: of some of them, spoiled; None where no metric is to be chosen.
+    """
+
+    features: list[Tensor]
+    pictures: list[NominalPicture]
+    spoiled: Spoiled | None
+
+    def of(self, kept: Sequence[int]) -> Extracted:
+        """The same of some of the pictures; their groups are as before."""
+        numbers, total = torch.tensor(kept), len(self.pictures)
+        return Extracted(
+            [of_pictures(vectors, numbers, total) for vectors in self.features],
+            [self.pictures[i] for i in kept],
+            None if self.spoiled is None else self.spoiled.of(kept),
+        )
+
+
 def learn(
-    bank: Bank, features: Sequence[Tensor], on_stage: OnStage
+    bank: Bank, extracted: Extracted, on_stage: OnStage
 ) -> tuple[Bank, list[tuple[int, float]]]:
     """Select keys, judge the pictures by those of the others, and find suspects among them.
 
     Args:
         bank: one of those pictures; its memories and calibration are replaced.
-        features: per memory (N_p, N·N_v, C), their vectors.
+        extracted: of them.
         on_stage: told of progress.
 
     Returns:
         The bank, and the number and robust z-score of each suspect.
     """
-    memories = []
+    memories, features = [], extracted.features
     for j, vectors in enumerate(features):
         memories.append(_select_keys(vectors, bank.config, bank.map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    bank = replace(bank, memories=tuple(memories))
+    bank = replace(bank, memories=tuple(memories), metric=None)
     response = nominal_response(bank, features, on_stage=on_stage)
     groups = [picture.group for picture in bank.pictures]
-    return judged_by(response, bank), find_suspects(response.spots, response.levels, groups)
+    # In plain distances: a metric makes little of what it has learnt, defects among it.
+    suspects = find_suspects(response.spots, response.levels, groups)
+    if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
+        held_out = HeldOut.of(bank, features)
+        choice = choose_metric(bank, features, extracted.spoiled, held_out, on_stage)
+        bank = held_out.with_metrics(replace(bank, metric=choice), choice.floor)
+        if choice.floor is not None:
+            response = nominal_response(bank, features, on_stage=on_stage, held_out=held_out)
+    return judged_by(response, bank), suspects
 
 
 @torch.inference_mode()
@@ -56,12 +95,11 @@ def extract(
     config: BankConfig,
     extractor: FeatureExtractor,
     on_stage: OnStage,
-) -> tuple[list[Tensor], list[NominalPicture]]:
-    """Extract all patch memories whole.
+    roi: Tensor | None = None,
+) -> Extracted:
+    """Extract all patch memories whole; the extractor's ranges are those of the pictures.
 
-    Returns:
-        Per memory (N_p, N·N_v, C) vectors; and the pictures in groups, yet to be judged. The
-        extractor's ranges are theirs.
+    Spoiled pictures' pieces lie in ``roi``, (H, W) bool.
 
     Raises:
         ValueError: the extractor follows a plan.
@@ -78,6 +116,7 @@ def extract(
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
+    spoiling = Spoiling(extractor) if config.metric == "own" else None
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
@@ -88,6 +127,8 @@ def extract(
                 maps = extractor(pixels.to(device))
             for whole, part, n in zip(features, maps, per_picture, strict=True):
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
+            if spoiling is not None:
+                spoiling.take(pixels, first, roi)
             first = last
         pictures += batch.pictures
         parts += batch.parts or ()
@@ -98,7 +139,8 @@ def extract(
         pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
     elif parts:
         pictures = in_groups(pictures, parts)
-    return [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)], pictures
+    features = [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)]
+    return Extracted(features, pictures, None if spoiling is None else spoiling.taken())
 
 
 def what_is_known(coresets: Sequence[Coreset]) -> dict[str, Tensor]:

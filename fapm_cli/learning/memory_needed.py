@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
+from fapm_cli.learning.held_out import FOLDS
+from fapm_cli.learning.spoiled import MOST_SPOILED
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
@@ -19,7 +21,9 @@ def memory_needed(
 
     All vectors are held, and 10 % or twice that of them again as keys. What follows takes turns:
     extracting, distances between vectors, which have a limit, and the keys laid out for search.
-    The rest is torch and, on a CPU, the files that are read at a time.
+    For a metric of each patch's own, vectors of spoiled pictures and of the good ones beside them,
+    and a third of all once more, less their mean, with what they vary by. The rest is torch and, on
+    a CPU, the files that are read at a time.
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
@@ -29,4 +33,10 @@ def memory_needed(
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
-    return vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
+    needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
+    if config.metric == "plain":
+        return needed
+    squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
+    varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
+    seen_twice = 4 * per_picture * 2 * min(MOST_SPOILED, num_pictures)
+    return needed + vectors // FOLDS + varying + seen_twice

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import scores_of_groups
+from fapm_cli.learning.held_out import HeldOut, bank_memories, bank_scorer, leave_own_out
 from fapm_cli.learning.pseudo_defects import Found, elsewhere_patches, pseudo_scores
-from fapm_cli.memory.pages import LeaveOut, patch_memory
+from fapm_cli.memory.grid import of_pictures
 from fapm_cli.scores.calibration import Calibration, local_calibration, mean_of_groups
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.image_score import top_score
@@ -95,6 +95,7 @@ def nominal_response(
     features: Sequence[Tensor],
     first: int = 0,
     on_stage: OnStage = lambda stage, done, total: None,
+    held_out: HeldOut | None = None,
 ) -> NominalResponse:
     """Score pictures, whole and with a spot of elsewhere, the keys of their own part left out.
 
@@ -104,28 +105,21 @@ def nominal_response(
         first: number of the first of those. If that is not 0, places are calibrated as they are
             in the bank, and there are no pseudo-defects.
         on_stage: told of progress.
+        held_out: how all pictures vary, where ``first`` is 0 and the bank has metrics: those are
+            then learnt without the pictures that they judge.
     """
     generator = torch.Generator().manual_seed(0)
-    laid_out = [patch_memory(m.keys, m.key_counts, bank.config.grid) for m in bank.memories]
-    make_scorer = functools.partial(
-        Scorer,
-        bank.config.grid,
-        bank.config.preprocessing.crop_px,
-        bank.config.query,
-        laid_out,
-        bank.map_sizes,
-        roi=bank.roi,
-    )
-    scorer = make_scorer()
-    found, elsewhere = _search(scorer, bank, features, first, generator, on_stage)
+    found, elsewhere = _search(bank, features, first, generator, on_stage, held_out)
+    laid_out = bank_memories(bank)
     calibration = bank.calibration
     if first == 0:
+        scorer = bank_scorer(bank, laid_out)
         responses = torch.cat([scorer.combine(part).responses for part in found])
         roi = bank.roi
         places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
         groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
         calibration = local_calibration(mean_of_groups(responses, groups), places)
-    scorer = make_scorer(calibration)
+    scorer = bank_scorer(bank, laid_out, calibration)
     scores, peaks, spots, levels = [], [], [], []
     for part in found:
         scored = scorer.combine(part)
@@ -150,40 +144,61 @@ def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], lis
 
 
 def _search(
-    scorer: Scorer,
     bank: Bank,
     features: Sequence[Tensor],
     first: int,
     generator: torch.Generator,
     on_stage: OnStage,
+    held_out: HeldOut | None,
 ) -> tuple[list[Found], list[Found]]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
-    total = len(bank.pictures)
-    groups = torch.tensor([p.group for p in bank.pictures])
-    if bank.num_groups == 1:
-        groups = torch.arange(total)  # shots of one part say a little of each other
+    total, done = len(bank.pictures), 0
     found: list[Found] = []
     elsewhere: list[Found] = []
-    for pictures in torch.split(torch.arange(first, total), _AT_A_TIME):
-        queries = [of_pictures(vectors, pictures - first, total - first) for vectors in features]
-        leave_out = None
-        if total > 1:
-            leave_out = [
-                LeaveOut(
-                    groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
-                    groups[m.key_pictures.cpu().long()].to(q.device),
-                )
-                for q, m in zip(queries, bank.memories, strict=True)
+    order: list[Tensor] = []
+    for scorer, judged in _judges(bank, first, held_out):
+        for pictures in torch.split(judged, _AT_A_TIME):
+            queries = [
+                of_pictures(vectors, pictures - first, total - first) for vectors in features
             ]
-        found.append(scorer.search(queries, leave_out))
-        sources = None
-        if first == 0:
-            sources = elsewhere_patches(bank.config.grid, bank.roi, generator)
-        if sources is not None:
-            moved = [q[sources.to(q.device)] for q in queries]
-            elsewhere.append(scorer.search(moved, leave_out))
-        on_stage("calibrate", int(pictures[-1]) + 1 - first, total - first)
+            leave_out = leave_own_out(bank, pictures, queries)
+            found.append(scorer.search(queries, leave_out))
+            sources = None
+            if first == 0:
+                sources = elsewhere_patches(bank.config.grid, bank.roi, generator)
+            if sources is not None:
+                moved = [q[sources.to(q.device)] for q in queries]
+                elsewhere.append(scorer.search(moved, leave_out))
+            order.append(pictures)
+            done += len(pictures)
+            on_stage("calibrate", done, total - first)
+    if held_out is not None:
+        found, elsewhere = (_in_order(parts, torch.cat(order)) for parts in (found, elsewhere))
     return _fill(found), _fill(elsewhere)
+
+
+def _judges(bank: Bank, first: int, held_out: HeldOut | None) -> Iterator[tuple[Scorer, Tensor]]:
+    """Scorers, and the numbers of the pictures, from ``first`` on, that each may judge."""
+    floor = None if bank.metric is None else bank.metric.floor
+    if held_out is None or floor is None:
+        yield bank_scorer(bank, bank_memories(bank)), torch.arange(first, len(bank.pictures))
+        return
+    for fold in held_out.numbers:
+        judged = (held_out.folds == fold).nonzero().flatten()
+        yield bank_scorer(bank, held_out.memories(bank, floor, fold)), judged
+
+
+def _in_order(parts: list[Found], pictures: Tensor) -> list[Found]:
+    """What was found of pictures of these numbers, in the order of the pictures."""
+    if not parts:
+        return []
+    order = pictures.argsort()
+    by_memory = [
+        [torch.cat(values)[order.to(values[0].device)] for values in zip(*found, strict=True)]
+        for found in zip(*parts, strict=True)
+    ]
+    split = [[torch.split(v, _AT_A_TIME) for v in both] for both in by_memory]
+    return [[(both[0][i], both[1][i]) for both in split] for i in range(len(split[0][0]))]
 
 
 def _inner(bank: Bank) -> Tensor:
@@ -209,10 +224,3 @@ def _fill(found: list[Found]) -> list[Found]:
         [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
         for part in found
     ]
-
-
-def of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
-    """The (N_p, n·N_v, C) vectors of some of the pictures."""
-    num_patches, _, channels = vectors.shape
-    by_picture = vectors.view(num_patches, num_pictures, -1, channels)
-    return by_picture[:, pictures.to(vectors.device)].flatten(1, 2)

@@ -76,6 +76,13 @@ def from_patches(values: Tensor, grid: Grid, height: int, width: int) -> Tensor:
     return cells.permute(2, 0, 3, 1, 4, 5).reshape(-1, height, width, k)
 
 
+def of_pictures(vectors: Tensor, pictures: Tensor, num_pictures: int) -> Tensor:
+    """The (N_p, n·N_v, C) vectors of some of the pictures."""
+    num_patches, _, channels = vectors.shape
+    by_picture = vectors.view(num_patches, num_pictures, -1, channels)
+    return by_picture[:, pictures.to(vectors.device)].flatten(1, 2)
+
+
 def map_cells(indices: Tensor, patch: int, grid: Grid, height: int, width: int) -> Tensor:
     """Where on its map a vector of a patch memory was.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fapm_cli.memory.grid import Grid
 from fapm_cli.memory.key_products import KeyProducts, PlainProducts, key_products
+from fapm_cli.memory.metric import map_keys
 
 PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
 
@@ -22,7 +23,7 @@ class PatchMemory:
 
     Attributes:
         grid: rows and columns of patches.
-        keys: (ΣK_i, C) float32 keys, patch after patch.
+        keys: (ΣK_i, C) float32 keys, patch after patch; with metrics (ΣK_i, D), mapped.
         fewest: the smallest K_i.
         patches: (p,) int64, each page's patch.
         numbers: (p,) int64, which of its patch's pages it is, from 0.
@@ -34,6 +35,8 @@ class PatchMemory:
         most_pages: of a patch.
         padded: whether pages have places without a key.
         choosing: products with each page's keys, which tell the nearest.
+        metrics: (p, C, D) float32, what maps queries to where each page's keys lie; None where
+            they lie as they are.
     """
 
     grid: Grid
@@ -48,6 +51,7 @@ class PatchMemory:
     most_pages: int
     padded: bool
     choosing: KeyProducts
+    metrics: Tensor | None = None
 
     def of_pages(self, chosen: Tensor) -> PatchMemory:
         """The memory with some of its pages only."""
@@ -60,6 +64,7 @@ class PatchMemory:
             end=self.end[chosen],
             centers=self.centers[chosen],
             choosing=self.choosing.of_pages(chosen),
+            metrics=None if self.metrics is None else self.metrics[chosen],
         )
 
 
@@ -69,6 +74,7 @@ def patch_memory(
     grid: Grid,
     dtype: torch.dtype = torch.float32,
     num_queries: int | None = None,
+    metrics: Tensor | None = None,
 ) -> PatchMemory:
     """Lay a ragged memory out for search.
 
@@ -79,8 +85,12 @@ def patch_memory(
         dtype: in which the nearest keys are chosen; their distances are float32 all the same.
         num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
             that where it is faster. None for any search.
+        metrics: (N_p, C, D) float32, each patch's own (:mod:`fapm_cli.memory.metric`); None for
+            the plain one.
     """
     key_counts = key_counts.cpu()
+    if metrics is not None:
+        keys = map_keys(keys, key_counts, metrics)
     parts = torch.split(keys, key_counts.tolist())
     means = torch.stack([part.mean(dim=0) for part in parts])
     width = _page_width(key_counts)
@@ -110,6 +120,7 @@ def patch_memory(
         most_pages=int(num_pages.max()),
         padded=len(keys) < places.numel(),
         choosing=key_products(block, norms_sq, dtype, num_queries),
+        metrics=None if metrics is None else metrics[patches],
     )
 
 

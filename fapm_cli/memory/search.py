@@ -111,6 +111,8 @@ def _search_pages(
 
     ``vectors`` (p, Q, C) are those of one patch or, one after another, of several.
     """
+    if pages.metrics is not None:
+        vectors = torch.bmm(vectors, pages.metrics)
     if leave_out is not None:
         times = vectors.shape[1] // len(leave_out.query_groups)
         leave_out = replace(leave_out, query_groups=leave_out.query_groups.repeat(times))

@@ -61,7 +61,11 @@ def refusal(path: Path) -> str:
 def test_a_bank_comes_back_from_its_file_as_it_was(
     tmp_path: Path, with_backbone: bool, with_thumbnails: bool
 ) -> None:
-    bank = small_bank(with_backbone=with_backbone, with_thumbnails=with_thumbnails)
+    bank = small_bank(
+        with_backbone=with_backbone,
+        with_thumbnails=with_thumbnails,
+        with_metrics=with_backbone,
+    )
     path = tmp_path / "bank.st"
     size = save_bank(bank, path)
     assert size == path.stat().st_size
@@ -74,6 +78,7 @@ def test_a_bank_comes_back_from_its_file_as_it_was(
         "weights_hash",
         "weights",
         "versions",
+        "metric",
     ):
         assert getattr(loaded, name) == getattr(bank, name)
     assert loaded.roi is None
@@ -84,12 +89,59 @@ def test_a_bank_comes_back_from_its_file_as_it_was(
     for memory, original in zip(loaded.memories, bank.memories, strict=True):
         for field in fields(LayerMemory):
             value, wanted = getattr(memory, field.name), getattr(original, field.name)
+            if wanted is None:
+                assert value is None
+                continue
             assert value.dtype == wanted.dtype
             assert torch.equal(value, wanted)
     assert (loaded.backbone is None) == (bank.backbone is None)
     for name, value in (bank.backbone or {}).items():
         assert torch.equal((loaded.backbone or {})[name], value)
     assert (loaded.backbone or {}).keys() == (bank.backbone or {}).keys()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda m: m.float(), "metrics are torch.float32"),
+        (lambda m: m[1:], "metrics are torch.bfloat16 (5, 5, 5)"),
+        (lambda m: m[:, :, 1:], "metrics are torch.bfloat16 (6, 5, 4)"),
+        (lambda m: m.fill_(torch.nan), "metrics out of range"),
+        (lambda m: m.fill_(2e6), "metrics out of range"),
+    ],
+)
+def test_metrics_that_make_no_sense_are_refused(
+    tmp_path: Path, changed: Callable[[Tensor], Tensor], says: str
+) -> None:
+    path = tmp_path / "bank.st"
+    save_bank(small_bank(with_metrics=True), path)
+    header, tensors = read_parts(path)
+    tensors["metrics.0"] = changed(tensors["metrics.0"]).contiguous()
+    path.write_bytes(save(tensors, {FORMAT: json.dumps(header)}))
+    assert says in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        (None, "metrics don't fit how they were chosen"),
+        ([None, [[None, 0.5]]], "metrics don't fit how they were chosen"),
+        ([0.5, [[None, 0.5], [0.3, 0.6]]], "metric floor 0.5 was not tried"),
+        ([0.3, [[None, 0.5], [0.3, 1.5]]], "out of range"),
+        ([0.3, [[None, 0.5], [-1, 0.5], [0.3, 0.6]]], "out of range"),
+        ("strong", "damaged"),
+        ([], "damaged"),
+        ([0.3, 7], "damaged"),
+    ],
+)
+def test_a_metrics_choice_that_makes_no_sense_is_refused(
+    tmp_path: Path, metric: object, says: str
+) -> None:
+    path = tmp_path / "bank.st"
+    save_bank(small_bank(with_metrics=True), path)
+    header, tensors = read_parts(path)
+    path.write_bytes(save(tensors, {FORMAT: json.dumps({**header, "metric": metric})}))
+    assert says in refusal(path)
 
 
 def with_roi(path: Path, roi: Tensor) -> None:
@@ -513,8 +565,8 @@ def with_header(path: Path, text: str) -> str:
 
 def test_a_bank_of_a_future_version_says_to_update(bank_path: Path) -> None:
     header, _ = read_parts(bank_path)
-    message = with_header(bank_path, json.dumps({**header, "version": 3, "config": "unheard of"}))
-    assert "version 3" in message
+    message = with_header(bank_path, json.dumps({**header, "version": 4, "config": "unheard of"}))
+    assert "version 4" in message
     assert "update fapm" in message
 
 

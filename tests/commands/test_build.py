@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
+
+from fapm_cli.bank.file import load_bank
 
 
 def test_build_summary_names_bank_pictures_backbone_and_keys(tmp_path: Path) -> None:
@@ -148,6 +151,33 @@ def test_coreset_ratio_sets_the_share_of_keys(tmp_path: Path) -> None:
     assert keys[0] == pytest.approx(0.1 * keys[1], rel=0.05)
     known = fapm("score", target, GOOD[0], "--json").json[0]
     assert known["score"] == pytest.approx(0, abs=0.02)
+
+
+def test_a_metric_of_each_patchs_own_is_told_and_kept_by_what_the_bank_becomes(
+    tmp_path: Path,
+) -> None:
+    own, first, again = (tmp_path / f"{name}.st" for name in ("own", "first", "again"))
+    for path in (own, again):
+        made = fapm("build", *GOOD, "--metric", "own", "--no-thumbnails", "-o", path)
+        assert made.code == 0
+    assert own.read_bytes() == again.read_bytes()
+    (line,) = [line for line in made.out.splitlines() if line.startswith("metric ")]
+    assert line.removeprefix("metric").strip() in fapm("info", own).out
+    choice = fapm("info", own, "--json").json["metric"]
+    found = {one["floor"]: one["exceeded"] for one in choice["found"]}
+    assert found[choice["floor"]] > found[None]
+    assert choice["floor"] is not None  # or the rest tests nothing
+    bad, good = (fapm("score", own, path, "--json").json[0] for path in (ONE_BAD, ONE_GOOD))
+    assert bad["score"] > 1.3 * good["score"]
+    assert fapm("add", own, ONE_GOOD, "-o", first).code == 0
+    before, after = load_bank(own), load_bank(first)
+    assert before.metric == after.metric
+    for one, later in zip(before.memories, after.memories, strict=True):
+        assert one.metrics is not None
+        assert later.metrics is not None
+        assert torch.equal(one.metrics, later.metrics)
+    other = build(tmp_path / "other.st", GOOD[12:14], "--no-thumbnails")
+    assert_fails(fapm("merge", own, other, "-o", tmp_path / "m.st"), "metric: own and plain")
 
 
 def test_spread_threshold_decides_which_patches_are_widened(tmp_path: Path) -> None:

@@ -260,8 +260,8 @@ def test_merge_counts_copies_once_also_in_banks_of_version_1(tmp_path: Path) -> 
     one, two = tmp_path / "1.st", tmp_path / "2.st"
     one.write_bytes(version_1_bytes(small_bank()))
     two.write_bytes(version_1_bytes(replace(small_bank(), pictures=other)))
-    from fapm_cli.learning.anew import with_pixels
-    from fapm_cli.learning.merge import _join_pictures, _number_pictures
+    from fapm_cli.growing.anew import with_pixels
+    from fapm_cli.growing.merge import _join_pictures, _number_pictures
 
     banks = [with_pixels(load_bank(path)) for path in (one, two)]
     numbers = _number_pictures(banks)

@@ -190,3 +190,12 @@ def test_of_a_bank_that_does_not_say_nothing_is_said(bank: Path, tmp_path: Path)
     assert result.err == ""
     assert fapm("info", older, "--json").json["seen"] is None
     assert fapm("info", bank, "--json").json["seen"]["colour"]
+
+
+def test_pictures_of_one_name_are_known_each_for_what_it_is(tmp_path: Path) -> None:
+    for kind, mode, path in (("a", "L", GOOD[0]), ("b", "RGB", GOOD[1])):
+        (tmp_path / kind).mkdir()
+        Image.open(path).convert(mode).save(tmp_path / kind / "part.png")
+    bank = load_bank(build(tmp_path / "bank.st", [tmp_path / "a", tmp_path / "b"]))
+    assert bank.seen is not None
+    assert (bank.seen.grey, bank.seen.colour) == (True, True)

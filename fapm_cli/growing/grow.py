@@ -15,9 +15,9 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.search import Unreadable
-from fapm_cli.learning.anew import join_ranges, known_digests, learn_anew, with_pixels
+from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
+from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
-from fapm_cli.learning.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.learn import OnSuspects, extract, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.network.extraction import FeatureExtractor
@@ -67,7 +67,7 @@ def add_pictures(
     check_weights(bank, extractor)
     bank = with_pixels(bank)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
-    likes: dict[str, Seen] = {}
+    likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of)
     fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
     if bank.thumbnails is None or encoded is None:
@@ -81,8 +81,8 @@ def add_pictures(
     new = grown.pictures[num_before:]
     on_suspects([(grown.pictures[i].name, z) for i, z in suspects if i >= num_before], False)
     for picture in new:
-        on_like(likes[picture.name])
-    seen = bank.seen and Seen.join([bank.seen, *(likes[picture.name] for picture in new)])
+        on_like(likes[picture.sha256])
+    seen = bank.seen and Seen.join([bank.seen, *(likes[picture.sha256] for picture in new)])
     return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
 
 
@@ -126,7 +126,9 @@ def _grow(
         PictureError: none is new.
     """
     config, num_before = bank.config, len(bank.pictures)
-    features, new_pictures = extract(fresh, capacity, config, extractor, on_stage)
+    plain = replace(config, metric="plain")  # the bank's metrics stay
+    extracted = extract(fresh, capacity, plain, extractor, on_stage)
+    features, new_pictures = extracted.features, extracted.pictures
     _check_new(len(new_pictures))
     pictures = [*bank.pictures, *new_pictures]
     memories = []
@@ -135,7 +137,8 @@ def _grow(
         new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
         both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
         num_vectors = len(pictures) * (vectors.shape[1] // len(new_pictures))
-        memories.append(grow_memory(both, num_vectors, config))
+        grown_memory = grow_memory(both, num_vectors, config)
+        memories.append(replace(grown_memory, metrics=bank.memories[j].metrics))
         on_stage("select", j + 1, len(features))
     groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
     grown = replace(

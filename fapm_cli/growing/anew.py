@@ -40,14 +40,15 @@ def learn_anew(
         BankError: a thumbnail is damaged.
     """
     batches = _thumbnail_batches(bank)
-    features, seen = extract(batches, len(bank.pictures), bank.config, extractor, on_stage)
+    count = len(bank.pictures)
+    extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
     pictures = bank.pictures
     if find_twins:
-        groups = join_groups([p.group for p in pictures], [p.group for p in seen])
+        groups = join_groups([p.group for p in pictures], [p.group for p in extracted.pictures])
         pictures = tuple(in_groups(pictures, groups))
     versions = program_versions()
     bank = replace(bank, pictures=pictures, ranges=extractor.ranges, versions=versions)
-    return learn(bank, features, on_stage)
+    return learn(bank, extracted, on_stage)
 
 
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:

@@ -13,8 +13,8 @@ from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
-from fapm_cli.learning.anew import join_ranges, learn_anew, with_pixels
-from fapm_cli.learning.grown_memory import Candidates, distinct, grow_memory, keys_of
+from fapm_cli.growing.anew import join_ranges, learn_anew, with_pixels
+from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.twins import join_groups
@@ -66,6 +66,9 @@ def merge_banks(
     if merged.thumbnails is not None:
         return learn_anew(merged, extractor, on_stage)[0]
     memories = []
+    # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
+    largest = max(banks, key=lambda bank: len(bank.pictures))
+    merged = replace(merged, metric=largest.metric)
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
             keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
@@ -73,7 +76,8 @@ def merge_banks(
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
         num_vectors = len(order) * (h * w // len(patches))
-        memories.append(grow_memory(patches, num_vectors, first.config))
+        memory = grow_memory(patches, num_vectors, first.config)
+        memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
 

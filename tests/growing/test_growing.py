@@ -19,11 +19,11 @@ from fapm_cli.bank.file import bank_bytes, load_bank
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.presets import default_config
 from fapm_cli.errors import BankError, PictureError
+from fapm_cli.growing.grow import add_pictures
+from fapm_cli.growing.merge import difference, merge_banks
 from fapm_cli.learning.batches import nominal_batches
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.grow import add_pictures
 from fapm_cli.learning.learn import extract
-from fapm_cli.learning.merge import difference, merge_banks
 from fapm_cli.memory.grid import from_patches
 from fapm_cli.network.extraction import FeatureExtractor, load_extractor
 
@@ -53,7 +53,7 @@ def features(parts: list[Bank], extractor: FeatureExtractor) -> list[Tensor]:
     """The vectors of all 16 pictures, per memory (N_p, 16·N_v, C)."""
     config = parts[0].config
     batches = nominal_batches(named(GOOD[:16]), config, 16, None, {})
-    return extract(batches, 16, config, extractor, lambda stage, done, total: None)[0]
+    return extract(batches, 16, config, extractor, lambda stage, done, total: None).features
 
 
 @pytest.fixture(scope="module", params=["add", "merge"])

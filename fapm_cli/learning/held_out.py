@@ -1,0 +1,112 @@
+"""Held out: each picture judged by a metric that has not seen it.
+
+A covariance makes little of the very differences it was taken from. What a bank says of its own
+pictures would be too little if the metric knew them: their keys are left out, and so is their part
+in the metric, by folds of parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank
+from fapm_cli.memory.metric import Variation, patch_metrics
+from fapm_cli.memory.pages import LeaveOut, PatchMemory, patch_memory
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.scorer import Scorer
+
+FOLDS = 3
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How the vectors of a bank's pictures vary, by folds of parts.
+
+    Attributes:
+        folds: (N,) int64, the fold of each picture.
+        variations: of each memory.
+    """
+
+    folds: Tensor
+    variations: Sequence[Variation]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The folds that there are."""
+        return sorted(set(self.folds.tolist()))
+
+    @staticmethod
+    def of(bank: Bank, features: Sequence[Tensor]) -> HeldOut:
+        """Take it from all vectors, per memory (N_p, N·N_v, C), of all pictures of a bank."""
+        folds = torch.tensor([picture.group % FOLDS for picture in bank.pictures])
+        return HeldOut(folds, [Variation(vectors, folds) for vectors in features])
+
+    def memories(self, bank: Bank, floor: float, fold: int) -> list[PatchMemory]:
+        """Lay a bank's memories out in metrics that have not seen a fold."""
+        return [
+            patch_memory(
+                memory.keys,
+                memory.key_counts,
+                bank.config.grid,
+                metrics=patch_metrics(variation.covariances(without=fold), floor),
+            )
+            for memory, variation in zip(bank.memories, self.variations, strict=True)
+        ]
+
+    def with_metrics(self, bank: Bank, floor: float | None) -> Bank:
+        """The bank with metrics of all its pictures; without any where the floor is None."""
+        metrics: list[Tensor | None] = [None] * len(bank.memories)
+        if floor is not None:
+            metrics = [patch_metrics(one.covariances(), floor) for one in self.variations]
+        memories = zip(bank.memories, metrics, strict=True)
+        return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))
+
+
+def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:
+    """Which keys the vectors of some of a bank's pictures must not meet; None in a bank of one.
+
+    Args:
+        bank: its memories and groups are used.
+        pictures: (n,) int64, which of its pictures.
+        queries: per memory (N_p, n·N_v, C), their vectors.
+    """
+    total = len(bank.pictures)
+    if total == 1:
+        return None
+    groups = torch.tensor([p.group for p in bank.pictures])
+    if bank.num_groups == 1:
+        groups = torch.arange(total)  # shots of one part say a little of each other
+    return [
+        LeaveOut(
+            groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
+            groups[m.key_pictures.cpu().long()].to(q.device),
+        )
+        for q, m in zip(queries, bank.memories, strict=True)
+    ]
+
+
+def bank_memories(bank: Bank) -> list[PatchMemory]:
+    """A bank's memories laid out as they are."""
+    return [
+        patch_memory(m.keys, m.key_counts, bank.config.grid, metrics=m.metrics)
+        for m in bank.memories
+    ]
+
+
+def bank_scorer(
+    bank: Bank, memories: Sequence[PatchMemory], calibration: Calibration | None = None
+) -> Scorer:
+    """A scorer as the bank proposes it, in float32."""
+    return Scorer(
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        bank.config.query,
+        memories,
+        bank.map_sizes,
+        calibration,
+        bank.roi,
+    )

@@ -1,0 +1,100 @@
+"""The patch metric: how far apart vectors are, measured by how much good parts vary *there*.
+
+Beyond the paper. It adapts each patch's memory (§2.1, §2.2); Euclidean distance still treats all
+directions alike, though at each place good parts vary much in some and hardly in others. Here each
+patch of each layer whitens its vectors by its own covariance, shrunk towards the same variance in
+every direction: Mahalanobis distance, between single vectors and not to a mean as in PaDiM (Defard
+et al., 2021), so that a part may lie in several ways.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DIMENSIONS = 128  # kept of a whitened vector: distances hold to some percent, and search is faster
+
+
+class Variation:
+    """How the vectors of each patch vary over pictures, by fold of pictures.
+
+    The covariance is of the differences from the mean at each *place*: that places differ is no
+    variation of good parts.
+    """
+
+    def __init__(self, vectors: Tensor, folds: Tensor):
+        """Take the moments.
+
+        Args:
+            vectors: (N_p, N·N_v, C) float32, as :func:`fapm_cli.memory.grid.to_patches` cuts them.
+            folds: (N,) int64, the fold of each picture, from 0.
+        """
+        num_patches, _, channels = vectors.shape
+        by_place = vectors.view(num_patches, len(folds), -1, channels)
+        mean = by_place.mean(dim=1, keepdim=True)
+        self._counts = folds.bincount().tolist()
+        self._sums, self._products = [], []
+        for fold in range(len(self._counts)):
+            own = by_place[:, (folds == fold).to(vectors.device)] - mean
+            self._sums.append(own.sum(dim=1))
+            flat = own.flatten(1, 2)
+            self._products.append(torch.bmm(flat.mT, flat))
+
+    @property
+    def num_folds(self) -> int:
+        """Folds, from 0."""
+        return len(self._counts)
+
+    def covariances(self, without: int | None = None) -> Tensor:
+        """(N_p, C, C) float32 of each patch, of all folds or of those but one."""
+        folds = [fold for fold in range(self.num_folds) if fold != without]
+        number = sum(self._counts[fold] for fold in folds)
+        sums = torch.stack([self._sums[fold] for fold in folds]).sum(dim=0) / number
+        products = torch.stack([self._products[fold] for fold in folds]).sum(dim=0)
+        covariances: Tensor = (products / number - torch.bmm(sums.mT, sums)) / sums.shape[1]
+        return covariances
+
+
+def patch_metrics(covariances: Tensor, floor: float) -> Tensor:
+    """The map of each patch's vectors to where Euclidean distance is the patch's own.
+
+    With S a patch's covariance and v the mean variance of a direction over all patches, the
+    distance is (x - y)ᵀ (S + floor·v·I)⁻¹ (x - y). The larger the floor, the nearer it is to the
+    plain one. Of many dimensions an even share is kept by a fixed random rotation (Johnson and
+    Lindenstrauss, 1984). A good vector lies 1 from its place's mean, in the root mean square over
+    all patches.
+
+    Args:
+        covariances: (N_p, C, C) float32.
+        floor: above 0.
+
+    Returns:
+        (N_p, C, D) float32, values of bfloat16, D at most 128: a row vector times this is the
+        mapped one.
+    """
+    channels = covariances.shape[1]
+    exact = covariances.double()
+    variance = exact.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
+    identity = torch.eye(channels, dtype=torch.float64, device=exact.device)
+    lower = torch.linalg.cholesky(exact + floor * variance * identity)
+    rotated = identity if channels <= DIMENSIONS else _rotation(channels).to(exact.device)
+    maps: Tensor = torch.linalg.solve_triangular(
+        lower.mT, rotated.expand(len(exact), -1, -1), upper=True
+    )
+    usual_sq = (torch.bmm(exact, maps) * maps).sum(dim=(1, 2)).mean().clamp(min=1e-12)
+    # A metric rounded is a metric still, in half the bytes.
+    return (maps / usual_sq.sqrt()).bfloat16().float()
+
+
+def map_keys(keys: Tensor, key_counts: Tensor, metrics: Tensor) -> Tensor:
+    """(ΣK_i, D) keys of (ΣK_i, C) ones, patch after patch, each in its own patch's metric."""
+    parts = torch.split(keys, key_counts.tolist())
+    return torch.cat([part @ own for part, own in zip(parts, metrics, strict=True)])
+
+
+def _rotation(channels: int) -> Tensor:
+    """(C, 128) float64, orthonormal columns: the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    square = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+    orthonormal: Tensor = torch.linalg.qr(square).Q
+    return orthonormal[:, :DIMENSIONS]
