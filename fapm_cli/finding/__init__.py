@@ -1,1 +1,4 @@
-"""Finding: paths come in, the files that may hold pictures go out; what is left out is counted."""
+"""Finding: paths come in, the files that may hold pictures go out; what is left out is counted.
+
+A new picture format begins in ``kinds``: its endings and first bytes.
+"""
