@@ -17,7 +17,11 @@
 
 One convention everywhere: a place is x, y, a size height, width; files are strings or paths; a
 picture in memory is an array (height, width, 3) uint8 RGB; device and precision are ``auto``
-where nothing else is asked for. Nothing is imported before it is used.
+where nothing else is asked for. Every error raised on purpose is a :class:`FapmError`. Nothing is
+imported before it is used.
+
+For research, the stages by themselves, in the order in which data flow: ``load_extractor`` (§2.1),
+``adaptive_coreset`` (§2.2), ``patch_memory`` and ``search`` (§2.3).
 """
 
 from __future__ import annotations

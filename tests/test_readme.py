@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pydoc
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import fapm_cli
 from fapm_cli.bank.file import load_bank
 from fapm_cli.cli import run
 
@@ -127,6 +129,10 @@ def test_every_link_leads_somewhere() -> None:
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
                 assert anchor in map(slug, headings), f"{page}: {target}"
+
+
+def test_the_help_page_shows_no_address_of_an_object() -> None:
+    assert " at 0x" not in pydoc.render_doc(fapm_cli)
 
 
 def slug(heading: str) -> str:

@@ -129,7 +129,7 @@ class Bank:
         Args:
             good: pictures of good parts that the bank does not hold; None for its own.
             bad: of defective ones.
-            aim: what verdicts aim at, in place of that.
+            aim: what verdicts aim at, in place of either.
             max_false_alarm_rate: allow no higher rate, whatever the rest comes to.
             allow_few: whether to take fewer good pictures than the rate needs.
             keep_suspects: whether to take good pictures that look unlike the rest.
@@ -137,10 +137,10 @@ class Bank:
                 expression for names; None to find near twins.
             detector: of this bank, that judges the pictures; None for one as it comes.
             batch_size: pictures at a time.
-            listener: told of what goes on, and is left out.
+            listener: told of what goes on, and of what is left out.
 
         Raises:
-            OptionError: there is nothing to set the thresholds by, or too much.
+            OptionError: nothing sets the thresholds, or two arguments both do.
             PictureError: a picture can't be read, or the good ones are too few, or unlike.
         """
         aim = aim or Aim()

@@ -23,13 +23,13 @@ class Listener:
         """The work begins.
 
         Args:
-            num_pictures: that the bank will hold at most.
+            num_pictures: how many the bank will hold at most.
             needed_bytes: says how much memory it takes at most, by a look at the files' heads.
             free_bytes: says how much is free; None where that can't be said.
         """
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
-        """So many of all steps of a stage are done."""
+        """Of a stage's ``total`` steps, ``done`` are done."""
 
     def on_bad(self, bad: Unreadable) -> None:
         """A picture can't be read: it is left out if this returns.

@@ -12,7 +12,7 @@ from fapm_cli.scores.thresholds import Thresholds, given_threshold, rate_thresho
 
 @dataclass(frozen=True)
 class Aim:
-    """What verdicts aim at; all None for what is usual.
+    """What verdicts aim at; what is None is left as usual.
 
     Attributes:
         false_alarm_rate: share of good pictures that is to exceed the threshold.

@@ -38,7 +38,7 @@ class Source:
 
 
 def files_source(files: list[Path | Unreadable], every: int = 1) -> Source:
-    """Give pictures, and of videos each ``every``-th frame."""
+    """Give pictures in their order; of a video every frame, or each ``every``-th."""
 
     def items() -> Iterator[Item]:
         for file in files:
@@ -52,11 +52,25 @@ def files_source(files: list[Path | Unreadable], every: int = 1) -> Source:
 
 
 def watch_source(folder: Path, *, only_new: bool = False) -> Source:
-    """Give a folder's pictures as they are finished; see :class:`Watch`."""
+    """Give a folder's pictures as they are finished, each once for every content.
+
+    Args:
+        folder: searched through again and again, with the folders in it.
+        only_new: whether to leave out what is there at first, until it changes.
+
+    Raises:
+        PictureError: the folder is not there, or can't be read.
+    """
     watch = Watch(folder, only_new=only_new)
     return Source(watch, live=True, wants=watch.wants, left_out=watch.left_out)
 
 
 def camera_source(number: int) -> Source:
-    """Give a camera's newest frames; see :func:`fapm_cli.sources.video.open_camera`."""
+    """Give a camera's newest frame whenever one is asked for, each once.
+
+    Frames that come meanwhile are left out, so that judging never lags behind.
+
+    Raises:
+        DeviceError: it can't be opened.
+    """
     return Source(open_camera(number), live=True)
