@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -129,6 +130,13 @@ def test_every_link_leads_somewhere() -> None:
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
                 assert anchor in map(slug, headings), f"{page}: {target}"
+
+
+def test_drawn_pictures_are_well_formed() -> None:
+    drawn = list((ROOT / "docs").glob("*.svg"))
+    assert drawn
+    for picture in drawn:
+        assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_the_help_page_shows_no_address_of_an_object() -> None:
