@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fapm_cli.api.fresh_pictures import Scores, judge_bad, judge_fresh
+from fapm_cli.api.fresh_pictures import Judging, Scores, judge_bad, judge_fresh
 from fapm_cli.api.listener import Listener
 from fapm_cli.bank.bank import Bank
 from fapm_cli.detection.detector import Detector
@@ -77,10 +77,10 @@ def calibrated(
         aim: and so on, as there.
     """
     of_good, of_bad, differences = Scores(*own_scores(bank)), None, Differences()
-    if detector is not None and good is not None:
-        of_good = judge_fresh(detector, good, batch_size, part_of, listener, differences)
-    if detector is not None and bad is not None:
-        of_bad = judge_bad(detector, bad, batch_size, listener, differences)
+    if detector is not None:
+        judging = Judging(detector, batch_size, listener, differences)
+        of_good = of_good if good is None else judge_fresh(judging, good, part_of)
+        of_bad = None if bad is None else judge_bad(judging, bad)
     listener.on_differences(differences)
     _check_suspects(of_good, keep_suspects)
     listener.on_suspects(of_good.suspects, False)

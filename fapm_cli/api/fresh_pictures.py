@@ -62,30 +62,52 @@ class Fresh:
     part: str | int | None
 
 
-def judge_bad(
-    detector: Detector,
-    files: Sequence[Item],
-    batch_size: int,
-    listener: Listener,
-    differences: Differences,
-) -> Scores:
+@dataclass(frozen=True)
+class Judging:
+    """How pictures are judged, and who is told.
+
+    Attributes:
+        detector: of the bank.
+        batch_size: pictures at a time.
+        listener: told how far it is, and of what is left out.
+        differences: counts in what they differ from the bank's.
+    """
+
+    detector: Detector
+    batch_size: int
+    listener: Listener
+    differences: Differences
+
+    def __call__(self, files: Sequence[Item]) -> Iterator[Judged]:
+        """Judge pictures.
+
+        Raises:
+            PictureError: one can't be read.
+        """
+        judged = judge(self.detector, files, self.batch_size)
+        for done, one in enumerate(judged, start=1):
+            if isinstance(one, Unreadable):
+                raise one.error
+            self.differences.count(self.detector.bank.differences(one.prepared.like))
+            yield one
+            self.listener.on_stage("score", done, len(files))
+
+
+def judge_bad(judging: Judging, files: Sequence[Item]) -> Scores:
     """Score defective pictures: each counts.
 
     Raises:
         PictureError: a picture can't be read.
     """
-    found = [one.found for one in _judge(detector, files, batch_size, listener, differences)]
-    scores = [float(one.image_scores[0]) for one in found]
-    return Scores(scores, [float(one.anomaly_maps.amax()) for one in found])
+    scores, peaks = [], []
+    for one in judging(files):
+        scores.append(float(one.found.image_scores[0]))
+        peaks.append(float(one.found.anomaly_maps.amax()))
+    return Scores(scores, peaks)
 
 
 def judge_fresh(
-    detector: Detector,
-    files: Sequence[tuple[Item, str]],
-    batch_size: int,
-    part_of: PartOf | None,
-    listener: Listener,
-    differences: Differences,
+    judging: Judging, files: Sequence[tuple[Item, str]], part_of: PartOf | None
 ) -> Scores:
     """Score the parts that good pictures show and the bank does not; find suspects among these.
 
@@ -93,9 +115,10 @@ def judge_fresh(
         PictureError: a picture can't be read, or none is left.
         OptionError: ``part_of`` finds no part in a name.
     """
-    fresh = _without_copies(detector, files, batch_size, part_of, listener, differences)
+    bank, listener = judging.detector.bank, judging.listener
+    fresh = _without_copies(judging, files, part_of)
     if part_of is None and fresh:
-        groups = fresh_groups(detector.bank, Looks.join([one.looks for one in fresh]))
+        groups = fresh_groups(bank, Looks.join([one.looks for one in fresh]))
         fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
     unknown = [one for one in fresh if one.part is not None]
     if not unknown:
@@ -108,43 +131,24 @@ def judge_fresh(
     return Scores(*scores_of_groups(pictures), [(names[i], z) for i, z in suspects])
 
 
-def _judge(
-    detector: Detector,
-    files: Sequence[Item],
-    batch_size: int,
-    listener: Listener,
-    differences: Differences,
-) -> Iterator[Judged]:
-    for done, one in enumerate(judge(detector, files, batch_size), start=1):
-        if isinstance(one, Unreadable):
-            raise one.error
-        differences.count(detector.bank.differences(one.prepared.like))
-        yield one
-        listener.on_stage("score", done, len(files))
-
-
 def _without_copies(
-    detector: Detector,
-    files: Sequence[tuple[Item, str]],
-    batch_size: int,
-    part_of: PartOf | None,
-    listener: Listener,
-    differences: Differences,
+    judging: Judging, files: Sequence[tuple[Item, str]], part_of: PartOf | None
 ) -> list[Fresh]:
     """Judge good pictures; leave out those that the bank holds, and copies of one another."""
-    known = known_digests(with_pixels(detector.bank))
+    bank = judging.detector.bank
+    known = known_digests(with_pixels(bank))
     fresh: list[Fresh] = []
-    judged = _judge(detector, [file for file, _ in files], batch_size, listener, differences)
+    judged = judging([file for file, _ in files])
     for (_, name), one in zip(files, judged, strict=True):
         pixels, maps = one.prepared.pixels, one.found.anomaly_maps
         score, peak = float(one.found.image_scores[0]), float(maps.amax())
         digests = one.prepared.picture.sha256, pixels_digest(pixels)
         picture = NominalPicture(name, *digests, score, peak, 0)
         if known.isdisjoint(picture.digests):
-            (spot,), (level,) = spots_and_levels(maps, detector.bank)
+            (spot,), (level,) = spots_and_levels(maps, bank)
             part = None if part_of is None else part_of(one.prepared.picture.path, name)
             fresh.append(Fresh(picture, spot, level, look_at(pixels.unsqueeze(0)), part))
         known |= picture.digests
     if fresh:
-        listener.on_left_out(len(files) - len(fresh), _COPIES)
+        judging.listener.on_left_out(len(files) - len(fresh), _COPIES)
     return fresh

@@ -172,9 +172,12 @@ def merge(
         listener: told of what goes on.
 
     Raises:
-        BankError: the banks differ, the backbone is another, or a thumbnail is damaged.
+        BankError: there are fewer than two, they differ, the backbone is another, or a thumbnail is
+            damaged.
     """
     listener, banks, where = listener or Listener(), [*banks], resolve_device(device)
+    if len(banks) < 2:
+        raise BankError(f"merge needs two banks or more, got {len(banks)}")
     loaded = without_keys([_loaded(one) for one in banks])
     names = [
         str(one) if isinstance(one, str | Path) else f"number {number}"
@@ -223,8 +226,6 @@ def _check_alike(banks: Sequence[learnt.Bank], names: Sequence[str]) -> None:
     Raises:
         BankError: they differ; the message names which, and the first field in which.
     """
-    if len(banks) < 2:
-        raise BankError(f"merge needs two banks or more, got {len(banks)}")
     for bank, name in zip(banks[1:], names[1:], strict=True):
         differs = difference(banks[0], bank)
         if differs is not None:

@@ -23,7 +23,6 @@ from fapm_cli.commands.options import (
 )
 from fapm_cli.commands.paths import check_order, check_output, find_named
 from fapm_cli.commands.terminal import note
-from fapm_cli.errors import OptionError
 from fapm_cli.finding.kinds import A_BANK
 
 
@@ -111,8 +110,6 @@ def merge(
     Example:  fapm merge monday.st tuesday.st -o week.st
     """
     kind = choose_format(output_format, json=as_json)
-    if len(banks) < 2:
-        raise OptionError(f"merge needs two banks or more, got {len(banks)}")
     check_output(output, A_BANK)
     from fapm_cli.api.learning import merge as merge_banks
     from fapm_cli.compute.cores import use_threads

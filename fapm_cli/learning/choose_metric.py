@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, MetricChoice
-from fapm_cli.learning.held_out import HeldOut, bank_memories, bank_scorer, leave_own_out
+from fapm_cli.learning.held_out import (
+    HeldOut,
+    bank_calibration,
+    bank_memories,
+    bank_scorer,
+    leave_own_out,
+)
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.pseudo_defects import Found
 from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
-from fapm_cli.scores.calibration import local_calibration
-from fapm_cli.scores.geometry import covered
+from fapm_cli.memory.pages import PatchMemory
 
 FLOORS = (None, 1.0, 0.3, 0.1, 0.03)
 _AT_A_TIME = 16
@@ -42,10 +47,11 @@ def choose_metric(
         on_stage: told of progress.
     """
     bank = held_out.with_metrics(bank, None)
+    plain = bank_memories(bank)
     best, most = None, torch.empty(0)
     found: list[tuple[float | None, float]] = []
     for i, floor in enumerate(FLOORS):
-        exceeded = _exceeded(bank, features, spoiled, held_out, floor)
+        exceeded = _exceeded(bank, plain, features, spoiled, held_out, floor)
         found.append((floor, float(exceeded.mean())))
         on_stage("metric", i + 1, len(FLOORS))
         if i == 0:
@@ -63,41 +69,46 @@ def choose_metric(
 
 def _exceeded(
     bank: Bank,
+    plain: Sequence[PatchMemory],
     features: Sequence[Tensor],
     spoiled: Spoiled,
     held_out: HeldOut,
     floor: float | None,
 ) -> Tensor:
     """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled."""
-    good_pictures = torch.tensor(sorted(set(spoiled.pictures.tolist())))
-    good_vectors = [of_pictures(v, good_pictures, len(bank.pictures)) for v in features]
+    numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
+    all_bad = torch.arange(len(spoiled.pictures))
     good: list[tuple[Tensor, Found]] = []
     bad: list[tuple[Tensor, Found]] = []
+    judged = (  # whose vectors, which of them, of which pictures
+        (features, len(bank.pictures), numbers, numbers, good),
+        (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
+    )
     for fold in held_out.numbers:
-        memories = bank_memories(bank) if floor is None else held_out.memories(bank, floor, fold)
+        memories = plain if floor is None else held_out.memories(bank, floor, fold)
         scorer = bank_scorer(bank, memories)
-        for pictures, vectors, parts in (
-            (good_pictures, good_vectors, good),
-            (spoiled.pictures, spoiled.vectors, bad),
-        ):
-            judged = (held_out.folds[pictures] == fold).nonzero().flatten()
-            for some in torch.split(judged, _AT_A_TIME):
-                queries = [of_pictures(v, some, len(pictures)) for v in vectors]
-                leave_out = leave_own_out(bank, pictures[some], queries)
-                parts.append((pictures[some], scorer.search(queries, leave_out)))
-    return _shares(bank, good, bad)
+        for vectors, total, rows, pictures, parts in judged:
+            in_fold = held_out.folds[pictures] == fold
+            split = (torch.split(one[in_fold], _AT_A_TIME) for one in (rows, pictures))
+            for some, of_them in zip(*split, strict=True):
+                queries = [of_pictures(v, some, total) for v in vectors]
+                leave_out = leave_own_out(bank, of_them, queries)
+                parts.append((of_them, scorer.search(queries, leave_out)))
+    return _shares(bank, plain, good, bad)
 
 
 def _shares(
-    bank: Bank, good: list[tuple[Tensor, Found]], bad: list[tuple[Tensor, Found]]
+    bank: Bank,
+    plain: Sequence[PatchMemory],
+    good: list[tuple[Tensor, Found]],
+    bad: list[tuple[Tensor, Found]],
 ) -> Tensor:
-    laid_out = bank_memories(bank)
-    plain = bank_scorer(bank, laid_out)
-    responses = torch.cat([plain.combine(found).responses for _, found in good])
-    places = None if bank.roi is None else covered(bank.roi, max(bank.map_sizes))
-    calibrated = bank_scorer(bank, laid_out, local_calibration(responses, places))
-    usual = torch.cat([calibrated.image_scores(found) for _, found in good]).cpu()
-    scores = torch.cat([calibrated.image_scores(found) for _, found in bad]).cpu()
+    """As :func:`_exceeded`, of what the search found; any memories do, once it is found."""
+    scorer = bank_scorer(bank, plain)
+    responses = torch.cat([scorer.combine(found).responses for _, found in good])
+    scorer = bank_scorer(bank, plain, bank_calibration(bank, responses))
+    usual = torch.cat([scorer.image_scores(found) for _, found in good]).cpu()
+    scores = torch.cat([scorer.image_scores(found) for _, found in bad]).cpu()
     pictures = torch.cat([numbers for numbers, _ in bad])
     shares = (scores.unsqueeze(1) > usual).float().mean(dim=1)
     times = pictures.bincount()

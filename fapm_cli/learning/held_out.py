@@ -16,7 +16,8 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.memory.metric import Variation, patch_metrics
 from fapm_cli.memory.pages import LeaveOut, PatchMemory, patch_memory
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.calibration import Calibration, local_calibration
+from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Scorer
 
 FOLDS = 3
@@ -110,3 +111,11 @@ def bank_scorer(
         calibration,
         bank.roi,
     )
+
+
+def bank_calibration(bank: Bank, responses: Tensor) -> Calibration:
+    """Calibrate places by (N, h, w) responses of its pictures, or parts, where it inspects."""
+    places = None
+    if bank.roi is not None:
+        places = covered(bank.roi.to(responses.device), max(bank.map_sizes))
+    return local_calibration(responses, places)

@@ -21,7 +21,7 @@ def memory_needed(
 
     All vectors are held, and 10 % or twice that of them again as keys. What follows takes turns:
     extracting, distances between vectors, which have a limit, and the keys laid out for search.
-    For a metric of each patch's own, vectors of spoiled pictures and of the good ones beside them,
+    For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined,
     and a third of all once more, less their mean, with what they vary by. The rest is torch and, on
     a CPU, the files that are read at a time.
     """
@@ -38,5 +38,5 @@ def memory_needed(
         return needed
     squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
-    seen_twice = 4 * per_picture * 2 * min(MOST_SPOILED, num_pictures)
-    return needed + vectors // FOLDS + varying + seen_twice
+    spoiled = 4 * per_picture * 2 * min(MOST_SPOILED, num_pictures)
+    return needed + vectors // FOLDS + varying + spoiled

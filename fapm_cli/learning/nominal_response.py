@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,11 +10,16 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import scores_of_groups
-from fapm_cli.learning.held_out import HeldOut, bank_memories, bank_scorer, leave_own_out
+from fapm_cli.learning.held_out import (
+    HeldOut,
+    bank_calibration,
+    bank_memories,
+    bank_scorer,
+    leave_own_out,
+)
 from fapm_cli.learning.pseudo_defects import Found, elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
-from fapm_cli.scores.calibration import Calibration, local_calibration, mean_of_groups
-from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.calibration import Calibration, mean_of_groups
 from fapm_cli.scores.image_score import top_score
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import (
@@ -109,16 +114,15 @@ def nominal_response(
             then learnt without the pictures that they judge.
     """
     generator = torch.Generator().manual_seed(0)
-    found, elsewhere = _search(bank, features, first, generator, on_stage, held_out)
     laid_out = bank_memories(bank)
+    scorer = bank_scorer(bank, laid_out)
+    judges = _judges(bank, scorer, first, held_out)
+    found, elsewhere = _search(judges, bank, features, first, generator, on_stage)
     calibration = bank.calibration
     if first == 0:
-        scorer = bank_scorer(bank, laid_out)
         responses = torch.cat([scorer.combine(part).responses for part in found])
-        roi = bank.roi
-        places = None if roi is None else covered(roi.to(responses.device), max(bank.map_sizes))
         groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
-        calibration = local_calibration(mean_of_groups(responses, groups), places)
+        calibration = bank_calibration(bank, mean_of_groups(responses, groups))
     scorer = bank_scorer(bank, laid_out, calibration)
     scores, peaks, spots, levels = [], [], [], []
     for part in found:
@@ -144,19 +148,19 @@ def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], lis
 
 
 def _search(
+    judges: Iterable[tuple[Scorer, Tensor]],
     bank: Bank,
     features: Sequence[Tensor],
     first: int,
     generator: torch.Generator,
     on_stage: OnStage,
-    held_out: HeldOut | None,
 ) -> tuple[list[Found], list[Found]]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
     total, done = len(bank.pictures), 0
     found: list[Found] = []
     elsewhere: list[Found] = []
     order: list[Tensor] = []
-    for scorer, judged in _judges(bank, first, held_out):
+    for scorer, judged in judges:
         for pictures in torch.split(judged, _AT_A_TIME):
             queries = [
                 of_pictures(vectors, pictures - first, total - first) for vectors in features
@@ -172,16 +176,17 @@ def _search(
             order.append(pictures)
             done += len(pictures)
             on_stage("calibrate", done, total - first)
-    if held_out is not None:
-        found, elsewhere = (_in_order(parts, torch.cat(order)) for parts in (found, elsewhere))
+    found, elsewhere = (_in_order(parts, torch.cat(order)) for parts in (found, elsewhere))
     return _fill(found), _fill(elsewhere)
 
 
-def _judges(bank: Bank, first: int, held_out: HeldOut | None) -> Iterator[tuple[Scorer, Tensor]]:
+def _judges(
+    bank: Bank, scorer: Scorer, first: int, held_out: HeldOut | None
+) -> Iterator[tuple[Scorer, Tensor]]:
     """Scorers, and the numbers of the pictures, from ``first`` on, that each may judge."""
     floor = None if bank.metric is None else bank.metric.floor
     if held_out is None or floor is None:
-        yield bank_scorer(bank, bank_memories(bank)), torch.arange(first, len(bank.pictures))
+        yield scorer, torch.arange(first, len(bank.pictures))
         return
     for fold in held_out.numbers:
         judged = (held_out.folds == fold).nonzero().flatten()
@@ -190,8 +195,8 @@ def _judges(bank: Bank, first: int, held_out: HeldOut | None) -> Iterator[tuple[
 
 def _in_order(parts: list[Found], pictures: Tensor) -> list[Found]:
     """What was found of pictures of these numbers, in the order of the pictures."""
-    if not parts:
-        return []
+    if not parts or bool((pictures.diff() > 0).all()):
+        return parts
     order = pictures.argsort()
     by_memory = [
         [torch.cat(values)[order.to(values[0].device)] for values in zip(*found, strict=True)]

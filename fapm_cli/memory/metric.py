@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-DIMENSIONS = 128  # kept of a whitened vector: distances hold to some percent, and search is faster
+DIMENSIONS = 128  # kept of a whitened vector: distances hold to some percent, in half the bytes
 
 
 class Variation:
@@ -58,11 +58,11 @@ class Variation:
 def patch_metrics(covariances: Tensor, floor: float) -> Tensor:
     """The map of each patch's vectors to where Euclidean distance is the patch's own.
 
-    With S a patch's covariance and v the mean variance of a direction over all patches, the
-    distance is (x - y)ᵀ (S + floor·v·I)⁻¹ (x - y). The larger the floor, the nearer it is to the
-    plain one. Of many dimensions an even share is kept by a fixed random rotation (Johnson and
-    Lindenstrauss, 1984). A good vector lies 1 from its place's mean, in the root mean square over
-    all patches.
+    With S a patch's covariance and v the mean variance of a direction over all patches, the squared
+    distance is (x - y)ᵀ (S + floor·v·I)⁻¹ (x - y), but for one factor. The larger the floor, the
+    nearer it is to the plain one. Of many dimensions an even share is kept by a fixed random
+    rotation (Johnson and Lindenstrauss, 1984). A good vector lies 1 from its place's mean, in the
+    root mean square over all patches.
 
     Args:
         covariances: (N_p, C, C) float32.
