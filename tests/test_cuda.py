@@ -117,6 +117,24 @@ def test_the_same_pictures_give_the_same_bank_on_cuda(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_banks_whose_patches_have_their_own_metric_agree_with_the_cpu(tmp_path: Path) -> None:
+    own = ("--metric", "own", "--device")
+    devices = {"a.st": "cuda", "b.st": "cuda", "c.st": "cpu"}
+    for name, device in devices.items():
+        build(tmp_path / name, GOOD[:12], *own, device)
+    assert (tmp_path / "a.st").read_bytes() == (tmp_path / "b.st").read_bytes()
+    there, here = (load_bank(tmp_path / name) for name in ("a.st", "c.st"))
+    assert there.metric is not None
+    assert here.metric is not None
+    assert there.metric.floor == here.metric.floor
+    on_cpu = detect(here, CPU, "fp32", 9).image_scores
+    one_bank = detect(here, CUDA, "fp32", 9).image_scores.cpu()
+    torch.testing.assert_close(one_bank, on_cpu, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        detect(there, CPU, "fp32", 9).image_scores, on_cpu, rtol=3e-2, atol=0
+    )
+
+
 def test_every_command_works_on_cuda(bank: Path, tmp_path: Path) -> None:
     cuda = ("--device", "cuda")
     scored = fapm("score", bank, SAMPLES / "test", "--json", "--exit-zero", *cuda)
