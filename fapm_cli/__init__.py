@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from fapm_cli.evaluation.datasets import Category as Category
     from fapm_cli.evaluation.datasets import find_categories as find_categories
     from fapm_cli.evaluation.evaluation import Evaluation as Evaluation
+    from fapm_cli.evaluation.paper import paper_methods as paper_methods
+    from fapm_cli.evaluation.paper import paper_variant as paper_variant
     from fapm_cli.memory.coreset import adaptive_coreset as adaptive_coreset
     from fapm_cli.memory.pages import patch_memory as patch_memory
     from fapm_cli.memory.search import search as search
@@ -118,6 +120,8 @@ HOMES = {
     "find_categories": "evaluation.datasets",
     "Evaluation": "evaluation.evaluation",
     "evaluate_category": "api.evaluation",
+    "paper_methods": "evaluation.paper",
+    "paper_variant": "evaluation.paper",
     "load_extractor": "network.extraction",
     "adaptive_coreset": "memory.coreset",
     "patch_memory": "memory.pages",

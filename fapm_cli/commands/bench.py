@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.bench_table import PAPER_FPS, print_table
+from fapm_cli.commands.bench_table import print_table
 from fapm_cli.commands.formats import Record, choose_format, echo_records, flatten
 from fapm_cli.commands.opening import open_detector
 from fapm_cli.commands.options import (
@@ -110,6 +110,7 @@ def bench(
     kind = choose_format(output_format, json=as_json)
     from fapm_cli.api.speed import measure
     from fapm_cli.compute.cores import use_threads
+    from fapm_cli.evaluation.paper import paper_variant
 
     if bank is not None and (variants or images or backbone or against_paper):
         raise OptionError(
@@ -136,7 +137,8 @@ def bench(
     for record in records:
         record["bank"] = str(bank) if bank is not None else f"synthetic, {images} pictures"
         record["speedup"] = record["fps"] / records[0]["fps"]  # per picture, whatever the batch
-        record["paper_fps"] = PAPER_FPS.get(record["variant"]) if against_paper else None
+        quoted = paper_variant(record["variant"] if against_paper else None)
+        record["paper_fps"] = quoted["images_per_second"]
     if kind == "text":
         print_table(records)
     elif kind == "csv":

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from fapm_cli.commands.formats import Record
 from fapm_cli.commands.terminal import note
 
-PAPER_FPS = {"A": 23.4, "B": 34.1, "C": 35.7, "D": 46.0, "E": 44.1}  # Table 2, on a Titan RTX
-
-
 _COLUMNS: dict[str, Callable[[Record], str]] = {
     "variant": lambda r: r["variant"] or "-",
     "backbone": lambda r: r["backbone"],

@@ -22,6 +22,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fapm_cli.bank.file import load_bank
+from fapm_cli.commands.eval_table import beside_paper, echo_figures
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation import speed
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
@@ -415,6 +416,56 @@ def test_text_has_a_row_per_category_and_their_mean(tmp_path: Path) -> None:
     for column, rate in enumerate(RATES, start=2):
         mean = 100 * (records[0][rate] + records[1][rate]) / 2
         assert float(rows[2][column]) == pytest.approx(mean, abs=0.0051)
+
+
+@pytest.fixture
+def beside(part: Path, part_bank: Path, tmp_path: Path) -> list[dict[str, Any]]:
+    """Records of a category that the paper has, of one that it does not have, and of that again."""
+    shutil.copytree(part, tmp_path / "bottle")
+    options = ("--bank", part_bank, "--against", "paper", "--json")
+    bottle = only(fapm("eval", tmp_path / "bottle", *FAST, *options))
+    return [bottle, *(beside_paper({**bottle, "category": name}) for name in ("lid", "screw"))]
+
+
+def test_the_papers_tables_stand_beside_what_is_measured(beside: list[dict[str, Any]]) -> None:
+    bottle, lid, screw = beside
+    methods = ["SPADE", "DifferNet", "PatchSVDD", "PaDiM", "CFlow", "PatchCore", "FAPM"]
+    for record in beside:
+        assert set(record) == FIELDS | {"paper", "paper_variant"}
+        assert list(record["paper"]) == methods
+        assert list(record["paper_variant"].values()) == [0.99, 0.98, 44.1]
+        assert record["paper"]["FAPM"]["images_per_second"] == 44.1
+    assert list(bottle["paper"]["PaDiM"].values()) == [None, 0.983, 4.4]
+    assert {one["image_auroc"] for one in lid["paper"].values()} == {None}
+    assert list(screw["paper"]["FAPM"].values()) == [0.952, 0.99, 44.1]
+
+
+def test_tables_leave_blank_what_the_paper_does_not_have(
+    beside: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    echo_figures("markdown", beside)
+    printed = capsys.readouterr()
+    header, _, bottle, lid, _, mean = (
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in printed.out.splitlines()
+    )
+    assert "Titan RTX" in printed.err
+    assert header == [
+        "category",
+        "variant",
+        "here",
+        "FPS",
+        *beside[0]["paper"],
+        "Table 2",
+        "its FPS",
+    ]
+    table_1 = ["98.1 / 98.4", "99.0 / -", "98.6 / 98.1", "- / 98.3"]
+    table_1 += ["100.0 / 99.0", "100.0 / 98.6", "100.0 / 98.2"]
+    table_2 = ["99.0 / 98.0", "44.1"]
+    assert bottle[4:] == [*table_1, *table_2]
+    assert lid[4:] == mean[4:] == [*[""] * 7, *table_2]
+    echo_figures("csv", beside)
+    rows = read_rows(capsys.readouterr().out)
+    assert [row["paper.FAPM.image_auroc"] for row in rows] == ["1.0", "", "0.952"]
 
 
 def test_one_category_has_no_mean_row(part: Path, part_bank: Path) -> None:
@@ -913,6 +964,7 @@ def test_what_is_no_dataset_is_refused_in_one_line(kind: str, tmp_path: Path) ->
     [
         (("--variants", "X"), "X"),
         (("--variants", "E,"), "variant"),
+        (("--against", "patchcore"), "'patchcore'"),
         (("--backbone", "nonesuch"), "nonesuch"),
         (("--sigma", "-1"), "sigma"),
         (("--bank", "nowhere/bank.st"), "nowhere"),
