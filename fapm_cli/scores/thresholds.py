@@ -89,7 +89,7 @@ class Thresholds:
         # Beta-binomial: what ranks say of the rate, and chance again in the pictures to come.
         a, b = self.num_above + 1, max(self.num_pictures - self.num_above, 1)
         total = 0.0
-        for x in range(num_good + 1):
+        for x in range(num_good):
             rest = num_good - x
             total += math.exp(_log_choose(num_good, x) + _log_beta(x + a, rest + b, a, b))
             if total >= CONFIDENCE:
@@ -181,8 +181,8 @@ def fewest_errors(
         method: what to call it.
         most_rate: the largest false-alarm rate that may come of it.
     """
-    falling, bad = np.sort(np.asarray(scores, float))[::-1], np.sort(np.asarray(bad_scores, float))
-    above = np.arange(_num_above(most_rate, len(falling)) + 1).clip(max=len(falling) - 1)
+    falling, bad = np.sort(scores)[::-1], np.sort(bad_scores)
+    above = np.arange(min(_num_above(most_rate, len(falling)) + 1, len(falling)))
     missed = np.searchsorted(bad, falling[above], side="right") / max(len(bad), 1)
     best = int((above / len(falling) + missed).argmin())  # the first: fewest false alarms
     score = float(falling[best])
@@ -190,14 +190,12 @@ def fewest_errors(
     higher = higher[higher > score]
     if len(higher):
         score = (score + float(higher.min())) / 2  # amid the gap, where there is one
-    rate = (int((falling > score).sum()) + 1) / (len(falling) + 1)
-    return _thresholds(scores, peaks, score, method, rate)
+    return _thresholds(scores, peaks, score, method)
 
 
 def given_threshold(scores: Sequence[float], peaks: Sequence[float], score: float) -> Thresholds:
     """Take a threshold as it is given, and count what good pictures say of it."""
-    rate = (sum(one > score for one in scores) + 1) / (len(scores) + 1)
-    return _thresholds(scores, peaks, score, "given", rate)
+    return _thresholds(scores, peaks, score, "given")
 
 
 def with_review(thresholds: Thresholds, scores: Sequence[float], rate: float) -> Thresholds:
@@ -207,11 +205,16 @@ def with_review(thresholds: Thresholds, scores: Sequence[float], rate: float) ->
 
 
 def _thresholds(
-    scores: Sequence[float], peaks: Sequence[float], score: float, method: Method, rate: float
+    scores: Sequence[float],
+    peaks: Sequence[float],
+    score: float,
+    method: Method,
+    rate: float | None = None,
 ) -> Thresholds:
+    """Count what good pictures say of a threshold; no rate is the one that it comes to."""
     above = sum(one > score for one in scores)
-    pixel = _largest(peaks, above)
-    return Thresholds(score, pixel, None, None, method, rate, len(scores), above)
+    rate = (above + 1) / (len(scores) + 1) if rate is None else rate
+    return Thresholds(score, _largest(peaks, above), None, None, method, rate, len(scores), above)
 
 
 def _num_above(rate: float, num_pictures: int) -> int:
@@ -226,8 +229,6 @@ def _largest(values: Sequence[float], num_above: int) -> float:
 
 def _upper_bound(num_above: int, num_pictures: int) -> float:
     """Clopper and Pearson's: the rate at which so few would be as rare as 1 - CONFIDENCE."""
-    if num_above >= num_pictures:
-        return 1.0
     counts = np.arange(num_above + 1)
     log_choose = np.array([_log_choose(num_pictures, int(i)) for i in counts])
     low, high = 0.0, 1.0

@@ -49,47 +49,93 @@ def test_a_rate_below_what_the_pictures_can_tell_gives_the_largest_and_says_so()
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
 def test_promises_hold_whatever_the_distribution(num_pictures: int, rate: float) -> None:
     rng = np.random.default_rng(0)
-    rates, kept = [], []
+    rates = []
     for _ in range(2000):
         scores = rng.pareto(1.5, num_pictures)  # heavy-tailed: its true rates are known
         found = rate_thresholds(scores.tolist(), scores.tolist(), rate)
-        true_rate = float((1 + found.score) ** -1.5)
-        rates.append(true_rate)
-        kept.append(true_rate <= found.at_most)
+        rates.append(float((1 + found.score) ** -1.5))
     assert np.mean(rates) == pytest.approx(found.expected, abs=4 * np.std(rates) / 2000**0.5)
-    assert np.mean(kept) >= 0.94
+    assert np.mean(np.array(rates) <= found.at_most) >= 0.94  # the same of each
 
 
 def test_counts_of_false_alarms_stay_within_what_was_foretold() -> None:
     rng = np.random.default_rng(1)
-    kept = []
+    alarms = []
     for _ in range(2000):
         found = rate_thresholds((scores := rng.random(60).tolist()), scores, 0.05)
-        kept.append((rng.random(40) > found.score).sum() <= found.expected_among(40))
-    assert 0.94 <= np.mean(kept) <= 0.995
+        alarms.append((rng.random(40) > found.score).sum())
+    assert 0.94 <= np.mean(np.array(alarms) <= found.expected_among(40)) <= 0.995
 
 
-def test_the_bound_of_no_picture_above_is_the_known_one() -> None:
-    found = given_threshold(SCORES, PEAKS, 100.0)
-    assert found.at_most == pytest.approx(1 - 0.05 ** (1 / 99), abs=1e-6)
-    assert given_threshold(SCORES, PEAKS, 0.0).at_most == 1.0
+@pytest.mark.parametrize("num", [1, 2, 7, 99])
+def test_the_bound_is_the_rate_at_which_so_few_would_be_as_rare_as_one_in_twenty(num: int) -> None:
+    for above in range(num):
+        rate = given_threshold(SCORES[:num], PEAKS[:num], 0.05 + 0.1 * (num - above)).at_most
+        ways = (math.comb(num, i) * rate**i * (1 - rate) ** (num - i) for i in range(above + 1))
+        assert sum(ways) == pytest.approx(0.05, rel=1e-9)
+    assert given_threshold(SCORES[:num], PEAKS[:num], 0.0).at_most == 1.0
 
 
-@given(
-    st.lists(st.floats(0, 10), min_size=1, max_size=12),
-    st.lists(st.floats(0, 10), min_size=1, max_size=12),
-)
-def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
-    good: list[float], bad: list[float]
+@pytest.mark.parametrize(("num", "num_good"), [*itertools.product(range(1, 6), range(6))])
+def test_false_alarms_foretold_are_the_fewest_that_95_of_100_orders_keep_to(
+    num: int, num_good: int
 ) -> None:
-    def errors(threshold: float) -> float:
-        above = sum(score > threshold for score in good) / len(good)
-        return above + sum(score <= threshold for score in bad) / len(bad)
+    for above in range(num + 1):
+        found = given_threshold(SCORES[:num], PEAKS[:num], 0.05 + 0.1 * (num - above))
+        # Every order of the scores, old and new: the new ones above the threshold's rank. Where
+        # all old ones are above it, it is as if there were one more, at it.
+        old = max(num, above + 1)
+        alarms = []
+        for places in itertools.combinations(range(old + num_good), num_good):
+            threshold = [i for i in range(old + num_good) if i not in places][above]
+            alarms.append(sum(place < threshold for place in places))
+        most = found.expected_among(num_good)
+        assert np.mean([one <= most for one in alarms]) >= 0.95 - 1e-9
+        assert most == 0 or np.mean([one < most for one in alarms]) < 0.95 + 1e-9
 
-    found = fewest_errors(good, good, bad)
+
+FEW = st.lists(st.one_of(st.floats(0, 10), st.integers(0, 4).map(float)), max_size=9)
+
+
+@given(FEW.filter(len), FEW, st.sampled_from([0.01, 0.1, 0.25, 0.5, 1.0]))
+def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
+    good: list[float], bad: list[float], most_rate: float
+) -> None:
+    def errors(threshold: float) -> tuple[float, int]:
+        above = sum(score > threshold for score in good)
+        missed = sum(score <= threshold for score in bad)
+        return above / len(good) + missed / max(len(bad), 1), above
+
+    def allowed(threshold: float) -> bool:
+        return errors(threshold)[1] + 1 <= max(most_rate * (len(good) + 1), 1) + 1e-9
+
+    found = fewest_errors(good, good, bad, "labelled", most_rate)
     # Any threshold from the smallest good score on; below, every picture is anomalous.
-    candidates = [score for score in good + bad if score >= min(good)]
-    assert errors(found.score) <= min(map(errors, candidates)) + 1e-9
+    candidates = [score for score in good + bad if score >= min(good) and allowed(score)]
+    least = min(errors(score)[0] for score in candidates)
+    best = [score for score in candidates if errors(score)[0] <= least + 1e-9]
+    assert errors(found.score) == min(map(errors, best), key=lambda both: both[1])
+    assert found.num_above == errors(found.score)[1]
+    assert found.rate == found.expected == (found.num_above + 1) / (len(good) + 1)
+
+
+@given(FEW.filter(len), st.floats(-1, 11) | st.integers(-1, 5).map(float))
+def test_a_given_threshold_counts_the_pictures_above_it(good: list[float], score: float) -> None:
+    peaks = [7.0 * i % 10 for i in range(len(good))]
+    found = given_threshold(good, peaks, score)
+    above = len([one for one in good if one > score])
+    assert (found.score, found.method) == (score, "given")
+    assert (found.num_above, found.num_pictures) == (above, len(good))
+    assert found.rate == found.expected == (above + 1) / (len(good) + 1)
+    assert found.pixel == (min(peaks) if above == len(good) else sorted(peaks)[-1 - above])
+
+
+@pytest.mark.parametrize("percent", [1, 5, 10, 30, 50, 99])
+def test_as_many_exceed_a_rates_threshold_as_the_rate_allows(percent: int) -> None:
+    for num in range(1, 100):
+        allowed = [k for k in range(num) if 100 * (k + 1) <= percent * (num + 1)]
+        found = rate_thresholds(SCORES[:num], PEAKS[:num], percent / 100)
+        assert found.num_above == max(allowed, default=0)
 
 
 @given(st.floats(0.001, 0.999))
@@ -126,6 +172,7 @@ def test_verdicts_are_ok_review_or_anomalous_and_a_threshold_itself_is_the_calme
     assert verdicts == ["ok", "review", "review", "anomalous"]
     assert replace(found, review=None, review_rate=None).verdict(review + 0.01) == "ok"
     assert found.at(review).review is None
+    assert with_review(found, SCORES, 0.01).review == found.score
 
 
 @pytest.mark.parametrize(
@@ -145,7 +192,7 @@ def test_verdicts_are_ok_review_or_anomalous_and_a_threshold_itself_is_the_calme
         {"review_rate": 0.1},
         {"review_rate": 1.5},
         {"num_pictures": 0},
-        {"num_pictures": 2**40},
+        {"num_pictures": 2**31},
         {"num_above": -1},
         {"num_above": 100},
         {"num_above": 1.0},
@@ -157,6 +204,12 @@ def test_thresholds_that_make_no_sense_are_refused(change: dict[str, object]) ->
     assert Thresholds(**fields) == rate_thresholds(SCORES, PEAKS, 0.1)
     with pytest.raises((ValueError, TypeError)):
         Thresholds(**{**fields, **change})
+
+
+def test_a_rate_of_nothing_or_all_and_many_pictures_make_sense() -> None:
+    fields = rate_thresholds(SCORES, PEAKS, 0.1).to_json()
+    for rate in (0.0, 1.0):
+        assert Thresholds(**{**fields, "rate": rate, "num_pictures": 2**31 - 1}).rate == rate
 
 
 def test_suspects_are_those_far_above_the_rest_worst_first() -> None:
