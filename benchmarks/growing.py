@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fapm_cli.commands.choices import configure
+from fapm_cli.bank.presets import configure
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.datasets import read_category
@@ -25,6 +25,7 @@ from fapm_cli.evaluation.evaluate import evaluate
 from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import merge_banks
 from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.backbones import DEFAULT_BACKBONE
 from fapm_cli.network.extraction import load_extractor
 
 STEPS = 4
@@ -35,11 +36,11 @@ def main() -> None:
     """Grow a bank per category in every way, and judge it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("categories", nargs="+", type=Path)
-    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--weights", default=None)
     parser.add_argument("--no-thumbnails", action="store_true")
     options = parser.parse_args()
-    config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
+    config = configure(backbone=options.backbone)
     extractor = load_extractor(config, options.weights)
     for root in options.categories:
         category = read_category(root)

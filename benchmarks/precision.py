@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fapm_cli.commands.choices import configure
+from fapm_cli.bank.presets import configure
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.datasets import read_category, read_truth
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 from fapm_cli.finding.search import Unreadable
 from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.backbones import DEFAULT_BACKBONE
 from fapm_cli.network.extraction import load_extractor
 from fapm_cli.pictures.reading import read_batches
 
@@ -48,12 +49,12 @@ def main() -> None:
     parser.add_argument("categories", nargs="+", type=Path)
     parser.add_argument("--precision", default="bf16+int8")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--weights", default=None)
     options = parser.parse_args()
     device = torch.device(options.device)
     for root in options.categories:
-        config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
+        config = configure(backbone=options.backbone)
         extractor = load_extractor(config, options.weights)
         files = [(path, path.name) for path in read_category(root).train]
         bank = build_from_files(files, config, extractor, 16)

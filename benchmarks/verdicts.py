@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fapm_cli.commands.choices import configure
+from fapm_cli.bank.presets import configure
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.evaluation.datasets import read_category
 from fapm_cli.evaluation.metrics import balanced_accuracy, image_curve
 from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.backbones import DEFAULT_BACKBONE
 from fapm_cli.network.extraction import load_extractor
 
 
@@ -36,10 +37,10 @@ def main() -> None:
     """Build a bank of each category with its thresholds, and judge its test pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("categories", nargs="+", type=Path)
-    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--weights", default=None)
     options = parser.parse_args()
-    config = configure("default", options.backbone, None, "E", None, None, 0.1, 0.5)
+    config = configure(backbone=options.backbone)
     extractor = load_extractor(config, options.weights)
     for root in options.categories:
         category = read_category(root)

@@ -18,6 +18,9 @@ Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 
+MOST_PATCHES = 64
+"""A side of the grid has at most as many."""
+
 VARIANTS = {
     # Table 2 of the paper: (patch-wise, layer-wise, adaptive)
     "A": (False, False, False),
@@ -155,7 +158,8 @@ class BankConfig:
         fits = len(scales) == len(self.layers) and all(1e-6 <= s <= 1e6 for s in scales)
         _check("layer scales", scales, fits, "one per layer, 1e-6 to 1e6")
         _check("finest stride", self.finest_stride, 1 <= self.finest_stride <= 64, "1 to 64 px")
-        _check("grid", self.grid, all(1 <= g <= 64 for g in self.grid), "1 to 64 patches a side")
+        fits = all(1 <= side <= MOST_PATCHES for side in self.grid)
+        _check("grid", self.grid, fits, f"1 to {MOST_PATCHES} patches a side")
         _check("coreset ratio", self.coreset_ratio, 0 < self.coreset_ratio <= 1, "above 0, up to 1")
         threshold = self.spread_threshold
         _check("spread threshold", threshold, 0 <= threshold <= 1, "0 to 1")

@@ -25,6 +25,7 @@ from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.pictures.own_shape import usual_aspect
 from fapm_cli.pictures.reading import Item, read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.aim import Aim
@@ -53,7 +54,8 @@ def build(
     Args:
         pictures: a folder, searched through as ``fapm build`` does, or any pictures, each alone or
             with its name in the bank: ``(picture, name)``.
-        config: what to build; None for what :func:`configure` makes of ``configure_as``.
+        config: what to build; None for what :func:`configure` makes of ``configure_as`` and of the
+            pictures' shape.
         weights: a file of the backbone's weights, or ``random``; None for its own.
         seed: for random weights.
         roi: a mask of what to inspect, white on black.
@@ -74,9 +76,11 @@ def build(
         OptionError: an argument makes no sense.
         DeviceError, WeightsError: the device or the weights can't be had.
     """
-    config, listener = config or configure(**configure_as), listener or Listener()
+    listener, part_of, files = listener or Listener(), part_namer(group), named(pictures)
+    if config is None:
+        aspect = usual_aspect(file for file, _ in files)
+        config = configure(**{"aspect": aspect, **configure_as})
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
-    part_of, files = part_namer(group), named(pictures)
     given = None if weights is None else str(weights)
     extractor = load_extractor(config, given, seed).to(resolve_device(device))
     _begin(listener, config, extractor, len(files), files)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fapm_cli.config import VARIANTS, BankConfig, Metric, Preprocessing, Query
+from fapm_cli.config import MOST_PATCHES, VARIANTS, BankConfig, Metric, Preprocessing, Query
 from fapm_cli.errors import OptionError
 from fapm_cli.network import backbones
+
+_PATCH_PX = 32  # a grid patch of the paper's
+_SIDE_PX = 224
 
 
 def default_config(
     backbone: str = backbones.DEFAULT_BACKBONE,
     *,
     layers: Sequence[str] | None = None,
-    size_px: tuple[int, int] = (224, 224),
+    size_px: tuple[int, int] = (_SIDE_PX, _SIDE_PX),
     grid: tuple[int, int] | None = None,
     variant: str = "E",
     coreset_ratio: float = 0.1,
@@ -100,28 +103,45 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
 
 
 def configure(
-    preset: str = "default", size: int | tuple[int, int] | None = None, **changes: Any
+    preset: str = "default",
+    size: int | tuple[int, int] | None = None,
+    aspect: float = 1.0,
+    query: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> BankConfig:
     """Configure a bank to build.
 
     Args:
         preset: ``default``, or ``paper`` for all to the paper's letter.
-        size: the input's side in px, or height and width; None for the preset's.
+        size: the input's height and width in px, or its shorter side; None for the preset's: a
+            shorter side of 224.
+        aspect: height by width of the pictures, which the input follows where one side is free;
+            with a ``grid`` of one's own it is a square.
+        query: what to change of how pictures are scored, as for :meth:`BankConfig.with_query`.
         changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
             (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.
     """
-    if size is not None:
-        changes["size_px"] = (size, size) if isinstance(size, int) else size
-    if preset == "default":
-        return default_config(**changes)
-    if preset != "paper":
+    if preset not in ("default", "paper"):
         raise OptionError(f"preset {preset!r}: use default or paper")
-    if "size_px" in changes:
-        raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
-    return paper_config(**changes)
+    if preset == "paper":
+        if size is not None:
+            raise OptionError("--preset paper resizes to 256 and crops 224; leave --size out")
+        return paper_config(**changes).with_query(**(query or {}))
+    if size is None:
+        size = _SIDE_PX
+    if isinstance(size, int):
+        size = (size, size) if "grid" in changes else _in_shape(size, aspect)
+    return default_config(size_px=size, **changes).with_query(**(query or {}))
+
+
+def _in_shape(short: int, aspect: float) -> tuple[int, int]:
+    """Height and width in px: the shorter is given, the longer a multiple of 32 as aspect says."""
+    patches = min(round(short * max(aspect, 1 / aspect) / _PATCH_PX), MOST_PATCHES)
+    long = max(patches * _PATCH_PX, short)
+    return (long, short) if aspect > 1 else (short, long)
 
 
 def _sides_of_32(side: int) -> int:

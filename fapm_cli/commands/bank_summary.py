@@ -6,6 +6,9 @@ from typing import Any
 
 from fapm_cli.files import escaped, name_suspects
 
+# What nine of ten bottles show, in px of the input: docs/taking-pictures.md, the smallest defect.
+_SPOT_PX, _LINE_PX = 6, 2
+
 
 def summarise(held: dict[str, Any]) -> dict[str, Any]:
     """Sum up what :meth:`fapm_cli.api.bank.Bank.describe` says."""
@@ -20,12 +23,39 @@ def summarise(held: dict[str, Any]) -> dict[str, Any]:
     return {
         "backbone": held["config"]["backbone"],
         "variant": held["variant"],
+        "input": _input(held),
         "layers": layers,
         "bit_depth": held["config"]["preprocessing"]["bit_depth"],
         "inspected_share": held["inspected_share"],
         "metric": held["metric"],
         "thresholds": held["thresholds"],
     }
+
+
+def _input(held: dict[str, Any]) -> dict[str, Any]:
+    """The input's height and width in px, and how many px of the smallest picture each of its px
+    is; None where that is not known.
+    """
+    sides, seen = held["config"]["preprocessing"]["resize_px"], held["seen"]
+    per_px = None
+    if seen is not None:
+        ratios = zip(seen["least_px"], sides, strict=True)
+        per_px = [round(own / side, 3) for own, side in ratios]
+    return {"size_px": held["config"]["preprocessing"]["crop_px"], "picture_px_per_px": per_px}
+
+
+def _input_words(size: dict[str, Any]) -> str:
+    """Say how small a thing may be (docs/taking-pictures.md has the measured table)."""
+    height, width = size["size_px"]
+    words = f"{height}x{width} px"
+    if size["picture_px_per_px"] is None:
+        return words
+    coarsest = max(size["picture_px_per_px"])
+    spot, line = (max(round(px * coarsest), 1) for px in (_SPOT_PX, _LINE_PX))
+    return (
+        f"{words}, each {coarsest:.1f} px of a picture: clear spots from {spot} px, "
+        f"lines from {line} px wide"
+    )
 
 
 def metric_words(metric: dict[str, Any]) -> str:
@@ -54,6 +84,7 @@ def summary_lines(summary: dict[str, Any], verdicts: str) -> str:
         *[f"depth     {summary['bit_depth']} bits of 16"] * (summary["bit_depth"] < 16),
         *[f"inspected {summary['inspected_share']:.0%} of each picture"]
         * (summary["inspected_share"] < 1),
+        f"input     {_input_words(summary['input'])}",
         f"backbone  {summary['backbone']}",
         *(
             f"{name:<9} {layer['keys']} keys in {layer['patches']} patches, "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands.choices import configure
+from fapm_cli.commands.choices import learning_choices
 from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making
 from fapm_cli.commands.options import (
@@ -137,7 +137,7 @@ def build(
 
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
-    config = configure(
+    choices = learning_choices(
         preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric
     )
     use_threads(threads)
@@ -145,7 +145,6 @@ def build(
     with making(output, skip_bad, group) as work:
         bank = build_bank(
             files,
-            config,
             weights=weights,
             seed=seed,
             roi=roi,
@@ -158,6 +157,7 @@ def build(
             device=device,
             batch_size=batch_size,
             listener=work,
+            **choices,
         )
     if not keep_suspects:
         work.check_suspects(len(bank.learnt.pictures))

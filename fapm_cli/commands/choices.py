@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fapm_cli.errors import OptionError
 
-if TYPE_CHECKING:
-    from fapm_cli.config import BankConfig
 
-
-def configure(
+def learning_choices(
     preset: str,
     backbone: str | None,
     layers: str | None,
@@ -19,30 +16,43 @@ def configure(
     grid: str | None,
     coreset_ratio: float,
     spread_threshold: float,
-    metric: str = "plain",
-) -> BankConfig:
-    """Configure a bank as the options say.
+    metric: str,
+    **query: Any,
+) -> dict[str, Any]:
+    """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
 
     Raises:
         OptionError: a value makes no sense.
     """
-    from fapm_cli.bank.presets import configure as configure_bank
+    from fapm_cli.bank.presets import configure
 
-    changes: dict[str, Any] = {
+    given = {
+        "backbone": backbone,
+        "layers": None if layers is None else layers.split(","),
+        "size": None if size is None else parse_size(size),
+        "grid": None if grid is None else parse_sides("grid", grid),
+    }
+    choices: dict[str, Any] = {
+        "preset": preset,
         "variant": variant.upper(),
         "coreset_ratio": coreset_ratio,
         "spread_threshold": spread_threshold,
         "metric": metric,
+        "query": query,
+        **{name: value for name, value in given.items() if value is not None},
     }
-    if backbone is not None:
-        changes["backbone"] = backbone
-    if layers is not None:
-        changes["layers"] = layers.split(",")
-    if size is not None:
-        changes["size_px"] = parse_sides("size", size)
-    if grid is not None:
-        changes["grid"] = parse_sides("grid", grid)
-    return configure_bank(preset, **changes)
+    configure(**choices)
+    return choices
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Read ``224``, the shorter side, or ``HEIGHTxWIDTH``.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    height, width = parse_sides("size", text)
+    return (height, width) if "x" in text.lower() else height
 
 
 def parse_sides(name: str, text: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.choices import configure, query_changes
+from fapm_cli.commands.choices import learning_choices, query_changes
 from fapm_cli.commands.eval_category import evaluate_by
 from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, write_plots
 from fapm_cli.commands.eval_report import Report
@@ -176,10 +176,9 @@ def eval_(
     use_threads(threads)
     make_plan(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    configs = [
-        configure(
-            preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric
-        ).with_query(**changes)
+    common = (size, grid, coreset_ratio, spread_threshold, metric)
+    choices = [
+        learning_choices(preset, backbone, layers, variant, *common, **changes)
         for variant in (variants or "E").split(",")
     ]
     given = None
@@ -204,16 +203,16 @@ def eval_(
             raise PictureError(
                 "no pictures to learn from: say --bank, or which rows' split is train"
             )
-        for config in configs:
+        for choice in choices:
             built = build(
                 category.train,
-                config,
                 weights=weights,
                 seed=seed,
                 thumbnails=False,
                 device=device,
                 batch_size=batch_size,
                 listener=report,
+                **choice,
             )
             seconds = report.build_seconds
             yield built.detector(device, precision), seconds

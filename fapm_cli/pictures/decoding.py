@@ -37,7 +37,7 @@ MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_READ = [  # Pillow has AVIF from 11.3 on
+READABLE = [  # Pillow has AVIF from 11.3 on
     name for name in FORMATS if name != "AVIF" or importlib.util.find_spec("PIL.AvifImagePlugin")
 ]
 _COEFFICIENT_BYTES = 6  # per px of a progressive JPEG, which is whole before any px is
@@ -108,7 +108,7 @@ def used_range(path: Path) -> tuple[int, int] | None:
     """
     try:
         with path.open("rb") as file:
-            with Image.open(file, formats=_READ) as image:
+            with Image.open(file, formats=READABLE) as image:
                 file.seek(0)
                 if sample_bits(image, file.read(_HEADER_BYTES)) <= 8:
                     return None
@@ -131,7 +131,7 @@ def reading_bytes(path: Path, draft_px: int | None = None) -> int:
         0 where the file can't be read.
     """
     try:
-        with path.open("rb") as file, Image.open(file, formats=_READ) as image:
+        with path.open("rb") as file, Image.open(file, formats=READABLE) as image:
             num_file = os.fstat(file.fileno()).st_size
             file.seek(0)
             wide = sample_bits(image, file.read(_HEADER_BYTES)) > 8
@@ -181,7 +181,7 @@ def _damage_told(path: Path) -> Iterator[None]:
 
 def _open(data: bytes, path: Path) -> ImageFile.ImageFile:
     """Open a file at its one picture, which is not decoded yet."""
-    image = Image.open(BytesIO(data), formats=_READ)
+    image = Image.open(BytesIO(data), formats=READABLE)
     pages = _pages(image, data)
     if len(pages) > 1:
         raise PictureError(
