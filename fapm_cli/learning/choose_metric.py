@@ -2,6 +2,8 @@
 
 No defect is needed for it. A stronger metric is taken only where it finds more by more than the
 standard error of the difference, and none weaker than the best is tried after one that finds less.
+Distances stay plain where all that finds less than one more in a hundred: that is not worth a file
+twice as large, and a map that tells a defect's px a little less well (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.pages import PatchMemory
 
 FLOORS = (None, 1.0, 0.3, 0.1, 0.03)
+_WORTH = 0.01
 _AT_A_TIME = 16
 
 
@@ -36,7 +39,7 @@ def choose_metric(
     spoiled: Spoiled,
     held_out: HeldOut,
     on_stage: OnStage,
-) -> MetricChoice:
+) -> tuple[MetricChoice, float]:
     """Choose how strong the patches' own metric is.
 
     Args:
@@ -45,26 +48,33 @@ def choose_metric(
         spoiled: of some of them.
         held_out: how they vary.
         on_stage: told of progress.
+
+    Returns:
+        The choice, and what distances are to be multiplied by so that good pictures lie as far
+        from the keys as they do in plain ones: a score then means the same with any metric.
     """
     bank = held_out.with_metrics(bank, None)
     plain = bank_memories(bank)
-    best, most = None, torch.empty(0)
-    found: list[tuple[float | None, float]] = []
+    found, levels = [], []
+    best, most, least = 0, torch.empty(0), torch.empty(0)
     for i, floor in enumerate(FLOORS):
-        exceeded = _exceeded(bank, plain, features, spoiled, held_out, floor)
+        exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor)
         found.append((floor, float(exceeded.mean())))
+        levels.append(level)
         on_stage("metric", i + 1, len(FLOORS))
         if i == 0:
-            most = exceeded
+            most = least = exceeded
             continue
         gain = exceeded - most
         noise = gain.std() / len(gain) ** 0.5
         if gain.mean() < -noise:
             break
         if gain.mean() > noise:
-            best, most = floor, exceeded
+            best, most = i, exceeded
     on_stage("metric", len(FLOORS), len(FLOORS))
-    return MetricChoice(best, tuple(found))
+    if most.mean() - least.mean() < _WORTH:
+        best = 0
+    return MetricChoice(FLOORS[best], tuple(found)), levels[0] / levels[best]
 
 
 def _exceeded(
@@ -74,8 +84,10 @@ def _exceeded(
     spoiled: Spoiled,
     held_out: HeldOut,
     floor: float | None,
-) -> Tensor:
-    """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled."""
+) -> tuple[Tensor, float]:
+    """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled;
+    and the mean response of good ones.
+    """
     numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
     all_bad = torch.arange(len(spoiled.pictures))
     good: list[tuple[Tensor, Found]] = []
@@ -102,7 +114,7 @@ def _shares(
     plain: Sequence[PatchMemory],
     good: list[tuple[Tensor, Found]],
     bad: list[tuple[Tensor, Found]],
-) -> Tensor:
+) -> tuple[Tensor, float]:
     """As :func:`_exceeded`, of what the search found; any memories do, once it is found."""
     scorer = bank_scorer(bank, plain)
     responses = torch.cat([scorer.combine(found).responses for _, found in good])
@@ -113,4 +125,4 @@ def _shares(
     shares = (scores.unsqueeze(1) > usual).float().mean(dim=1)
     times = pictures.bincount()
     mean = torch.zeros(len(times)).index_add_(0, pictures, shares) / times
-    return mean[times > 0]
+    return mean[times > 0], float(responses.mean())

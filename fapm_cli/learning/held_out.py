@@ -30,10 +30,12 @@ class HeldOut:
     Attributes:
         folds: (N,) int64, the fold of each picture.
         variations: of each memory.
+        scale: what distances in metrics are multiplied by.
     """
 
     folds: Tensor
     variations: Sequence[Variation]
+    scale: float = 1.0
 
     @property
     def numbers(self) -> list[int]:
@@ -53,7 +55,7 @@ class HeldOut:
                 memory.keys,
                 memory.key_counts,
                 bank.config.grid,
-                metrics=patch_metrics(variation.covariances(without=fold), floor),
+                metrics=patch_metrics(variation.covariances(without=fold), floor, self.scale),
             )
             for memory, variation in zip(bank.memories, self.variations, strict=True)
         ]
@@ -62,7 +64,9 @@ class HeldOut:
         """The bank with metrics of all its pictures; without any where the floor is None."""
         metrics: list[Tensor | None] = [None] * len(bank.memories)
         if floor is not None:
-            metrics = [patch_metrics(one.covariances(), floor) for one in self.variations]
+            metrics = [
+                patch_metrics(one.covariances(), floor, self.scale) for one in self.variations
+            ]
         memories = zip(bank.memories, metrics, strict=True)
         return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))
 

@@ -81,7 +81,8 @@ def learn(
     suspects = find_suspects(response.spots, response.levels, groups)
     if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
         held_out = HeldOut.of(bank, features)
-        choice = choose_metric(bank, features, extracted.spoiled, held_out, on_stage)
+        choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage)
+        held_out = replace(held_out, scale=scale)
         bank = held_out.with_metrics(replace(bank, metric=choice), choice.floor)
         if choice.floor is not None:
             response = nominal_response(bank, features, on_stage=on_stage, held_out=held_out)

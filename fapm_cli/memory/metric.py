@@ -55,18 +55,19 @@ class Variation:
         return covariances
 
 
-def patch_metrics(covariances: Tensor, floor: float) -> Tensor:
+def patch_metrics(covariances: Tensor, floor: float, scale: float = 1.0) -> Tensor:
     """The map of each patch's vectors to where Euclidean distance is the patch's own.
 
     With S a patch's covariance and v the mean variance of a direction over all patches, the squared
     distance is (x - y)ᵀ (S + floor·v·I)⁻¹ (x - y), but for one factor. The larger the floor, the
     nearer it is to the plain one. Of many dimensions an even share is kept by a fixed random
-    rotation (Johnson and Lindenstrauss, 1984). A good vector lies 1 from its place's mean, in the
-    root mean square over all patches.
+    rotation (Johnson and Lindenstrauss, 1984). A good vector lies ``scale`` from its place's mean,
+    in the root mean square over all patches.
 
     Args:
         covariances: (N_p, C, C) float32.
         floor: above 0.
+        scale: above 0.
 
     Returns:
         (N_p, C, D) float32, values of bfloat16, D at most 128: a row vector times this is the
@@ -83,7 +84,7 @@ def patch_metrics(covariances: Tensor, floor: float) -> Tensor:
     )
     usual_sq = (torch.bmm(exact, maps) * maps).sum(dim=(1, 2)).mean().clamp(min=1e-12)
     # A metric rounded is a metric still, in half the bytes.
-    return (maps / usual_sq.sqrt()).bfloat16().float()
+    return (maps * (scale / usual_sq.sqrt())).bfloat16().float()
 
 
 def map_keys(keys: Tensor, key_counts: Tensor, metrics: Tensor) -> Tensor:

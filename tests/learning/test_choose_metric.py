@@ -132,7 +132,7 @@ def test_a_choice_needs_no_picture_to_be_spoiled_more_than_once_or_at_all() -> N
         torch.arange(0, PICTURES, 2),
     )
     held_out = HeldOut.of(bank, some.features)
-    choice = choose_metric(bank, some.features, every_other, held_out, silent)
+    choice, _ = choose_metric(bank, some.features, every_other, held_out, silent)
     assert choice.floor is not None
 
 
