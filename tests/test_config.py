@@ -102,8 +102,9 @@ def test_a_configuration_of_before_uses_all_bits_and_the_plain_metric() -> None:
 
 
 def test_a_metric_of_each_patch_needs_several() -> None:
-    assert default_config().metric == paper_config().metric == "plain"
-    assert default_config(metric="own").metric == "own"
+    assert default_config().metric == paper_config(metric="own").metric == "own"
+    assert paper_config().metric == default_config(metric="plain").metric == "plain"
+    assert default_config(variant="C").metric == default_config(grid=(1, 1)).metric == "plain"
     with pytest.raises(OptionError, match="metric own: wanted plain, or a grid of several"):
         default_config(grid=(1, 1), metric="own")
 

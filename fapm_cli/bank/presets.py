@@ -23,7 +23,7 @@ def default_config(
     variant: str = "E",
     coreset_ratio: float = 0.1,
     spread_threshold: float = 0.5,
-    metric: Metric = "plain",
+    metric: Metric | None = None,
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -35,7 +35,8 @@ def default_config(
         variant: A to E of the paper's Table 2.
         coreset_ratio: share of vectors kept.
         spread_threshold: D_th.
-        metric: ``own`` to each patch, as far as that finds more, or ``plain``.
+        metric: ``own`` to each patch, as far as that finds more, or ``plain``; None for ``own``
+            where there are several patches.
 
     Raises:
         OptionError: a value makes no sense.
@@ -47,6 +48,10 @@ def default_config(
     tapped = tuple(layers) if layers is not None else spec.default_layers
     if grid is None:
         grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))
+    if not patch_wise:
+        grid = (1, 1)
+    if metric is None:
+        metric = "plain" if grid == (1, 1) else "own"
     num_memories = len(tapped) if layer_wise else 1
     own = tapped == spec.default_layers and layer_wise
     return BankConfig(
@@ -56,7 +61,7 @@ def default_config(
         finest_stride=spec.finest_stride,
         count_include_pad=False,
         preprocessing=Preprocessing(size_px, size_px, "bilinear", True, spec.mean, spec.std),
-        grid=grid if patch_wise else (1, 1),
+        grid=grid,
         layer_wise=layer_wise,
         adaptive=adaptive,
         metric=metric,
@@ -81,7 +86,7 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
         backbone: its name.
         changes: as for :func:`default_config`.
     """
-    config = default_config(backbone, **changes)
+    config = default_config(backbone, **{"metric": "plain", **changes})
     return dataclasses.replace(
         config,
         count_include_pad=True,

@@ -64,7 +64,7 @@ def build(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
-    metric: MetricOption = "plain",
+    metric: MetricOption = None,
     bit_depth: Annotated[
         int | None,
         typer.Option(

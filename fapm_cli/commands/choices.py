@@ -16,7 +16,7 @@ def learning_choices(
     grid: str | None,
     coreset_ratio: float,
     spread_threshold: float,
-    metric: str,
+    metric: str | None,
     **query: Any,
 ) -> dict[str, Any]:
     """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
@@ -31,13 +31,13 @@ def learning_choices(
         "layers": None if layers is None else layers.split(","),
         "size": None if size is None else parse_size(size),
         "grid": None if grid is None else parse_sides("grid", grid),
+        "metric": metric,
     }
     choices: dict[str, Any] = {
         "preset": preset,
         "variant": variant.upper(),
         "coreset_ratio": coreset_ratio,
         "spread_threshold": spread_threshold,
-        "metric": metric,
         "query": query,
         **{name: value for name, value in given.items() if value is not None},
     }

@@ -107,7 +107,7 @@ def eval_(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
-    metric: MetricOption = "plain",
+    metric: MetricOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,

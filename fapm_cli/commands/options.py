@@ -91,10 +91,20 @@ SeedOption = Annotated[
 ]
 SizeOption = Annotated[
     str | None,
-    typer.Option(metavar="N|HxW", help="The input's size in px.", rich_help_panel=LEARNING),
+    typer.Option(
+        metavar="N|HxW",
+        help="The input's size in px; N: its shorter side, the pictures' shape (default: 224).",
+        rich_help_panel=LEARNING,
+    ),
 ]
 GridOption = Annotated[
-    str | None, typer.Option(metavar="N|HxW", help="Patches a side.", rich_help_panel=LEARNING)
+    str | None,
+    typer.Option(
+        metavar="N|HxW",
+        help="Patches a side (default: of 32 px each); the input is then square, or as --size "
+        "HxW says.",
+        rich_help_panel=LEARNING,
+    ),
 ]
 RatioOption = Annotated[
     float,
@@ -109,11 +119,11 @@ SpreadOption = Annotated[
     ),
 ]
 MetricOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="own|plain",
         help="own: each patch measures by how much good parts vary there, as far as that finds "
-        "more. For surfaces and thin cracks.",
+        "more (default: own; paper: plain).",
         rich_help_panel=LEARNING,
     ),
 ]
