@@ -13,7 +13,7 @@ from fapm_cli.errors import OptionError
 
 T = TypeVar("T")
 LocalCalibration = Literal["local", "none"]
-ImageScore = Literal["top", "max", "paper"]
+ImageScore = Literal["extents", "top", "max", "paper"]
 Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
@@ -86,8 +86,8 @@ class Query:
         sigma: standard deviation in input px of the anomaly map's Gaussian blur.
         reach: how many patches around its own a target vector may search; 0 as in the paper.
         placement: how a layer's scores are spread over the input's px.
-        image_score: mean of the ``top`` of the blurred anomaly map, its ``max``, or the official
-            code's (``paper``).
+        image_score: of the blurred anomaly map, the most unusual of several ``extents``, the mean
+            of its ``top``, or its ``max``; or the official code's (``paper``).
         calibration: whether scores are judged against what good parts do at their place.
     """
 

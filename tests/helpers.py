@@ -18,6 +18,7 @@ from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.memory.pages import patch_memory
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import rate_thresholds, with_review
 
@@ -76,7 +77,11 @@ def small_bank(
         config=config,
         memories=tuple(memories),
         map_sizes=map_sizes,
-        calibration=Calibration(0.5 + torch.rand(8, 12, generator=generator), 0.7),
+        calibration=Calibration(
+            0.5 + torch.rand(8, 12, generator=generator),
+            0.7,
+            Extents((0.1, 0.0, -0.5), (0.1, 0.05, 0.03), 12),
+        ),
         thresholds=thresholds,
         pictures=pictures,
         ranges={"stem.conv1": (-1.0, 2.5)},

@@ -13,6 +13,7 @@ from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.memory.metric import DIMENSIONS
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
 
 DTYPES = {
     "keys": torch.float32,
@@ -48,8 +49,11 @@ def check_roi(roi: Tensor, size: tuple[int, int]) -> None:
         raise ValueError("roi is empty")
 
 
-def check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> Calibration:
-    """Check and make a calibration: positive factors of the finest map's size.
+def check_calibration(
+    factors: Tensor, share: float, size: tuple[int, int], extents: Any = None
+) -> Calibration:
+    """Check and make a calibration: positive factors of the finest map's size, and what is usual
+    of wide extents, or None.
 
     Raises:
         ValueError: they are anything else.
@@ -58,7 +62,15 @@ def check_calibration(factors: Tensor, share: float, size: tuple[int, int]) -> C
         raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
     if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
         raise ValueError("calibration out of range")
-    return Calibration(factors, share)
+    return Calibration(factors, share, None if extents is None else _check_extents(*extents))
+
+
+def _check_extents(means: Any, spreads: Any, num_parts: Any) -> Extents:
+    values = [float(one) for one in (*means, *spreads)]
+    fits = len(means) == len(spreads) == len(EXTENTS) and all(abs(v) < 100 for v in values)
+    if not fits or min(spreads) <= 0 or type(num_parts) is not int or num_parts < FEWEST_PARTS:
+        raise ValueError(f"extents are {means}, {spreads} of {num_parts} parts")
+    return Extents(tuple(values[: len(means)]), tuple(values[len(means) :]), num_parts)
 
 
 def check_memory(

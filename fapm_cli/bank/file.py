@@ -61,7 +61,7 @@ def save_bank(bank: Bank, path: str | Path) -> int:
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
-    before = bank.previous_thresholds
+    before, extents = bank.previous_thresholds, bank.calibration.extents
     header = {
         "config": bank.config.to_json(),
         "map_sizes": bank.map_sizes,
@@ -69,6 +69,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "ranges": bank.ranges,
         "seen": bank.seen and bank.seen.to_json(),
         "place_share": bank.calibration.place_share,
+        "extents": extents and [extents.means, extents.spreads, extents.num_parts],
         "previous_thresholds": before and before.to_json(),
         "thresholds": bank.thresholds.to_json(),
         "version": FORMAT_VERSION,
@@ -181,7 +182,12 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         config,
         tuple(memories),
         map_sizes,
-        check_calibration(tensors[_FACTORS], float(header["place_share"]), max(map_sizes)),
+        check_calibration(
+            tensors[_FACTORS],
+            float(header["place_share"]),
+            max(map_sizes),
+            header.get("extents"),
+        ),
         Thresholds(**header["thresholds"]),
         pictures,
         check_ranges(dict(header["ranges"])),

@@ -73,7 +73,7 @@ def default_config(
             sigma=4.0,
             reach=0,
             placement="bilinear",
-            image_score="top",
+            image_score="extents",
             calibration="local",
         ),
     )

@@ -22,6 +22,7 @@ from fapm_cli.files import escaped
 Writer = Callable[[Iterator[Record]], None]
 
 _UNLIKE = "unlike the training pictures"
+_WIDE = {"area": "odd over an area", "whole": "odd all over"}  # weak in any one spot
 _COLOURS = {"anomalous": "red", "review": "yellow", "ok": "green", "error": "magenta"}
 
 
@@ -55,7 +56,7 @@ def _text(records: Iterator[Record]) -> None:
         parts.append(f"nearest {escaped(record['nearest']['name'])}")
         number = len(record["regions"])
         parts.append(f"{number} region{'s' * (number != 1)}")
-        parts += [_UNLIKE] * bool(record.get("unlike"))
+        parts += _remarks(record)
         typer.echo("\t".join(parts))
 
 
@@ -79,12 +80,18 @@ def _row(record: Record) -> str:
         return f"{'':>19}  {_verdict('error')}  {'':<10}  {picture}"
     if "frame" in record:
         picture += f"  frame {record['frame']} at {record['time_s']:.3f} s"
-    if record.get("unlike"):
-        picture += f"  {_UNLIKE}"
+    picture = "  ".join([picture, *_remarks(record)])
     threshold = f"{record['threshold']:9.4f}" if "threshold" in record else f"{'-':>9}"
     spot = f"{record['peak']['x']},{record['peak']['y']}"
     judged = f"{record['score']:9.4f} {threshold}  {_verdict(record.get('verdict', '-'))}"
     return f"{judged}  {spot:<10}  {picture}"
+
+
+def _remarks(record: Record) -> list[str]:
+    """What is to be said of a picture beside its verdict."""
+    if record.get("unlike"):
+        return [_UNLIKE]
+    return [_WIDE[record["extent"]]] if record["extent"] in _WIDE else []
 
 
 def _verdict(word: str) -> str:
@@ -102,7 +109,7 @@ def _closing(counts: Counter[str], seconds: float) -> str:
 def _csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
-    columns += ["frame", "time_s", "unlike", "differs"]
+    columns += ["frame", "time_s", "unlike", "differs", "extent"]
     writer.writerow(columns)
     for record in records:
         flat = {

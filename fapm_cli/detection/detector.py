@@ -99,7 +99,7 @@ class Detector:
             self.roi,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
-        self.locator = Locator(bank, self.roi, given, self.thresholds)
+        self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
         # With a reach, the search asks the device which patches have neighbours.
         self._run = runner(self._work, self.plan, static=query.reach == 0)
 

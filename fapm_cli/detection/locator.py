@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.detection.detection import Detection
+from fapm_cli.scores.extents import which_extent
 from fapm_cli.scores.geometry import (
     Spreader,
     inspected_span,
@@ -22,6 +23,7 @@ from fapm_cli.scores.geometry import (
     to_places,
 )
 from fapm_cli.scores.regions import Region, find_regions
+from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
 _STRIP_PX = 2**17  # of a picture's map at a time: more would not be faster
@@ -38,6 +40,7 @@ class Locator:
     def __init__(
         self,
         bank: Bank,
+        scorer: Scorer,
         roi: Tensor | None,
         pixel_threshold: float,
         thresholds: Thresholds | None,
@@ -46,12 +49,14 @@ class Locator:
 
         Args:
             bank: that judges.
+            scorer: that judges by it.
             roi: (H, W) bool over the input, what is inspected; None for all.
             pixel_threshold: for the regions.
             thresholds: the bank's; None where they are not for scores asked this way.
         """
         self.pixel_threshold = pixel_threshold
         self._bank, self._roi, self._thresholds = bank, roi, thresholds
+        self._scorer = scorer
         finest = bank.memories[bank.map_sizes.index(max(bank.map_sizes))]
         self._key_cells = finest.key_cells.cpu()
         self._key_pictures = finest.key_pictures.cpu()
@@ -64,7 +69,8 @@ class Locator:
             size_px: the picture's own height and width.
 
         Returns:
-            ``score``, ``layer_scores`` by memory, ``peak`` with x and y in px, ``nearest``: the
+            ``score``, the ``extent`` that it is of (``spot``, ``area`` or ``whole``),
+            ``layer_scores`` by memory, ``peak`` with x and y in px, ``nearest``: the
             nominal picture (its name, which others may share, and its number in the bank) and
             place (its input px) most like what was seen there, and ``regions`` above the pixel
             threshold, strongest first. Each has its box (``x``, ``y``, ``width``, ``height``),
@@ -81,6 +87,7 @@ class Locator:
             regions = find_regions(found.anomaly_maps[0].cpu().numpy(), self.pixel_threshold)
         located = {
             "score": float(found.image_scores[0]),
+            "extent": which_extent(self._scorer.as_spots(found.anomaly_maps)[0].tolist()),
             "layer_scores": dict(zip(self._bank.config.memory_names, scores, strict=True)),
             "peak": self._to_px((x, y), size_px),
             "nearest": self._explain(keys, (x, y)),

@@ -156,7 +156,8 @@ def _mean_calibration(banks: Sequence[Bank]) -> Calibration:
         (b.calibration.factors * s for b, s in zip(banks, shares, strict=True)), torch.zeros(())
     )
     place_share = sum(b.calibration.place_share * s for b, s in zip(banks, shares, strict=True))
-    return Calibration(factors, min(place_share, 1.0))
+    largest = max(banks, key=lambda bank: len(bank.pictures))
+    return Calibration(factors, min(place_share, 1.0), largest.calibration.extents)
 
 
 def _join_thumbnails(

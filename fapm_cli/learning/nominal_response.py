@@ -20,6 +20,7 @@ from fapm_cli.learning.held_out import (
 from fapm_cli.learning.pseudo_defects import Found, elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.scores.calibration import Calibration, mean_of_groups
+from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.image_score import top_score
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import (
@@ -123,6 +124,8 @@ def nominal_response(
         responses = torch.cat([scorer.combine(part).responses for part in found])
         groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
         calibration = bank_calibration(bank, mean_of_groups(responses, groups))
+        extents = _usual_extents(bank_scorer(bank, laid_out, calibration), found, groups)
+        calibration = replace(calibration, extents=extents)
     scorer = bank_scorer(bank, laid_out, calibration)
     scores, peaks, spots, levels = [], [], [], []
     for part in found:
@@ -138,6 +141,12 @@ def nominal_response(
     if bank.num_groups == 1:
         scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
+
+
+def _usual_extents(scorer: Scorer, found: Sequence[Found], groups: Tensor) -> Extents | None:
+    """What is usual of wide extents, by parts."""
+    means = [scorer.extent_means(scorer.combine(part).anomaly_maps) for part in found]
+    return Extents.of(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
 
 
 def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], list[float]]:

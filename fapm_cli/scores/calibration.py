@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.geometry import Spreader, gaussian_matrix
 
 UPPER_SHARE = 0.02
@@ -27,10 +28,12 @@ class Calibration:
         factors: (h, w) float32, around 1; small where good parts differ much.
         place_share: ρ, 0 to 1, the share of the nominal response's variance that lies between
             places. Near 1 for aligned parts, near 0 where parts lie at any angle.
+        extents: what is usual of wide extents; None where that is not known.
     """
 
     factors: Tensor
     place_share: float
+    extents: Extents | None = None
 
 
 def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Calibration:

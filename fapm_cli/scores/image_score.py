@@ -42,19 +42,20 @@ def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
-def top_score(maps: Tensor, num_inspected: int | None = None) -> Tensor:
-    """Mean of the largest 0.5 % of each map: about the area of the blur (a disc of 2σ).
+def top_score(maps: Tensor, num_inspected: int | None = None, share: float = TOP_SHARE) -> Tensor:
+    """Mean of the largest share of each map; 0.5 % is the area of the blur (a disc of 2σ).
 
     The maximum is one px's word, the noisiest there is; docs/accuracy.md compares.
 
     Args:
         maps: (..., H, W).
         num_inspected: px that the share is of, where the others are 0; None for all.
+        share: above 0, up to 1.
 
     Returns:
         (...) same dtype.
     """
-    num_px = max(1, round(TOP_SHARE * (num_inspected or maps.shape[-2] * maps.shape[-1])))
+    num_px = max(1, round(share * (num_inspected or maps.shape[-2] * maps.shape[-1])))
     return _largest(maps.flatten(-2), num_px).mean(dim=-1)
 
 

@@ -13,6 +13,7 @@ from fapm_cli.memory.grid import Grid, from_patches
 from fapm_cli.memory.pages import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import extent_means
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.image_score import make_spreader, paper_image_score, share_weights, top_score
 
@@ -73,8 +74,10 @@ class Scorer:
         self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
         finest = max(map_sizes)
         self._factors = torch.ones(finest, device=device)
+        self.extents = None
         if calibration is not None and query.calibration == "local":
             self._factors = calibration.factors.to(device)
+            self.extents = calibration.extents if query.image_score == "extents" else None
         self._place = [
             None if size == finest else make_spreader(size, finest, 0.0, query.placement, device)
             for size in map_sizes
@@ -129,17 +132,17 @@ class Scorer:
         placed, fused = self._fuse(found)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
-        scores = self._summarise(maps)
+        layers, anomaly_maps = self._summarise(maps[:, :-1]), maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
-        images = self._paper_scores(found) if self._is_paper else scores[:, -1]
-        return Scored(fused, nearest, scores[:, :-1], maps[:, -1], images)
+        images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
+        return Scored(fused, nearest, layers, anomaly_maps, images)
 
     def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
         if self._is_paper:
             return self._paper_scores(found)
         _, fused = self._fuse(found)
-        return self._summarise(self._spread(fused * self._factors))
+        return self._judge(self._spread(fused * self._factors))
 
     @property
     def _is_paper(self) -> bool:
@@ -160,7 +163,20 @@ class Scorer:
         )
         return placed, torch.einsum("blhw,l->bhw", placed, self._weights)
 
+    def as_spots(self, anomaly_maps: Tensor) -> Tensor:
+        """(B, 3) of (B, H, W): each extent as the spot that would be as unusual; (B, 1) without."""
+        if self.extents is None:
+            return self._summarise(anomaly_maps).unsqueeze(1)
+        return self.extents.as_spots(self.extent_means(anomaly_maps))
+
+    def extent_means(self, anomaly_maps: Tensor) -> Tensor:
+        """(B, 3) means of (B, H, W) maps over what is inspected, by extent."""
+        return extent_means(anomaly_maps, self._num_inspected)
+
+    def _judge(self, anomaly_maps: Tensor) -> Tensor:
+        return self.as_spots(anomaly_maps).amax(dim=1)
+
     def _summarise(self, maps: Tensor) -> Tensor:
-        if self.query.image_score == "top":
-            return top_score(maps, self._num_inspected)
-        return maps.amax(dim=(-2, -1))
+        if self.query.image_score == "max":
+            return maps.amax(dim=(-2, -1))
+        return top_score(maps, self._num_inspected)

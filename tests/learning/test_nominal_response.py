@@ -22,6 +22,7 @@ from fapm_cli.learning.nominal_response import (
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.scores.calibration import local_calibration, mean_of_groups
+from fapm_cli.scores.extents import Extents, extent_means
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.image_score import share_weights
 from fapm_cli.scores.scorer import Scored
@@ -295,6 +296,14 @@ def test_a_picture_is_scored_as_by_a_bank_without_its_part(
         means = mean_of_groups(responses, torch.tensor(groups))
         places = None if inspected is None else covered(inspected, (8, 12))
         bank = replace(bank, calibration=local_calibration(means, places))
+        num_px = None if inspected is None else int(inspected.sum())
+        wide = torch.cat([extent_means(one.anomaly_maps, num_px) for one in scores()])
+        usual = Extents.of(mean_of_groups(wide.unsqueeze(1), torch.tensor(groups)).squeeze(1))
+        assert (found.calibration.extents is None) == (usual is None)
+        if usual is not None and found.calibration.extents is not None:
+            assert found.calibration.extents.means == pytest.approx(usual.means, rel=1e-4, abs=1e-5)
+            assert found.calibration.extents.spreads == pytest.approx(usual.spreads, rel=1e-3)
+            bank = replace(bank, calibration=replace(bank.calibration, extents=usual))
     torch.testing.assert_close(found.calibration.factors, bank.calibration.factors)
     wanted, rest = scores(), torch.zeros(64, 96, dtype=torch.bool)
     rest[5:-5, 7:-7] = True  # a fourteenth of 64, and of 96

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from fapm_cli.bank.bank import Bank
 from fapm_cli.config import Query
 from fapm_cli.memory.grid import to_patches
+from fapm_cli.scores.extents import extent_means
 from fapm_cli.scores.scorer import Scored
 
 FINEST, INPUT = (8, 12), (64, 96)
@@ -127,7 +128,14 @@ def test_scores_are_those_of_plain_loops(changes: dict[str, object], with_roi: b
     fused, spread, tops = plain_scores(bank, query, maps, roi.numpy())
     np.testing.assert_allclose(found.responses.numpy(), fused, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.anomaly_maps.numpy(), spread[:, -1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.image_scores.numpy(), tops[:, -1], rtol=1e-4)
+    usual = bank.calibration.extents
+    assert usual is not None
+    means = extent_means(torch.from_numpy(spread[:, -1]).float(), int(roi.sum()))
+    images = torch.from_numpy(tops[:, -1])
+    if query.calibration == "local":
+        images = usual.as_spots(means).amax(dim=1)
+    np.testing.assert_allclose(found.image_scores.numpy(), images.numpy(), rtol=1e-4)
+    assert (images >= torch.from_numpy(tops[:, -1]) * 0.9999).all()
     np.testing.assert_allclose(found.layer_scores.numpy(), tops[:, :-1], rtol=1e-4)
     if not with_roi:
         for keys, (_, nearest) in zip(found.nearest, plain_nearest(bank, maps, 1), strict=True):

@@ -1,0 +1,120 @@
+"""Defects of every extent: the most unusual mean speaks, and spots keep their say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import mean, stdev
+
+import pytest
+import torch
+from helpers import small_bank
+
+from fapm_cli.learning.held_out import bank_memories, bank_scorer
+from fapm_cli.scores.extents import (
+    EXTENTS,
+    FEWEST_PARTS,
+    Extents,
+    extent_means,
+    student_quantile,
+    which_extent,
+)
+
+USUAL = Extents((math.log(1.0), math.log(0.8), math.log(0.5)), (0.1, 0.05, 0.025), 30)
+
+
+@pytest.mark.parametrize(
+    ("probability", "freedom", "wanted"),
+    [  # of tables of Student's t
+        (0.975, 9, 2.2622),
+        (0.995, 15, 2.9467),
+        (0.9995, 9, 4.7809),
+        (0.9995, 30, 3.6460),
+        (0.9995, 120, 3.3735),
+    ],
+)
+def test_quantiles_are_those_of_the_tables(probability: float, freedom: int, wanted: float) -> None:
+    assert student_quantile(probability, freedom) == pytest.approx(wanted, rel=5e-3)
+
+
+def test_means_are_those_of_a_plain_loop() -> None:
+    maps = torch.rand(3, 32, 64, generator=torch.Generator().manual_seed(0))
+    found = extent_means(maps)
+    for one, means in zip(maps, found, strict=True):
+        falling = sorted(one.flatten().tolist(), reverse=True)
+        blocks = sorted(
+            (
+                mean(one[y : y + 4, x : x + 4].flatten().tolist())
+                for y in range(0, 32, 4)
+                for x in range(0, 64, 4)
+            ),
+            reverse=True,
+        )
+        wanted = [mean(falling[:10]), mean(blocks[:6]), mean(falling)]
+        assert means.tolist() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_shares_are_of_what_is_inspected() -> None:
+    maps = torch.zeros(1, 32, 64)
+    maps[:, :, 32:] = 1 + torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    whole = extent_means(maps[:, :, 32:])
+    assert extent_means(maps, 32 * 32)[0].tolist() == pytest.approx(whole[0].tolist(), rel=1e-5)
+
+
+def test_what_is_usual_is_the_mean_and_spread_of_the_logarithms() -> None:
+    means = torch.rand(12, 3, generator=torch.Generator().manual_seed(1)) + 0.5
+    usual = Extents.of(means)
+    assert usual is not None
+    for number in range(3):
+        logs = [math.log(value) for value in means[:, number].tolist()]
+        assert usual.means[number] == pytest.approx(mean(logs), rel=1e-4)
+        assert usual.spreads[number] == pytest.approx(stdev(logs), rel=1e-4)
+    assert usual.num_parts == 12
+    assert Extents.of(means[: FEWEST_PARTS - 1]) is None
+    same = Extents.of(means[:1].expand(12, 3))
+    assert same is not None
+    assert min(same.spreads) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("num_parts", [10, 30, 1000])
+def test_a_wide_extent_is_the_spot_that_is_as_unusual_less_the_share_of_false_alarms(
+    num_parts: int,
+) -> None:
+    usual = replace(USUAL, num_parts=num_parts)
+    behind = student_quantile(0.9995, num_parts - 1) - student_quantile(0.991, num_parts - 1)
+    assert behind > 0.9
+    z = 5.0
+    means = torch.tensor(
+        [[math.exp(m + z * s) for m, s in zip(usual.means, usual.spreads, strict=True)]]
+    )
+    spot, area, whole = usual.as_spots(means)[0].tolist()
+    assert spot == pytest.approx(math.exp(0.5))
+    assert area == pytest.approx(math.exp(0.1 * (z - behind)), rel=1e-5)
+    assert whole == pytest.approx(area, rel=1e-5)
+
+
+def test_what_is_far_beyond_all_stays_a_number() -> None:
+    means = torch.tensor([[0.0, 0.0, 0.0], [1e6, 1e6, 1e6]])
+    assert USUAL.as_spots(means).isfinite().all()
+
+
+def test_the_first_of_the_largest_speaks() -> None:
+    assert EXTENTS == ("spot", "area", "whole")
+    assert which_extent([1.0, 1.0, 0.5]) == "spot"
+    assert which_extent([1.0, 2.0, 2.0]) == "area"
+    assert which_extent([1.0, 2.0, 2.5]) == "whole"
+    assert which_extent([1.0]) == "spot"
+
+
+def test_a_weak_change_all_over_is_found_and_a_spot_scores_as_it_did() -> None:
+    bank = small_bank()
+    calibration = replace(bank.calibration, extents=USUAL)
+    scorer = bank_scorer(bank, bank_memories(bank), calibration)
+    usual = torch.full((1, *bank.config.preprocessing.crop_px), 0.5)
+    spot = usual.clone()
+    spot[:, 4:8, 4:8] = 3
+    assert which_extent(scorer.as_spots(spot)[0].tolist()) == "spot"
+    assert which_extent(scorer.as_spots(1.3 * usual)[0].tolist()) == "whole"
+    top = replace(bank, config=bank.config.with_query(image_score="top"))
+    plain = bank_scorer(top, bank_memories(bank), calibration)
+    assert plain.as_spots(spot).tolist() == scorer.as_spots(spot)[:, :1].tolist()
