@@ -131,6 +131,8 @@ class BankConfig:
         spread_threshold: D_th of §2.2.
         query: the scoring that the bank proposes.
         metric: ``own`` to each patch, as far as that finds more, or ``plain``.
+        turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too. 0 for
+            none.
     """
 
     backbone: str
@@ -146,12 +148,15 @@ class BankConfig:
     spread_threshold: float
     query: Query
     metric: Metric = "plain"  # as before there was a choice
+    turn: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
         _check_choice("metric", self.metric, Metric)
         fits = self.metric == "plain" or self.grid != (1, 1)
         _check("metric", self.metric, fits, "plain, or a grid of several patches")
+        fits = self.turn == 0 or (5 <= self.turn <= 180 and 360 % self.turn == 0)
+        _check("turn", self.turn, fits, "0, or 5 to 180 degrees that divide 360")
         unique = 0 < len(self.layers) == len(set(self.layers))
         _check("layers", self.layers, unique, "at least one, each once")
         scales = self.layer_scales

@@ -89,7 +89,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not default_config().preprocessing.crops
 
 
-LATER = (("preprocessing", "bit_depth"), ("metric",))
+LATER = (("preprocessing", "bit_depth"), ("metric",), ("turn",))
 
 
 def test_a_configuration_of_before_uses_all_bits_and_the_plain_metric() -> None:

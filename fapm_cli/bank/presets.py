@@ -24,6 +24,7 @@ def default_config(
     coreset_ratio: float = 0.1,
     spread_threshold: float = 0.5,
     metric: Metric | None = None,
+    turn: int = 0,
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -37,6 +38,7 @@ def default_config(
         spread_threshold: D_th.
         metric: ``own`` to each patch, as far as that finds more, or ``plain``; None for ``own``
             where there are several patches.
+        turn: degrees; copies turned by its multiples are learnt, too. 0 for none.
 
     Raises:
         OptionError: a value makes no sense.
@@ -65,6 +67,7 @@ def default_config(
         layer_wise=layer_wise,
         adaptive=adaptive,
         metric=metric,
+        turn=turn,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -124,7 +127,8 @@ def configure(
             with a ``grid`` of one's own it is a square.
         query: what to change of how pictures are scored, as for :meth:`BankConfig.with_query`.
         changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
-            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``.
+            (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``,
+            ``turn``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.

@@ -34,6 +34,7 @@ from fapm_cli.commands.options import (
     SizeOption,
     SpreadOption,
     ThreadsOption,
+    TurnOption,
     WeightsOption,
 )
 from fapm_cli.commands.paths import check_output, find_named, leave_out
@@ -65,6 +66,7 @@ def build(
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
+    turn: TurnOption = 0,
     bit_depth: Annotated[
         int | None,
         typer.Option(
@@ -138,7 +140,7 @@ def build(
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
     choices = learning_choices(
-        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric
+        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric, turn
     )
     use_threads(threads)
     files = leave_out(find_named(paths, to_learn=True), without or [])

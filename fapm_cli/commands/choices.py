@@ -17,6 +17,7 @@ def learning_choices(
     coreset_ratio: float,
     spread_threshold: float,
     metric: str | None,
+    turn: int,
     **query: Any,
 ) -> dict[str, Any]:
     """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
@@ -38,6 +39,7 @@ def learning_choices(
         "variant": variant.upper(),
         "coreset_ratio": coreset_ratio,
         "spread_threshold": spread_threshold,
+        "turn": turn,
         "query": query,
         **{name: value for name, value in given.items() if value is not None},
     }

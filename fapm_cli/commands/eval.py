@@ -37,6 +37,7 @@ from fapm_cli.commands.options import (
     SizeOption,
     SpreadOption,
     ThreadsOption,
+    TurnOption,
     WeightsOption,
 )
 from fapm_cli.commands.paths import check_output
@@ -108,6 +109,7 @@ def eval_(
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
+    turn: TurnOption = 0,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,
@@ -176,7 +178,7 @@ def eval_(
     use_threads(threads)
     make_plan(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
-    common = (size, grid, coreset_ratio, spread_threshold, metric)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn)
     choices = [
         learning_choices(preset, backbone, layers, variant, *common, **changes)
         for variant in (variants or "E").split(",")

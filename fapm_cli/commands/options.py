@@ -127,6 +127,16 @@ MetricOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+TurnOption = Annotated[
+    int,
+    typer.Option(
+        metavar="DEGREES",
+        help="Learn copies turned by its multiples, too: for parts that lie at any angle, where "
+        "pictures are few (default: none).",
+        show_default=False,
+        rich_help_panel=LEARNING,
+    ),
+]
 NeighborsOption = Annotated[
     int | None,
     typer.Option(

@@ -20,6 +20,7 @@ from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vect
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
 from fapm_cli.learning.learn import OnSuspects, extract, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.turned import angles
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
@@ -135,8 +136,15 @@ def _grow(
     for j, vectors in enumerate(features):
         old = keys_of(bank.memories[j], vectors.device)
         new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
-        both = [Candidates.join(pair) for pair in zip(old, new, strict=True)]
-        num_vectors = len(pictures) * (vectors.shape[1] // len(new_pictures))
+        sources = [old, new]
+        if config.turn:
+            turned = extracted.copies[j]
+            sources.append(
+                vectors_of(turned, num_before, len(new_pictures), config, bank.map_sizes[j])
+            )
+        both = [Candidates.join(several) for several in zip(*sources, strict=True)]
+        views = 1 + len(angles(config.turn))
+        num_vectors = len(pictures) * views * (vectors.shape[1] // len(new_pictures))
         grown_memory = grow_memory(both, num_vectors, config)
         memories.append(replace(grown_memory, metrics=bank.memories[j].metrics))
         on_stage("select", j + 1, len(features))

@@ -17,6 +17,7 @@ from fapm_cli.growing.anew import join_ranges, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
+from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.seen import Seen
@@ -75,7 +76,8 @@ def merge_banks(
             for bank, own in zip(banks, numbers, strict=True)
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
-        num_vectors = len(order) * (h * w // len(patches))
+        views = 1 + len(angles(first.config.turn))
+        num_vectors = len(order) * views * (h * w // len(patches))
         memory = grow_memory(patches, num_vectors, first.config)
         memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))

@@ -21,6 +21,7 @@ from fapm_cli.learning.nominal_response import (
     nominal_response,
 )
 from fapm_cli.learning.spoiled import FEWEST_PARTS, Spoiled, Spoiling
+from fapm_cli.learning.turned import angles, cells_before, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
@@ -39,11 +40,13 @@ class Extracted:
 
     Attributes:
         features: per memory (N_p, N·N_v, C) vectors.
+        copies: per memory (N_p, N·V·N_v, C) vectors of turned copies, picture by picture.
         pictures: in groups, yet to be judged.
         spoiled: of some of them, spoiled; None where no metric is to be chosen.
     """
 
     features: list[Tensor]
+    copies: list[Tensor]
     pictures: list[NominalPicture]
     spoiled: Spoiled | None
 
@@ -52,6 +55,7 @@ class Extracted:
         numbers, total = torch.tensor(kept), len(self.pictures)
         return Extracted(
             [of_pictures(vectors, numbers, total) for vectors in self.features],
+            [of_pictures(v, numbers, total) if v.shape[1] else v for v in self.copies],
             [self.pictures[i] for i in kept],
             None if self.spoiled is None else self.spoiled.of(kept),
         )
@@ -71,8 +75,8 @@ def learn(
         The bank, and the number and robust z-score of each suspect.
     """
     memories, features = [], extracted.features
-    for j, vectors in enumerate(features):
-        memories.append(_select_keys(vectors, bank.config, bank.map_sizes[j]))
+    for j, (vectors, copies) in enumerate(zip(features, extracted.copies, strict=True)):
+        memories.append(_select_keys(vectors, copies, bank.config, bank.map_sizes[j]))
         on_stage("select", j + 1, len(features))
     bank = replace(bank, memories=tuple(memories), metric=None)
     response = nominal_response(bank, features, on_stage=on_stage)
@@ -110,10 +114,14 @@ def extract(
     device = extractor.mean.device
     num_patches = config.grid[0] * config.grid[1]
     per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
-    features = [
-        torch.empty(num_patches, capacity * n, shape[0], device=device)
-        for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
-    ]
+    num_copies = len(angles(config.turn))
+    features, copies = (
+        [
+            torch.empty(num_patches, capacity * views * n, shape[0], device=device)
+            for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
+        ]
+        for views in (1, num_copies)
+    )
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
@@ -128,6 +136,8 @@ def extract(
                 maps = extractor(pixels.to(device))
             for whole, part, n in zip(features, maps, per_picture, strict=True):
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
+            if num_copies:
+                _extract_copies(copies, pixels, first, extractor)
             if spoiling is not None:
                 spoiling.take(pixels, first, roi)
             first = last
@@ -140,8 +150,27 @@ def extract(
         pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
     elif parts:
         pictures = in_groups(pictures, parts)
-    features = [f[:, : total * n] for f, n in zip(features, per_picture, strict=True)]
-    return Extracted(features, pictures, None if spoiling is None else spoiling.taken())
+    features, copies = (
+        [f[:, : total * views * n] for f, n in zip(vectors, per_picture, strict=True)]
+        for vectors, views in ((features, 1), (copies, num_copies))
+    )
+    return Extracted(features, copies, pictures, None if spoiling is None else spoiling.taken())
+
+
+def _extract_copies(
+    copies: list[Tensor], pixels: Tensor, first: int, extractor: FeatureExtractor
+) -> None:
+    """Extract the turned copies of (B, H, W, 3) pictures, of which the numbers begin at ``first``,
+    into their places.
+    """
+    config = extractor.config
+    for number, picture in enumerate(pixels, start=first):
+        views = turned_copies(picture, config.turn)
+        for view, one in enumerate(torch.split(views, 1), start=number * len(views)):
+            for whole, part in zip(copies, extractor(one.to(extractor.mean.device)), strict=True):
+                vectors = to_patches(part, config.grid)
+                n = vectors.shape[1]
+                whole[:, view * n : (view + 1) * n] = vectors
 
 
 def what_is_known(coresets: Sequence[Coreset]) -> dict[str, Tensor]:
@@ -159,18 +188,30 @@ def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
     return vectors[patch.to(vectors.device), indices.to(vectors.device)]
 
 
-def _select_keys(vectors: Tensor, config: BankConfig, map_size: tuple[int, int]) -> LayerMemory:
+def _select_keys(
+    vectors: Tensor, copies: Tensor, config: BankConfig, map_size: tuple[int, int]
+) -> LayerMemory:
+    """Select keys among the vectors of pictures and of their turned copies."""
+    num_vectors, num_copies = vectors.shape[1], len(angles(config.turn))
+    if num_copies:
+        vectors = torch.cat([vectors, copies], dim=1)
     threshold = config.spread_threshold if config.adaptive else None
     coresets = adaptive_coreset(vectors, config.coreset_ratio, threshold, MIN_KEYS)
     indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
     per_picture = map_size[0] * map_size[1] // len(coresets)
-    cells = [
-        map_cells(coreset.indices, i, config.grid, *map_size) for i, coreset in enumerate(coresets)
-    ]
+    cells = torch.cat(
+        [map_cells(c.indices, i, config.grid, *map_size) for i, c in enumerate(coresets)]
+    )
+    pictures = indices // per_picture
+    if num_copies:
+        turned, views = indices >= num_vectors, (indices - num_vectors) // per_picture
+        pictures = torch.where(turned, views // num_copies, pictures)
+        before = cells_before(cells, views % num_copies, config.turn, map_size)
+        cells = torch.where(turned, before, cells)
     return LayerMemory(
         keys=_gather(vectors, indices, known["key_counts"]),
-        key_pictures=(indices // per_picture).int(),
-        key_cells=torch.cat(cells).int(),
+        key_pictures=pictures.int(),
+        key_cells=cells.int(),
         **known,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.held_out import FOLDS
 from fapm_cli.learning.spoiled import MOST_SPOILED
+from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
@@ -27,9 +28,10 @@ def memory_needed(
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
-    vectors = 4 * num_pictures * per_picture
+    views = 1 + len(angles(config.turn))
+    vectors = 4 * num_pictures * views * per_picture
     keys = int(vectors * min(widest * config.coreset_ratio, 1))
-    most = max(num_pictures * h * w for _, h, w in extractor.map_shapes)
+    most = max(num_pictures * views * h * w for _, h, w in extractor.map_shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
@@ -39,4 +41,4 @@ def memory_needed(
     squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
     spoiled = 4 * per_picture * 2 * min(MOST_SPOILED, num_pictures)
-    return needed + vectors // FOLDS + varying + spoiled
+    return needed + vectors // views // FOLDS + varying + spoiled

@@ -51,7 +51,9 @@ def extracted(spread_like: bool, moved: int) -> tuple[Bank, Extracted]:
         vectors[2, :, moved] += 0.8 if spread_like else 4
     pictures = [NominalPicture(f"{i}", f"{i:064x}", "", 0, 0, i) for i in range(PICTURES)]
     bank = replace(small_bank(), pictures=tuple(pictures), thumbnails=None)
-    return bank, Extracted(features, pictures, Spoiled(apart, torch.arange(PICTURES)))
+    return bank, Extracted(
+        features, [f[:, :0] for f in features], pictures, Spoiled(apart, torch.arange(PICTURES))
+    )
 
 
 def silent(stage: str, done: int, total: int) -> None:
