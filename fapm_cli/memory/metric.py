@@ -82,7 +82,9 @@ def patch_metrics(covariances: Tensor, floor: float, scale: float = 1.0) -> Tens
     maps: Tensor = torch.linalg.solve_triangular(
         lower.mT, rotated.expand(len(exact), -1, -1), upper=True
     )
-    usual_sq = (torch.bmm(exact, maps) * maps).sum(dim=(1, 2)).mean().clamp(min=1e-12)
+    # tr(Mᵀ S M), since M maps S + floor·v·I to the identity of D dimensions.
+    beyond = floor * variance * maps.square().sum(dim=(1, 2)).mean()
+    usual_sq = (maps.shape[2] - beyond).clamp(min=1e-12)
     # A metric rounded is a metric still, in half the bytes.
     return (maps * (scale / usual_sq.sqrt())).bfloat16().float()
 

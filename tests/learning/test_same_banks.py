@@ -1,4 +1,4 @@
-"""Three banks of samples are those that they were: what changes them is a change of the method.
+"""Four banks of samples are those that they were: what changes them is a change of the method.
 
 Not byte for byte: processors round differently. ``python tests/learning/test_same_banks.py`` prints
 what stands in the table, to be pasted where a change is meant.
@@ -18,13 +18,14 @@ from conftest import GOOD, ONE_BAD, build, fapm
 from fapm_cli.bank.file import load_bank
 
 WANTED = {
-    "default": "1349 0.174516 0.75237 395.752 1444 0.251693 1.03797 392.377"
-    " 1.15874 1.20266 1.83182",
+    "plain": "1349 0.174516 0.75237 395.752 1444 0.251693 1.03797 392.377 1.15874 1.20266 1.83182",
+    "own": "1920 0.173141 0.663251 392.64 2304 0.252221 0.8559 398.826 1.12556 1.18566 2.18344",
     "paper": "588 3.34665 79.3516 390.983 392 6.6064 254.19 97.5842 5.22195 32.8199 0.132142",
     "global": "76 0.244982 6.24478 132.763 2.98873 3.03332 2.30292",
 }
 BUILDS = {
-    "default": (GOOD[:12], ()),
+    "plain": (GOOD[:12], ()),
+    "own": (GOOD[:20], ("--metric", "own", "--no-thumbnails")),
     "paper": (GOOD[:4], ("--preset", "paper", "--backbone", "resnet18", "--weights", "random")),
     "global": (GOOD[:3], ("--variant", "A", "--size", "128")),
 }
@@ -46,7 +47,7 @@ def measured(path: Path) -> list[float]:
 def test_a_bank_of_samples_is_what_it_was(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    fixtures = {"default": "bank", "paper": "paper_bank"}
+    fixtures = {"plain": "bank", "own": "own_bank", "paper": "paper_bank"}
     if name in fixtures:
         path: Path = request.getfixturevalue(fixtures[name])
     else:
