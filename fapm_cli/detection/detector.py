@@ -89,13 +89,16 @@ class Detector:
         self.roi = _common(bank.roi, roi)
         self._outside = None if self.roi is None else ~self.roi.to(self.device)
         self._finest = bank.map_sizes.index(max(bank.map_sizes))
+        calibration = bank.calibration
+        if roi is not None:  # of a part of the picture, what is usual of wide extents is not known
+            calibration = dataclasses.replace(calibration, extents=None)
         self.scorer = Scorer(
             bank.config.grid,
             bank.config.preprocessing.crop_px,
             query,
             memories,
             bank.map_sizes,
-            bank.calibration,
+            calibration,
             self.roi,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
 import torch
+from conftest import ONE_GOOD, fapm
 from helpers import small_bank
+from PIL import Image
 
+from fapm_cli.bank.file import load_bank
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
 from fapm_cli.learning.held_out import bank_memories, bank_scorer
 from fapm_cli.scores.extents import (
     EXTENTS,
@@ -118,3 +125,24 @@ def test_a_weak_change_all_over_is_found_and_a_spot_scores_as_it_did() -> None:
     top = replace(bank, config=bank.config.with_query(image_score="top"))
     plain = bank_scorer(top, bank_memories(bank), calibration)
     assert plain.as_spots(spot).tolist() == scorer.as_spots(spot)[:, :1].tolist()
+
+
+def test_of_a_part_of_the_picture_chosen_later_there_are_spots_alone(own_bank: Path) -> None:
+    bank = load_bank(own_bank)
+    roi = torch.ones(bank.config.preprocessing.crop_px, dtype=torch.bool)
+    whole, part = (Detector(bank, plan=make_plan("cpu", "fp32"), roi=one) for one in (None, roi))
+    assert whole.scorer.extents == bank.calibration.extents is not None
+    assert part.scorer.extents is None
+
+
+def test_a_picture_that_is_grainy_all_over_is_told_as_such(own_bank: Path, tmp_path: Path) -> None:
+    with Image.open(ONE_GOOD) as image:
+        pixels = np.asarray(image, float)
+    grain = np.random.default_rng(0).normal(0, 6, pixels.shape)
+    Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(tmp_path / "grain.png")
+    good, odd = fapm("score", own_bank, ONE_GOOD, tmp_path / "grain.png", "--json").json
+    assert (good["verdict"], good["extent"]) == ("ok", "spot")
+    assert (odd["verdict"], odd["extent"]) == ("anomalous", "whole")
+    text = fapm("score", own_bank, tmp_path / "grain.png").out
+    assert "unlike" in text or text.rstrip().endswith("odd all over")
+    assert fapm("score", own_bank, ONE_GOOD, "--format", "csv").out.splitlines()[1].endswith("spot")
