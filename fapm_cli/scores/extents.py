@@ -9,7 +9,7 @@ is said three times is more often wrong: nine tenths of the false alarms are for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import torch
@@ -36,11 +36,19 @@ class Extents:
         means: of the logarithms, of each of :data:`EXTENTS`.
         spreads: their standard deviations, above 0.
         num_parts: that these were taken from.
+        behind: by how many standard deviations a wider extent must be more unusual than a spot.
     """
 
     means: tuple[float, ...]
     spreads: tuple[float, ...]
     num_parts: int
+    behind: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what is asked for every picture."""
+        freedom = self.num_parts - 1
+        spot, wide = (student_quantile(1 - rate, freedom) for rate in (_RATE, _WIDE_RATE))
+        object.__setattr__(self, "behind", wide - spot)
 
     @classmethod
     def of(cls, part_means: Tensor) -> Extents | None:
@@ -56,15 +64,14 @@ class Extents:
         """(B, 3) means of pictures' maps, each as the spot that would be as unusual.
 
         A mean that lies z standard deviations above good parts' (of logarithms) is as unusual as a
-        spot h deviations less above theirs. h is the distance between the quantiles that leave
-        0.05 % and 0.9 % of good parts above, of Student's t: of few parts little is known.
+        spot that lies ``behind`` less above theirs. That is the distance between the quantiles
+        that leave 0.05 % and 0.9 % of good parts above, of Student's t: of few parts little is
+        known.
         """
-        wide = self.num_parts - 1
-        behind = student_quantile(1 - _WIDE_RATE, wide) - student_quantile(1 - _RATE, wide)
         spot, *others = zip(self.means, self.spreads, strict=True)
         values = [means[:, 0]]
         for number, (mean, spread) in enumerate(others, start=1):
-            unusual = (means[:, number].clamp(min=_TINY).log() - mean) / spread - behind
+            unusual = (means[:, number].clamp(min=_TINY).log() - mean) / spread - self.behind
             values.append((spot[0] + spot[1] * unusual).clamp(max=_MOST).exp())
         return torch.stack(values, dim=1)
 
