@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.held_out import FOLDS
-from fapm_cli.learning.spoiled import MOST_SPOILED
+from fapm_cli.learning.spoiled import FEWEST_PARTS, MOST_SPOILED
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
@@ -36,7 +36,7 @@ def memory_needed(
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
     needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
-    if config.metric == "plain":
+    if config.metric == "plain" or num_pictures < FEWEST_PARTS:
         return needed
     squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares

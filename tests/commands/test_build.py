@@ -70,7 +70,8 @@ def test_skip_bad_lists_what_it_left_out(tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     target = tmp_path / "bank.st"
-    result = fapm("build", GOOD[0], bad, GOOD[1], "-o", target, "--skip-bad", "--json")
+    learnt = (GOOD[0], bad, GOOD[1], "--metric", "plain")
+    result = fapm("build", *learnt, "-o", target, "--skip-bad", "--json")
     assert result.code == 0
     assert (result.json["pictures"], result.json["skipped"]) == (2, 1)
     assert [str(bad) in line for line in result.err.splitlines()] == [True, False]

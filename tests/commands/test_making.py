@@ -30,7 +30,7 @@ from fapm_cli.pictures.reading import memory_to_read, read_batches
 
 
 def test_memory_grows_by_the_vectors_and_the_keys_of_each_picture() -> None:
-    config = default_config()
+    config = default_config(metric="plain")
     extractor = load_extractor(config)
     one, other = (memory_needed(config, extractor, n) for n in (3000, 4000))
     vectors = 1000 * 2 * 240 * 28 * 28 * 4
@@ -149,7 +149,7 @@ def test_a_file_that_comes_twice_is_learnt_once(tmp_path: Path) -> None:
         shutil.copy(picture, folder)
     once = build(tmp_path / "once.st", [folder]).read_bytes()
     shutil.copy(GOOD[0], folder / "zz.jpg")
-    result = fapm("build", folder, "-o", tmp_path / "twice.st")
+    result = fapm("build", folder, "-o", tmp_path / "twice.st", "--metric", "plain")
     assert result.code == 0
     assert "zz.jpg is in the bank already: left out" in result.err
     assert (tmp_path / "twice.st").read_bytes() == once

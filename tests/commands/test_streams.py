@@ -99,7 +99,7 @@ FAULTS = [
         ("calibrate", "fapm_cli.commands.calibrate.find_named"),
         ("score", "fapm_cli.commands.score.find_named"),
         ("heatmap", "fapm_cli.commands.heatmap.find_named"),
-        ("eval", "fapm_cli.commands.eval.configure"),
+        ("eval", "fapm_cli.commands.eval.learning_choices"),
         ("bench", "fapm_cli.api.bank.load_bank"),
         ("info", "fapm_cli.api.bank.load_bank"),
     ],

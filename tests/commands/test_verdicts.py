@@ -105,13 +105,14 @@ def test_defective_pictures_among_the_good_are_named_first_and_dropped(tmp_path:
     shutil.copytree(SAMPLES / "good", folder)
     for picture in smuggled:
         shutil.copy(picture, folder / f"{picture.parent.name}.jpg")
-    dirty = fapm("build", folder, "-o", target, "--json").json
+    learn = ("build", folder, "-o", target, "--metric", "plain")
+    dirty = fapm(*learn, "--json").json
     assert {one["name"] for one in dirty["suspects"][:2]} == {"stain.jpg", "scratch.jpg"}
     assert dirty["suspects"][0]["z"] >= dirty["suspects"][1]["z"] > 3.5
-    text = fapm("build", folder, "-o", target).out
+    text = fapm(*learn).out
     assert "suspects" in text
     assert "stain.jpg" in text
-    dropped = fapm("build", folder, "-o", target, "--drop-outliers", "--json").json
+    dropped = fapm(*learn, "--drop-outliers", "--json").json
     assert dropped["dropped"] == [one for one in dirty["suspects"] if one["z"] > 6]
     assert {one["name"] for one in dropped["dropped"]} == {"stain.jpg", "scratch.jpg"}
     assert dropped["pictures"] == dirty["pictures"] - len(dropped["dropped"])

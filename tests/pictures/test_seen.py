@@ -176,7 +176,7 @@ def test_a_bank_that_grows_knows_the_new_kind_too(
     before = load_bank(bank).seen
     assert before is not None
     assert load_bank(grown).seen == replace(before, grey=True)
-    other = build(tmp_path / "other.st", [kinds["aspect"]])
+    other = build(tmp_path / "other.st", [kinds["aspect"]], "--size", "224x224")
     assert fapm("merge", grown, other, "-o", tmp_path / "both.st").code == 0
     records = fapm("score", tmp_path / "both.st", *kinds.values(), "--json").json
     assert [one["differs"] for one in records] == [[], [], [], [], ["small"]]
