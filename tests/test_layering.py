@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import GOOD, ONE_GOOD, build
+from conftest import ONE_GOOD
 
 from fapm_cli import HOMES as DOOR
 
@@ -188,10 +188,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & modules
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
-def test_score_imports_no_compiler_and_no_networks(tmp_path: Path, backbone: str) -> None:
-    options = ["--backbone", backbone, "--weights", "random"] if backbone == "resnet18" else []
-    bank = build(tmp_path / "bank.st", GOOD[:3], *options)
+@pytest.mark.parametrize("bank_of", ["bank", "paper_bank"], ids=["efficientnet_lite0", "resnet18"])
+def test_score_imports_no_compiler_and_no_networks(
+    bank_of: str, request: pytest.FixtureRequest
+) -> None:
+    bank = request.getfixturevalue(bank_of)
     code, _, modules = imported_by("score", bank, ONE_GOOD, "--exit-zero")
     assert code == 0
     assert "torch" in modules

@@ -211,12 +211,12 @@ def test_ci_recipe_tells_good_from_unreadable_and_fails_where_fapm_does(recipe: 
     good = fill("some", "good", ["0.jpg"])
     assert recipe("ci.sh", "bank.st", good, "good").returncode == 0
     (good / "broken.png").write_bytes(b"no picture")
-    assert recipe("ci.sh", "bank.st", good, "broken").returncode == 2
-    killed = recipe("ci.sh", "bank.st", good, "out", failing={"score": "kill -9 $$"})
-    assert killed.returncode not in (0, 1)
-    assert (
-        recipe("ci.sh", "bank.st", good, "out", failing={"heatmap": "kill -9 $$"}).returncode == 2
-    )
+    drawn, killed = {"heatmap": "exit 0"}, "kill -9 $$"
+    assert recipe("ci.sh", "bank.st", good, "broken", failing=drawn).returncode == 2
+    unscored = recipe("ci.sh", "bank.st", good, "out", failing={"score": killed, **drawn})
+    assert unscored.returncode not in (0, 1)
+    undrawn = recipe("ci.sh", "bank.st", good, "out", failing={"score": ":", "heatmap": killed})
+    assert undrawn.returncode == 2
 
 
 def test_line_recipe_takes_out_what_is_not_ok_under_any_name_and_overwrites_nothing(
@@ -258,7 +258,9 @@ def test_nightly_recipe_keeps_the_threshold_where_a_known_defect_would_pass(
     done = recipe("nightly.sh", "bank.st", "samples/test/good", "samples/good/000.jpg", few)
     assert (done.returncode, "1 known defects would pass" in done.stderr) == (1, True)
     assert Path("bank.st").read_bytes() == before
-    assert recipe("nightly.sh", "bank.st", "samples/none", "samples/test/stain").returncode == 2
+    failing = {"calibrate": "exit 2"}
+    folders = ("samples/test/good", "samples/test/stain")
+    assert recipe("nightly.sh", "bank.st", *folders, failing=failing).returncode == 2
     assert Path("bank.st").read_bytes() == before
     odd = Path("-b\tank\n.st")
     shutil.copy("bank.st", odd)
@@ -279,8 +281,7 @@ def test_nightly_recipe_keeps_the_bank_where_nothing_was_scored(
         "bank.st",
         "samples/test/good",
         "samples/test/stain",
-        "--allow-few",
-        failing=failing,
+        failing={"calibrate": "cp bank.st bank.st.new", **failing},
     )
     assert done.returncode != 0
     assert Path("bank.st").read_bytes() == before

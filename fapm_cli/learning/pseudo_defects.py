@@ -21,6 +21,7 @@ Found = list[tuple[Tensor, Tensor]]
 # A window is 1 / 14 of each side, 16 of 224 px: the area of the blur that an image score averages.
 _WINDOWS = 14
 _ENOUGH = 1000
+_AT_ONCE = 16  # rounds of few pictures are scored together: the same scores, sooner
 
 
 def elsewhere_patches(
@@ -67,21 +68,29 @@ def pseudo_scores(
     heights, widths = zip(*(d.shape[1:3] for d, _ in found[0]), strict=True)
     windows = min(_WINDOWS, *heights), min(_WINDOWS, *widths)
     weights = _inspected_shares(roi, windows).cumsum(0)
+    rounds = -(-_ENOUGH // num_pictures)
     scores: list[float] = []
-    for _ in range(-(-_ENOUGH // num_pictures)):
-        for part, other in zip(found, elsewhere, strict=True):
-            rows, columns = (
-                torch.randint(n, (len(part[0][0]),), generator=generator) for n in windows
-            )
-            quantiles = (rows * windows[1] + columns + 0.5) * weights[-1] / len(weights)
-            drawn = torch.searchsorted(weights, quantiles)
-            chosen = [drawn // windows[1], drawn % windows[1]]
+    for lots in torch.split(torch.arange(rounds), max(_AT_ONCE // num_pictures, 1)):
+        drawn = [
+            [_draw(len(part[0][0]), windows, weights, generator) for part in found] for _ in lots
+        ]
+        for part, other, chosen in zip(found, elsewhere, zip(*drawn, strict=True), strict=True):
             spotted = [
-                (torch.where(_inside(chosen, windows, d), o, d), keys)
-                for (d, keys), (o, _) in zip(part, other, strict=True)
+                _spotted(torch.stack(chosen), windows, one, two)
+                for one, two in zip(part, other, strict=True)
             ]
             scores += scorer.image_scores(spotted).tolist()
     return scores
+
+
+def _draw(
+    num_pictures: int, windows: tuple[int, int], weights: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Draw a window for each picture: (2, B) int64, its row and column."""
+    rows, columns = (torch.randint(n, (num_pictures,), generator=generator) for n in windows)
+    quantiles = (rows * windows[1] + columns + 0.5) * weights[-1] / len(weights)
+    drawn = torch.searchsorted(weights, quantiles)
+    return torch.stack([drawn // windows[1], drawn % windows[1]])
 
 
 def _inspected_shares(roi: Tensor | None, windows: tuple[int, int]) -> Tensor:
@@ -91,10 +100,18 @@ def _inspected_shares(roi: Tensor | None, windows: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(roi.cpu()[None].double(), windows)[0].flatten()
 
 
-def _inside(chosen: list[Tensor], windows: tuple[int, int], distances: Tensor) -> Tensor:
-    """(B, h, w, 1) which places of (B, h, w, k) lie in each picture's window."""
+def _spotted(
+    chosen: Tensor,
+    windows: tuple[int, int],
+    found: tuple[Tensor, Tensor],
+    other: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Put what was found elsewhere into windows, (R, 2, B), of each of R rounds: (R·B, h, w, k)."""
+    distances, keys = found
     rows, columns = (
-        torch.arange(side) * number // side == one.unsqueeze(1)
-        for side, number, one in zip(distances.shape[1:3], windows, chosen, strict=True)
+        torch.arange(side) * number // side == one.unsqueeze(2)
+        for side, number, one in zip(distances.shape[1:3], windows, chosen.unbind(1), strict=True)
     )
-    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(3).to(distances.device)
+    inside = (rows.unsqueeze(3) & columns.unsqueeze(2)).unsqueeze(4).to(distances.device)
+    spotted = torch.where(inside, other[0], distances).flatten(0, 1)
+    return spotted, keys.repeat(len(chosen), 1, 1, 1)

@@ -116,6 +116,13 @@ def part_bank(part: Path) -> Path:
     return build(part.parent / "part.st", TRAIN)
 
 
+@pytest.fixture(scope="module")
+def two_kinds(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The record of a category of two kinds of defects, before anything in it is spoilt."""
+    root = make_category(tmp_path_factory.mktemp("whole") / "cap", defects=("stain", "scratch"))
+    return only(fapm("eval", root, *FAST, "--json"))
+
+
 def only(result: Result) -> dict[str, Any]:
     """The one record of a run that went well."""
     assert result.code == 0, result
@@ -403,12 +410,13 @@ def test_markdown_is_a_table(part: Path, part_bank: Path, part_result: Result) -
     assert percent == pytest.approx(100 * only(part_result)["image_auroc"], abs=0.01)
 
 
-def test_text_has_a_row_per_category_and_their_mean(tmp_path: Path) -> None:
+def test_text_has_a_row_per_category_and_their_mean(part_bank: Path, tmp_path: Path) -> None:
     make_category(tmp_path / "cap")
     make_category(tmp_path / "lid", defects=("missing", "scratch"))
-    records = fapm("eval", tmp_path, *FAST, "--json").json
+    arguments = ("eval", tmp_path, *FAST, "--bank", part_bank)
+    records = fapm(*arguments, "--json").json
     assert [record["category"] for record in records] == ["cap", "lid"]
-    result = fapm("eval", tmp_path, *FAST)
+    result = fapm(*arguments)
     assert result.code == 0
     header, *rows = (line.split() for line in result.out.splitlines())
     assert header[:2] == ["category", "variant"]
@@ -526,10 +534,10 @@ def test_plots_show_the_banks_threshold(monkeypatch: pytest.MonkeyPatch) -> None
         assert "bank's threshold, 1.5" in str(line.get_label())
 
 
-def test_plots_of_good_pictures_alone_leave_out_the_roc(tmp_path: Path) -> None:
+def test_plots_of_good_pictures_alone_leave_out_the_roc(part_bank: Path, tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=())
     folder = tmp_path / "plots"
-    only(fapm("eval", root, *FAST, "--plots", folder, "--json"))
+    only(fapm("eval", root, *FAST, "--bank", part_bank, "--plots", folder, "--json"))
     names = [file.stem.rsplit("_", 1)[1] for file in sorted(folder.iterdir())]
     assert names == ["scores", "worst"]
 
@@ -585,15 +593,16 @@ def test_mask_is_resized_with_hard_edges_and_cropped_as_the_picture_is(
     assert (mask == expected).all()
 
 
-def test_missing_masks_leave_pixel_figures_out_and_say_so(tmp_path: Path) -> None:
+def test_missing_masks_leave_pixel_figures_out_and_say_so(part_bank: Path, tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=("stain", "scratch"))
     shutil.rmtree(root / "ground_truth")
-    result = fapm("eval", root, *FAST, "--json")
+    arguments = ("eval", root, *FAST, "--bank", part_bank)
+    result = fapm(*arguments, "--json")
     record = only(result)
     assert (record["pixel_auroc"], record["aupro"]) == (None, None)
     assert record["image_auroc"] is not None
     assert [line for line in result.err.splitlines() if "part" in line and "mask" in line]
-    text = fapm("eval", root, *FAST).out.splitlines()[1].split()
+    text = fapm(*arguments).out.splitlines()[1].split()
     assert text[3:5] == ["-", "-"]
 
 
@@ -673,9 +682,9 @@ def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -
     assert record["pixel_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_good_pictures_alone_have_no_figures(tmp_path: Path) -> None:
+def test_good_pictures_alone_have_no_figures(part_bank: Path, tmp_path: Path) -> None:
     root = make_category(tmp_path / "part", defects=())
-    record = only(fapm("eval", root, *FAST, "--json"))
+    record = only(fapm("eval", root, *FAST, "--bank", part_bank, "--json"))
     assert (record["num_test"], record["num_defective"]) == (2, 0)
     assert all(record[rate] is None for rate in (*RATES, "f1_threshold"))
 
@@ -876,10 +885,9 @@ def make_without_train(root: Path) -> None:
     ],
 )
 def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
-    spoil: Any, words: str, tmp_path: Path
+    spoil: Any, words: str, two_kinds: dict[str, Any], tmp_path: Path
 ) -> None:
     root = make_category(tmp_path / "cap", defects=("stain", "scratch"))
-    expected = only(fapm("eval", root, *FAST, "--json"))
     spoil(root)
     scores = tmp_path / "scores.csv"
     result = fapm("eval", root, *FAST, "--variants", "D,E", "--json", "--scores", scores)
@@ -888,7 +896,7 @@ def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
     assert error.startswith("fapm: cap: ")
     assert words in error
     record = result.json[1]
-    assert record["image_auroc"] == pytest.approx(expected["image_auroc"], abs=1e-9)
+    assert record["image_auroc"] == pytest.approx(two_kinds["image_auroc"], abs=1e-9)
     assert (record["num_test"], record["num_defective"]) == (4, 2)
     assert record["pixel_auroc"] is not None
     of = [line for line in result.err.splitlines() if "figures are of" in line]

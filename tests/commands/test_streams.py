@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import GOOD, ONE_GOOD, SAMPLES, assert_fails, fapm
+from conftest import GOOD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's ways")
 
@@ -38,10 +38,9 @@ def test_closed_stderr_and_stdin_change_no_verdict_and_no_bank(bank: Path, tmp_p
     assert code == 0
     assert len(out.splitlines()) == 1
     assert shell('fapm score "$@" 2>&-', bank, tmp_path / "missing.png")[0] == 2
-    made = [tmp_path / "closed.st", tmp_path / "open.st"]
-    assert shell('fapm build "$@" 2>&- <&-', SAMPLES / "test" / "good", "-o", made[0])[0] == 0
-    assert shell('fapm build "$@"', SAMPLES / "test" / "good", "-o", made[1])[0] == 0
-    assert made[0].read_bytes() == made[1].read_bytes()
+    closed = tmp_path / "closed.st"
+    assert shell('fapm build "$@" 2>&- <&-', *GOOD[:3], "--metric", "plain", "-o", closed)[0] == 0
+    assert closed.read_bytes() == build(tmp_path / "open.st", GOOD[:3]).read_bytes()
 
 
 @posix

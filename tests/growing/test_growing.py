@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
+from conftest import GOOD, ONE_BAD, ONE_GOOD, ROOT, SAMPLES, Result, assert_fails, build, fapm
 from helpers import small_bank
 from torch import Tensor
 
@@ -143,6 +144,17 @@ def test_without_thumbnails_chains_of_growth_keep_as_many_keys_as_a_build_at_onc
 # --- add ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("three") / "bank.st", GOOD[:3])
+
+
+@pytest.fixture
+def own(three: Path, tmp_path: Path) -> Path:
+    """A bank of three pictures that a test may change, alone in its folder."""
+    return Path(shutil.copy(three, tmp_path))
+
+
 def test_what_is_added_as_good_is_seen_as_good_and_the_rest_as_before(
     tmp_path: Path, bank: Path
 ) -> None:
@@ -155,56 +167,51 @@ def test_what_is_added_as_good_is_seen_as_good_and_the_rest_as_before(
     assert after[str(other)] > 0.9 * before[str(other)]
 
 
-def test_add_without_an_output_grows_the_bank_in_place(tmp_path: Path) -> None:
-    target = build(tmp_path / "bank.st", GOOD[:3])
-    summary = fapm("add", target, *GOOD[3:5], "--json")
+def test_add_without_an_output_grows_the_bank_in_place(own: Path) -> None:
+    summary = fapm("add", own, *GOOD[3:5], "--json")
     assert summary.code == 0
-    assert (summary.json["bank"], summary.json["pictures"]) == (str(target), 5)
-    assert len(load_bank(target).pictures) == 5
-    assert list(tmp_path.iterdir()) == [target]
+    assert (summary.json["bank"], summary.json["pictures"]) == (str(own), 5)
+    assert len(load_bank(own).pictures) == 5
+    assert list(own.parent.iterdir()) == [own]
 
 
-def test_a_picture_that_the_bank_has_is_left_out_with_a_note(tmp_path: Path) -> None:
-    target = build(tmp_path / "bank.st", GOOD[:3])
+def test_a_picture_that_the_bank_has_is_left_out_with_a_note(own: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.jpg"
     shutil.copy(GOOD[4], copy)
-    result = fapm("add", target, GOOD[2], GOOD[4], copy, "--json")
+    result = fapm("add", own, GOOD[2], GOOD[4], copy, "--json")
     assert result.json["pictures"] == 4
     known, few = result.err.splitlines()
     assert "002.jpg, copy.jpg are in the bank already" in known
     assert "4 good pictures can't promise" in few
 
 
-def test_add_of_nothing_new_says_so_and_leaves_the_bank(tmp_path: Path) -> None:
-    target = build(tmp_path / "bank.st", GOOD[:2])
-    before = target.read_bytes()
-    result = fapm("add", target, GOOD[0])
+def test_add_of_nothing_new_says_so_and_leaves_the_bank(own: Path) -> None:
+    before = own.read_bytes()
+    result = fapm("add", own, GOOD[0])
     assert result.code == 2
     assert "nothing to add" in result.err.splitlines()[-1]
-    assert target.read_bytes() == before
+    assert own.read_bytes() == before
 
 
-def test_a_bad_picture_stops_add_unless_it_is_skipped(tmp_path: Path) -> None:
-    target, bad = build(tmp_path / "bank.st", GOOD[:2]), tmp_path / "bad.png"
+def test_a_bad_picture_stops_add_unless_it_is_skipped(own: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
     bad.write_text("no picture")
-    before = target.read_bytes()
-    assert_fails(fapm("add", target, GOOD[2], bad), str(bad), "--skip-bad")
-    assert target.read_bytes() == before
-    result = fapm("add", target, GOOD[2], bad, "--skip-bad", "--json")
-    assert (result.json["pictures"], result.json["skipped"]) == (3, 1)
+    before = own.read_bytes()
+    assert_fails(fapm("add", own, GOOD[3], bad), str(bad), "--skip-bad")
+    assert own.read_bytes() == before
+    result = fapm("add", own, GOOD[3], bad, "--skip-bad", "--json")
+    assert (result.json["pictures"], result.json["skipped"]) == (4, 1)
     assert str(bad) in result.err
 
 
-def test_a_damaged_thumbnail_stops_add_and_leaves_the_bank(tmp_path: Path) -> None:
-    target = build(tmp_path / "bank.st", GOOD[:2])
-    loaded = load_bank(target)
+def test_a_damaged_thumbnail_stops_add_and_leaves_the_bank(own: Path) -> None:
+    loaded = load_bank(own)
     assert loaded.thumbnails is not None
-    target.write_bytes(
-        bank_bytes(replace(loaded, thumbnails=(loaded.thumbnails[0], loaded.thumbnails[1][:99])))
-    )
-    before = target.read_bytes()
-    assert_fails(fapm("add", target, GOOD[2]), "thumbnail", "damaged")
-    assert target.read_bytes() == before
+    damaged = (*loaded.thumbnails[:2], loaded.thumbnails[2][:99])
+    own.write_bytes(bank_bytes(replace(loaded, thumbnails=damaged)))
+    before = own.read_bytes()
+    assert_fails(fapm("add", own, GOOD[3]), "thumbnail", "damaged")
+    assert own.read_bytes() == before
 
 
 def test_without_thumbnails_old_scores_and_calibration_stay_and_new_pictures_are_scored(
@@ -290,12 +297,11 @@ def test_merge_without_thumbnails_in_one_keeps_scores_and_says_so(tmp_path: Path
     ],
 )
 def test_banks_that_differ_are_refused_by_the_first_field(
-    options: tuple[str, ...], said: str, tmp_path: Path
+    options: tuple[str, ...], said: str, bank: Path, tmp_path: Path
 ) -> None:
-    one = build(tmp_path / "one.st", GOOD[:1])
     other = build(tmp_path / "other.st", GOOD[1:2], *options)
-    result = fapm("merge", one, one, other, "-o", tmp_path / "all.st")
-    assert_fails(result, str(one), str(other), said)
+    result = fapm("merge", bank, bank, other, "-o", tmp_path / "all.st")
+    assert_fails(result, str(bank), str(other), said)
     assert not (tmp_path / "all.st").exists()
 
 
@@ -335,17 +341,17 @@ class NoSocket(socket.socket):
     def __init__(self, *_, **__):
         raise OSError("no network here")
 socket.socket = NoSocket
-from fapm_cli.cli import run
-sys.exit(run(json.loads(sys.argv[1])))
+from conftest import fapm
+print(json.dumps([vars(fapm(*arguments)) for arguments in json.loads(sys.argv[1])]))
 """
 
 
-def alone(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run ``fapm`` where there are no weights, no cache of any and no network."""
-    return subprocess.run(
-        [sys.executable, "-c", _ALONE, json.dumps([str(one) for one in arguments])],
+def alone(folder: Path, *runs: tuple[object, ...]) -> list[Result]:
+    """Run ``fapm`` again and again where there are no weights, no cache of any and no network."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, json.dumps([[str(one) for one in run] for run in runs])],
         env={
-            "PYTHONPATH": str(SAMPLES.parent),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             "TORCH_HOME": str(folder),
             "HOME": str(folder),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
@@ -354,7 +360,9 @@ def alone(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=folder,
         timeout=300,
+        check=True,
     )
+    return [Result(**one) for one in json.loads(done.stdout)]
 
 
 def test_a_bank_scores_and_grows_the_same_where_there_are_no_weights_and_no_network(
@@ -362,19 +370,19 @@ def test_a_bank_scores_and_grows_the_same_where_there_are_no_weights_and_no_netw
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    failing = alone(empty, "build", GOOD[0], "-o", tmp_path / "new.st")
-    assert failing.returncode == 2
-    assert "not installed" in failing.stderr
-    downloading = alone(empty, "build", GOOD[0], "-o", "new.st", "--backbone", "resnet18")
-    assert downloading.returncode == 2
-    assert "no weights for resnet18" in downloading.stderr
-
-    scored = alone(empty, "score", bank, ONE_GOOD, ONE_BAD, "--json")
-    assert scored.returncode == 1, scored.stderr
-    assert scored.stdout == fapm("score", bank, ONE_GOOD, ONE_BAD, "--json").out
-
-    grown = alone(empty, "add", bank, ONE_GOOD, "-o", tmp_path / "alone.st")
-    assert grown.returncode == 0, grown.stderr
+    score = ("score", bank, ONE_GOOD, ONE_BAD, "--json")
+    failing, downloading, scored, grown = alone(
+        empty,
+        ("build", GOOD[0], "-o", tmp_path / "new.st"),
+        ("build", GOOD[0], "-o", "new.st", "--backbone", "resnet18"),
+        score,
+        ("add", bank, ONE_GOOD, "-o", tmp_path / "alone.st"),
+    )
+    assert_fails(failing, "not installed")
+    assert_fails(downloading, "no weights for resnet18")
+    assert scored == fapm(*score)
+    assert scored.code == 1, scored
+    assert grown.code == 0, grown
     assert fapm("add", bank, ONE_GOOD, "-o", tmp_path / "here.st").code == 0
     assert (tmp_path / "alone.st").read_bytes() == (tmp_path / "here.st").read_bytes()
     assert [path for path in empty.rglob("*") if path.is_file()] == []

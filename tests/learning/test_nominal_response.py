@@ -65,6 +65,17 @@ def drawn_windows(
     return spots
 
 
+def test_rounds_of_few_pictures_scored_together_are_those_scored_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bank, features = busy_bank([0, 1, 2])
+    together = nominal_response(bank, features).pseudo
+    monkeypatch.setattr("fapm_cli.learning.pseudo_defects._AT_ONCE", 1)
+    assert together is not None
+    assert len(set(together)) > 100
+    assert nominal_response(bank, features).pseudo == together
+
+
 def region(top: int, left: int, height: int, width: int) -> Tensor:
     roi = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     roi[top : top + height, left : left + width] = True

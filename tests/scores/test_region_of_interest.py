@@ -167,6 +167,7 @@ def test_calibration_counts_the_inspected_places_alone() -> None:
 
 
 @functools.cache
+@functools.cache
 def small_learner() -> tuple[BankConfig, FeatureExtractor, Tensor]:
     """A configuration, a random network and five random pictures: maps of 4×4 and 2×2 places."""
     config = default_config("resnet18", size_px=(32, 32), grid=(1, 2))
