@@ -28,8 +28,7 @@ class Thresholds:
 
     Attributes:
         score: an image score above it is anomalous.
-        pixel: a px of the anomaly map above it is; as many good pictures' maps exceed it anywhere
-            as good pictures' scores exceed ``score``.
+        pixel: a px of a map above it is; as many good maps exceed it anywhere as scores ``score``.
         review: an image score above it, up to ``score``, wants a second look; None for no band.
         review_rate: the share of good pictures that the band was to begin at; None for no band.
         method: ``pseudo-defects`` or ``labelled``: fewest errors, missed (pseudo-)defects and

@@ -34,10 +34,11 @@ def test_build_tells_threshold_and_false_alarms_and_info_repeats_them(tmp_path: 
 
 def test_false_alarm_rate_and_threshold_set_what_is_anomalous(tmp_path: Path) -> None:
     target = tmp_path / "bank.st"
-    rate = fapm("build", *GOOD[:12], "-o", target, "--false-alarm-rate", 0.25, "--json").json
+    learn = ("build", *GOOD[:12], "-o", target, "--metric", "plain", "--json")
+    rate = fapm(*learn, "--false-alarm-rate", 0.25).json
     scores = [one["score"] for one in fapm("info", target, "--json").json["pictures"]]
     assert rate["thresholds"]["score"] == sorted(scores)[-3]
-    given = fapm("build", *GOOD[:12], "-o", target, "--threshold", 0.5, "--json").json
+    given = fapm(*learn, "--threshold", 0.5).json
     assert given["thresholds"]["num_above"] == 12
     assert [one["threshold"] for one in fapm("score", target, ONE_GOOD, "--json").json] == [0.5]
 
@@ -133,7 +134,8 @@ def test_advice_leaves_suspects_out_and_draws_them_as_it_is_printed(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(SAMPLES / "good", "it's good")
     shutil.copy(SAMPLES / "test" / "stain" / "002.jpg", "it's good/a stain.jpg")
-    told = fapm("build", "it's good", "-o", "the bank.st").err.splitlines()
+    learn = ("build", "it's good", "-o", "the bank.st", "--metric", "plain")
+    told = fapm(*learn).err.splitlines()
     build_it, draw = (shlex.split(line.split(": ", 2)[2]) for line in told[-2:])
     assert "--without=it's good/a stain.jpg" in build_it
     again = fapm(*build_it[1:], "--json").json
@@ -151,6 +153,7 @@ def test_only_a_picture_that_is_there_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_a_clean_folder_has_no_suspect_and_loses_none(tmp_path: Path) -> None:
-    made = fapm("build", *GOOD, "-o", tmp_path / "bank.st", "--drop-outliers", "--json").json
+    learn = ("build", *GOOD, "-o", tmp_path / "bank.st", "--metric", "plain")
+    made = fapm(*learn, "--drop-outliers", "--json").json
     assert made["suspects"] == made["dropped"] == []
     assert made["pictures"] == len(GOOD)
