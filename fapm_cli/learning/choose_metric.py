@@ -8,7 +8,7 @@ twice as large, and a map that tells a defect's px a little less well (docs/accu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -55,26 +55,43 @@ def choose_metric(
     """
     bank = held_out.with_metrics(bank, None)
     plain = bank_memories(bank)
-    found, levels = [], []
-    best, most, least = 0, torch.empty(0), torch.empty(0)
-    for i, floor in enumerate(FLOORS):
-        exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor)
-        found.append((floor, float(exceeded.mean())))
-        levels.append(level)
-        on_stage("metric", i + 1, len(FLOORS))
-        if i == 0:
-            most = least = exceeded
-            continue
-        gain = exceeded - most
+    found: list[tuple[float | None, float]] = []
+    levels: list[float] = []
+
+    def shares() -> Iterator[Tensor]:
+        for floor in FLOORS:
+            exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor)
+            found.append((floor, float(exceeded.mean())))
+            levels.append(level)
+            on_stage("metric", len(found), len(FLOORS))
+            yield exceeded
+
+    best = strongest_worth(shares())
+    on_stage("metric", len(FLOORS), len(FLOORS))
+    return MetricChoice(FLOORS[best], tuple(found)), levels[0] / levels[best]
+
+
+def strongest_worth(shares: Iterable[Tensor]) -> int:
+    """Choose one of several metrics, the plain one first and each stronger than the one before.
+
+    Args:
+        shares: of each, (n,) float32 by picture, the share of good pictures that it exceeds where
+            it is spoiled. No more of them are asked for than it takes.
+
+    Returns:
+        Its number.
+    """
+    each = iter(shares)
+    plain = most = next(each)
+    best = 0
+    for number, share in enumerate(each, start=1):
+        gain = share - most
         noise = gain.std() / len(gain) ** 0.5
         if gain.mean() < -noise:
             break
         if gain.mean() > noise:
-            best, most = i, exceeded
-    on_stage("metric", len(FLOORS), len(FLOORS))
-    if most.mean() - least.mean() < _WORTH:
-        best = 0
-    return MetricChoice(FLOORS[best], tuple(found)), levels[0] / levels[best]
+            best, most = number, share
+    return best if (most - plain).mean() >= _WORTH else 0
 
 
 def _exceeded(

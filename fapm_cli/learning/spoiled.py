@@ -23,7 +23,7 @@ _CONTRAST = 25
 _TRIES = 20
 FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
 _OFTEN, _FEW = 4, 32  # each of the first few several times
-_MOST = 256
+_MOST = 128
 MOST_SPOILED = _MOST + (_OFTEN - 1) * _FEW
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture
-from fapm_cli.learning.choose_metric import FLOORS, choose_metric
+from fapm_cli.learning.choose_metric import FLOORS, choose_metric, strongest_worth
 from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
 from fapm_cli.learning.learn import Extracted, learn
 from fapm_cli.learning.spoiled import FEWEST_PARTS, Spoiled, Spoiling, spoil
@@ -78,6 +78,42 @@ def test_where_all_directions_vary_alike_distances_stay_plain() -> None:
     assert all(memory.metrics is None for memory in learnt.memories)
     assert learnt.metric.found[0][0] is None
     assert [floor for floor, _ in learnt.metric.found] == [*FLOORS[: len(learnt.metric.found)]]
+
+
+def about(mean: float, spread: float = 0.0) -> Tensor:
+    """Shares of four pictures: their mean, and as far to both sides of it."""
+    return torch.tensor([mean - spread, mean + spread, mean - spread, mean + spread])
+
+
+@pytest.mark.parametrize(
+    ("shares", "best", "asked"),
+    [
+        # The last that found more by more than the noise, as long as none found less by as much.
+        ([about(0.5), about(0.6), about(0.7)], 2, 3),
+        ([about(0.5), about(0.6), about(0.55), about(0.9)], 1, 3),
+        ([about(0.5), about(0.45), about(0.9)], 0, 2),
+        # Within the noise it is no gain, and no loss either: the next is tried, against the best.
+        ([about(0.5), about(0.6), about(0.61, 0.1), about(0.7)], 3, 4),
+        ([about(0.5), about(0.6), about(0.59, 0.1), about(0.62)], 3, 4),
+        ([about(0.5), about(0.6), about(0.65, 0.2), about(0.62)], 3, 4),
+        # The standard error is 0.058 for a spread of 0.1 of four.
+        ([about(0.5), about(0.557, 0.1)], 0, 2),
+        ([about(0.5), about(0.559, 0.1)], 1, 2),
+        ([about(0.5), about(0.7), about(0.643, 0.1), about(0.8)], 3, 4),
+        ([about(0.5), about(0.7), about(0.641, 0.1), about(0.8)], 1, 3),
+        # One more in a hundred than plain, over all steps, is the least that is worth it.
+        ([about(0.5), about(0.509)], 0, 2),
+        ([about(0.5), about(0.511)], 1, 2),
+        ([about(0.5), about(0.506), about(0.512)], 2, 3),
+        ([about(0.5)], 0, 1),
+    ],
+)
+def test_the_strongest_metric_that_finds_more_is_taken(
+    shares: list[Tensor], best: int, asked: int
+) -> None:
+    each = iter(shares)
+    assert strongest_worth(each) == best
+    assert len(shares) - len(list(each)) == asked
 
 
 def test_of_fewer_than_ten_parts_no_metric_is_learnt() -> None:
