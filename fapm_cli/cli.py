@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import signal
@@ -79,13 +80,19 @@ for _name, _command in _COMMANDS.items():
     app.command(_name, cls=HelpCommand, no_args_is_help=_name != "bench")(_command)
 
 
+@functools.cache
+def _program() -> Callable[..., object]:
+    """The commands with their options, made of the functions' signatures once."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors become one line on stderr."""
     if sys.stdout is None:
         note("fapm: can't write output: stdout is closed")
         return EXIT_ERROR
     try:
-        code = app(arguments, prog_name="fapm", standalone_mode=False)
+        code = _program()(arguments, prog_name="fapm", standalone_mode=False)
         sys.stdout.flush()
     except FapmError as error:
         note(f"fapm: {error}")
