@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Any
 # Before torch is imported: where cores are shared, threads that wait for one another are slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import forked
 import pytest
 import torch
 
@@ -111,6 +115,23 @@ def _on_cuda(request: pytest.FixtureRequest, _on_the_cpu: None) -> Iterator[None
             else:
                 patch.setenv("CUDA_VISIBLE_DEVICES", _VISIBLE)
         yield
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory, _on_the_cpu: None) -> Iterator[str]:
+    """What a shell calls ``fapm`` by, in a process of its own that starts at once."""
+    address = tmp_path_factory.mktemp("forks") / "at"
+    serve = [sys.executable, "-c", f"import forked; forked.serve({str(address)!r})"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    null = subprocess.DEVNULL
+    with subprocess.Popen(serve, env=environment, stdin=null, stdout=null) as waiting:
+        while not address.exists():
+            assert waiting.poll() is None
+            time.sleep(0.01)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(forked.ADDRESS, str(address))
+            yield shlex.join((sys.executable, "-SE", str(ROOT / "tests" / "forked.py")))
+        waiting.kill()
 
 
 @pytest.fixture(scope="session")

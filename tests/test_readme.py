@@ -160,7 +160,7 @@ HOSTILE = [
 
 
 @pytest.fixture
-def recipe(workplace: Path, bank: Path) -> Recipe:
+def recipe(workplace: Path, bank: Path, program: str) -> Recipe:
     """Run a recipe of the docs where the samples and a bank.st are.
 
     ``failing`` is what the shell does in place of ``fapm``, by the name of the command.
@@ -176,7 +176,7 @@ def recipe(workplace: Path, bank: Path) -> Recipe:
         assert found is not None
         Path(name).write_text(found[1])
         cases = "".join(f"{key}) {what} ;;\n" for key, what in (failing or {}).items())
-        shim = f'#!/bin/sh\ncase $1 in\n{cases}*) exec "{sys.executable}" -m fapm_cli "$@"\nesac\n'
+        shim = f'#!/bin/sh\ncase $1 in\n{cases}*) exec {program} "$@"\nesac\n'
         Path("bin").mkdir(exist_ok=True)
         Path("bin/fapm").write_text(shim)
         Path("bin/fapm").chmod(0o755)

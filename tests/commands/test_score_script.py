@@ -45,11 +45,10 @@ def between(bank: Path) -> float:
     return sum(fapm("score", bank, ONE_GOOD, ONE_BAD, "--json").scores.values()) / 2
 
 
-def shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def shell(program: str, line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a line of shell, in which ``fapm`` is the program and $1, $2… the arguments."""
-    program = f'fapm() {{ "{sys.executable}" -m fapm_cli "$@"; }}; {line}'
     return subprocess.run(
-        ["bash", "-c", program, "script", *map(str, arguments)],
+        ["bash", "-c", f'fapm() {{ {program} "$@"; }}; {line}', "script", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -71,9 +70,16 @@ def shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     ids=["files", "folder", "stdin", "one that can't be read"],
 )
 def test_script_learns_from_the_exit_code_and_valid_records(
-    line: str, code: int, count: int, bank: Path, between: float, mixed: Path, schema: Any
+    program: str,
+    line: str,
+    code: int,
+    count: int,
+    bank: Path,
+    between: float,
+    mixed: Path,
+    schema: Any,
 ) -> None:
-    done = shell(line, bank, between, ONE_GOOD, TEST / "stain", mixed)
+    done = shell(program, line, bank, between, ONE_GOOD, TEST / "stain", mixed)
     assert (done.returncode, done.stderr) == (code, "")
     records = json.loads(done.stdout)
     schema.validate(records)
@@ -81,8 +87,12 @@ def test_script_learns_from_the_exit_code_and_valid_records(
     assert sum("error" in record for record in records) == (code == 2)
 
 
-def test_pipe_closed_after_one_record_is_silent(bank: Path, schema: Draft202012Validator) -> None:
-    done = shell('fapm score "$1" "$2" --format jsonl --batch-size 1 | head -1', bank, TEST)
+def test_pipe_closed_after_one_record_is_silent(
+    program: str, bank: Path, schema: Draft202012Validator
+) -> None:
+    done = shell(
+        program, 'fapm score "$1" "$2" --format jsonl --batch-size 1 | head -1', bank, TEST
+    )
     (line,) = done.stdout.splitlines()
     schema.validate(json.loads(line))
     assert done.stderr == ""
