@@ -27,7 +27,7 @@ from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.pages import PatchMemory
 
-FLOORS = (None, 1.0, 0.3, 0.1, 0.03)
+FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01
 _AT_A_TIME = 16
 

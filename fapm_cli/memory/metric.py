@@ -74,13 +74,12 @@ def patch_metrics(covariances: Tensor, floor: float, scale: float = 1.0) -> Tens
         mapped one.
     """
     channels = covariances.shape[1]
-    exact = covariances.double()
-    variance = exact.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
-    identity = torch.eye(channels, dtype=torch.float64, device=exact.device)
-    lower = torch.linalg.cholesky(exact + floor * variance * identity)
-    rotated = identity if channels <= DIMENSIONS else _rotation(channels).to(exact.device)
+    variance = covariances.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
+    identity = torch.eye(channels, device=covariances.device)
+    lower = torch.linalg.cholesky(covariances + floor * variance * identity)
+    rotated = identity if channels <= DIMENSIONS else _rotation(channels).to(identity.device)
     maps: Tensor = torch.linalg.solve_triangular(
-        lower.mT, rotated.expand(len(exact), -1, -1), upper=True
+        lower.mT, rotated.expand(len(covariances), -1, -1), upper=True
     )
     # tr(Mᵀ S M), since M maps S + floor·v·I to the identity of D dimensions.
     beyond = floor * variance * maps.square().sum(dim=(1, 2)).mean()
@@ -96,8 +95,8 @@ def map_keys(keys: Tensor, key_counts: Tensor, metrics: Tensor) -> Tensor:
 
 
 def _rotation(channels: int) -> Tensor:
-    """(C, 128) float64, orthonormal columns: the same every time."""
+    """(C, 128) float32, orthonormal columns: the same every time."""
     generator = torch.Generator().manual_seed(0)
     square = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(square).Q
-    return orthonormal[:, :DIMENSIONS]
+    return orthonormal[:, :DIMENSIONS].float()
