@@ -13,6 +13,8 @@ _SUSPECT = 3.5  # robust z-score of an outlier (Iglewicz & Hoaglin, 1993)
 # beyond 3.5 σ in most draws, and one beyond 6 σ in few (docs/accuracy.md).
 OUTLIER = 6.0
 _NORMAL_MAD = 1.4826
+# A spread of few comes out too small: by these factors (Croux & Rousseeuw, 1992), of 5 to 9.
+_OF_FEW = {5: 1.206, 6: 1.2, 7: 1.14, 8: 1.129, 9: 1.107}
 # Where most pictures are nearly the same, what differs by less than 7 % is no suspect.
 _LEAST_SPREAD = 0.02
 
@@ -49,6 +51,7 @@ def find_suspects(
 def _robust_z(values: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
     """How far values lie from the median of parts, each part's value the mean of its shots'."""
     of_parts = np.bincount(parts, values) / np.bincount(parts)
-    median = np.median(of_parts)
-    spread = _NORMAL_MAD * float(np.median(np.abs(of_parts - median)))
+    median, n = np.median(of_parts), len(of_parts)
+    of_few = _OF_FEW.get(n, n / (n - 0.8))
+    spread = _NORMAL_MAD * of_few * float(np.median(np.abs(of_parts - median)))
     return np.asarray((values - median) / max(spread, _LEAST_SPREAD))

@@ -233,6 +233,17 @@ def test_few_or_equal_pictures_have_no_suspect() -> None:
         assert [order[i] for i, _ in find_suspects(order, [1.0] * 5)] == [5.0]
 
 
+@pytest.mark.parametrize(
+    ("parts", "factor"), [(5, 1.206), (8, 1.129), (9, 1.107), (10, 10 / 9.2), (100, 100 / 99.2)]
+)
+def test_the_spread_of_few_is_taken_for_more_than_it_seems(parts: int, factor: float) -> None:
+    logs = [0.1 * ((7 * i) % parts) for i in range(parts - 1)] + [0.1 * parts * 9]
+    ((number, z),) = find_suspects([float(np.exp(log)) for log in logs], [1.0] * parts)
+    spread = 1.4826 * factor * np.median(np.abs(logs - np.median(logs)))
+    assert number == parts - 1
+    assert z == pytest.approx((logs[-1] - np.median(logs)) / spread)
+
+
 def test_at_another_threshold_the_review_band_stays_below_it_or_goes() -> None:
     found = with_review(rate_thresholds(SCORES, PEAKS, 0.05), SCORES, 0.2)
     assert found.review is not None
