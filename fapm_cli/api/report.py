@@ -26,7 +26,7 @@ class Report:
         """
         engine, path = detector.engine, Path(bank)
         thresholds = engine.bank.thresholds
-        self._page = drawing.Report(
+        self._page = drawing.ReportPage(
             engine.bank,
             path,
             detector.pixel_threshold,

@@ -10,7 +10,7 @@ import typer
 from fapm_cli.commands.choices import learning_choices, query_changes
 from fapm_cli.commands.eval_category import evaluate_by
 from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, write_plots
-from fapm_cli.commands.eval_report import Report
+from fapm_cli.commands.eval_notes import CategoryNotes
 from fapm_cli.commands.eval_table import beside_paper, echo_figures
 from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text
 from fapm_cli.commands.opening import open_detector
@@ -196,7 +196,7 @@ def eval_(
         for one in find_categories(dataset, layout, good, lambda text: note(f"note: {text}"))
     ]
 
-    def judges(category: Category, report: Report) -> Iterator[tuple[Detector, float | None]]:
+    def judges(category: Category, notes: CategoryNotes) -> Iterator[tuple[Detector, float | None]]:
         """The bank that was given, or one per variant and the seconds it took to build."""
         if given is not None:
             yield given, None
@@ -213,10 +213,10 @@ def eval_(
                 thumbnails=False,
                 device=device,
                 batch_size=batch_size,
-                listener=report,
+                listener=notes,
                 **choice,
             )
-            seconds = report.build_seconds
+            seconds = notes.build_seconds
             yield built.detector(device, precision), seconds
 
     records: list[Record] = []
@@ -225,11 +225,11 @@ def eval_(
     failed = False
     for one in found:
         note(f"{one.name} …")
-        report = Report(one.name)
+        notes = CategoryNotes(one.name)
         try:
-            evaluated = evaluate_by(judges, one.read(), batch_size, report)
+            evaluated = evaluate_by(judges, one.read(), batch_size, notes)
         except PictureError as error:
-            report.failure(error)
+            notes.failure(error)
             records.append({"category": one.name, "error": str(error)})
         else:
             for evaluation, fps in evaluated:
@@ -238,7 +238,7 @@ def eval_(
                 rows += evaluation.score_rows()
                 if plots is not None:
                     write_plots(evaluation, plots, plotted)
-        failed |= report.failed
+        failed |= notes.failed
     echo_figures(kind, records)
     if scores is not None:
         text = csv_text(rows, SCORE_COLUMNS)

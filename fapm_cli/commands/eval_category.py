@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from fapm_cli.commands.eval_report import Report
+from fapm_cli.commands.eval_notes import CategoryNotes
 from fapm_cli.commands.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from fapm_cli.evaluation.datasets import Category
     from fapm_cli.evaluation.evaluation import Evaluation
 
-    Judges = Callable[[Category, Report], Iterator[tuple[Detector, float | None]]]
+    Judges = Callable[[Category, CategoryNotes], Iterator[tuple[Detector, float | None]]]
 
 
 def evaluate_by(
-    judges: Judges, category: Category, batch_size: int, report: Report
+    judges: Judges, category: Category, batch_size: int, notes: CategoryNotes
 ) -> list[tuple[Evaluation, float]]:
     """Evaluate a category by each detector, and how many frames per second that judges.
 
@@ -25,29 +25,29 @@ def evaluate_by(
         judges: gives detectors for a category, with the seconds that their banks took to build.
         category: what to judge.
         batch_size: pictures at a time.
-        report: says what is to be known.
+        notes: says what is to be known.
     """
     from fapm_cli.api.evaluation import evaluate_category
     from fapm_cli.api.speed import frames_per_second
 
     for text in category.remarks:
-        report.note(text)
+        notes.note(text)
     evaluations, detectors = [], []
-    with progress_bar() as report.advance:
-        for detector, seconds in judges(category, report):
+    with progress_bar() as notes.advance:
+        for detector, seconds in judges(category, notes):
             detectors.append(detector)
             evaluations.append(
                 evaluate_category(
                     category,
                     detector,
                     batch_size,
-                    on_stage=report.on_stage,
+                    on_stage=notes.on_stage,
                     build_seconds=seconds,
                 )
             )
     for evaluation in evaluations:
         for error in evaluation.failures:
-            report.failure(error)
+            notes.failure(error)
         for text in evaluation.remarks:
-            report.note(text)
+            notes.note(text)
     return [*zip(evaluations, frames_per_second(detectors), strict=True)]

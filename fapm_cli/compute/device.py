@@ -35,11 +35,15 @@ def resolve_device(name: str) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             count = torch.cuda.device_count()
             raise DeviceError(f"device {name!r}: this machine has {count} CUDA device(s), from 0")
-        # Convolutions would be TF32 by default: float32 is to agree with a CPU's.
-        torch.backends.cudnn.allow_tf32 = False
+        compute_in_full()
     else:
         _keep_freed_memory()
     return device
+
+
+def compute_in_full() -> None:
+    """Have CUDA's convolutions in float32 agree with a CPU's: they would be TF32 by default."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _cuda_fault() -> str | None:

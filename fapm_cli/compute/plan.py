@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fapm_cli.compute.device import resolve_device
+from fapm_cli.compute.device import compute_in_full, resolve_device
 from fapm_cli.errors import OptionError
 
 Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
@@ -104,6 +104,7 @@ def make_plan(
     if isinstance(device, str):
         device = resolve_device(device)
     if device.type == "cuda":
+        compute_in_full()
         if precision == "int8":
             raise OptionError("precision int8 is for a CPU; use fp16 on CUDA")
         name = "fp16" if precision == "auto" else precision

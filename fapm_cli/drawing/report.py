@@ -41,7 +41,7 @@ from fapm_cli.version import __version__
 _COPY_BYTES = 1 << 20
 
 
-class Report:
+class ReportPage:
     """A report in the making: pictures are added one at a time, then the page is written."""
 
     def __init__(

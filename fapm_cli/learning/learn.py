@@ -20,12 +20,13 @@ from fapm_cli.learning.nominal_response import (
     judged_by,
     nominal_response,
 )
-from fapm_cli.learning.spoiled import FEWEST_PARTS, Spoiled, Spoiling
+from fapm_cli.learning.spoiled import Spoiled, Spoiling
 from fapm_cli.learning.turned import angles, cells_before, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.scores.extents import FEWEST_PARTS
 from fapm_cli.scores.suspects import find_suspects
 from fapm_cli.version import __version__
 

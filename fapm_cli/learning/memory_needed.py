@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.held_out import FOLDS
-from fapm_cli.learning.spoiled import FEWEST_PARTS, MOST_SPOILED
+from fapm_cli.learning.spoiled import MOST_SPOILED
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
+from fapm_cli.scores.extents import FEWEST_PARTS
 
 _TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
 

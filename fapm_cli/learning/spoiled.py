@@ -15,13 +15,13 @@ from torch import Tensor
 
 from fapm_cli.memory.grid import of_pictures, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.scores.extents import FEWEST_PARTS
 
 _SPOT_PX = 8, 24
 _STRIP_PX = (2, 5), (20, 60)
 _RIM = 10  # a tenth of each side stays as it is: chance things lie there in good pictures too
 _CONTRAST = 25
 _TRIES = 20
-FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
 _OFTEN, _FEW = 4, 32  # each of the first few several times
 _MOST = 128
 MOST_SPOILED = _MOST + (_OFTEN - 1) * _FEW

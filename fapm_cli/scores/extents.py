@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from fapm_cli.scores.image_score import TOP_SHARE, top_score
 
 EXTENTS = ("spot", "area", "whole")
-FEWEST_PARTS = 10  # of fewer, nothing is to be had of how their means spread
+FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
 _AREA_SHARE = 0.05
 _TINY = 1e-12
 _BLOCK = 4  # px: the map is blurred, so that means of blocks tell as much, and cost less

@@ -43,6 +43,14 @@ def test_auto_takes_what_the_cpu_has(
     assert make_plan(CPU, "fp32").precision == "fp32"
 
 
+def test_float32_is_computed_in_full_however_the_device_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    make_plan(torch.device("cuda"), "fp32")
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_auto_is_half_precision_on_cuda() -> None:
     plan = make_plan(torch.device("cuda"))
     assert (plan.precision, plan.one_by_one) == ("fp16", False)

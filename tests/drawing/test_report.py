@@ -29,7 +29,7 @@ from PIL import Image
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.drawing.heatmap import STRONGEST, Caption, draw_heatmap
-from fapm_cli.drawing.report import Report
+from fapm_cli.drawing.report import ReportPage
 from fapm_cli.drawing.report_pictures import heat_size
 from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
@@ -96,17 +96,19 @@ def page(page_path: Path) -> Page:
     return Page(page_path.read_bytes())
 
 
-def small_report(**changes: Any) -> Report:
+def small_report(**changes: Any) -> ReportPage:
     options = {"name": "bank.st", "calm": 1.0, "threshold": 0.5, "comparable": True, **changes}
     options["path"] = Path(options.pop("name"))
     thresholds = UNSET.at(options.pop("threshold"))
     if "review" in options:
         thresholds = replace(thresholds, review=options.pop("review"), review_rate=0.2)
     options["thresholds"] = thresholds
-    return Report(small_bank(), **options)
+    return ReportPage(small_bank(), **options)
 
 
-def add(report: Report, name: str = "a.png", size: tuple[int, int] = (60, 40), **more: Any) -> None:
+def add(
+    report: ReportPage, name: str = "a.png", size: tuple[int, int] = (60, 40), **more: Any
+) -> None:
     """Add a grey picture; sizes are width and height."""
     scores = np.linspace(0.5, 3, size[0] * size[1], dtype=np.float32).reshape(size[::-1])
     located = {
@@ -119,7 +121,7 @@ def add(report: Report, name: str = "a.png", size: tuple[int, int] = (60, 40), *
     report.add(Path(name), Image.new("RGB", size, (128, 128, 128)), located, scores)
 
 
-def written(report: Report, folder: Path) -> Page:
+def written(report: ReportPage, folder: Path) -> Page:
     report.write(folder / "page.html")
     return Page((folder / "page.html").read_bytes())
 

@@ -17,10 +17,11 @@ from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.learning.choose_metric import FLOORS, choose_metric, strongest_worth
 from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
 from fapm_cli.learning.learn import Extracted, learn
-from fapm_cli.learning.spoiled import FEWEST_PARTS, Spoiled, Spoiling, spoil
+from fapm_cli.learning.spoiled import Spoiled, Spoiling, spoil
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.metric import patch_metrics
 from fapm_cli.memory.search import search
+from fapm_cli.scores.extents import FEWEST_PARTS
 
 PICTURES = 24
 PATCHES = 6

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fapm_cli.finding.search import Unreadable
 
 
-class Report(Listener):
+class CategoryNotes(Listener):
     """Says on stderr, once each, what is to be known of a category.
 
     Attributes:
@@ -23,7 +23,7 @@ class Report(Listener):
     """
 
     def __init__(self, name: str):
-        """Report on the category of this name."""
+        """Speak of the category of this name."""
         self.failed = False
         self.advance: Advance = lambda stage, done, total: None
         self._name = name
