@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import GOOD, ONE_GOOD, fapm
 
+from fapm_cli import __main__ as program
 from fapm_cli.compute import cores
 from fapm_cli.compute.cores import usable_cores
 
@@ -104,3 +105,23 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
     if "OMP_WAIT_POLICY" not in done.stderr:
         pytest.skip("torch computes here without OpenMP")
     assert f"OMP_WAIT_POLICY = '{wanted}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["build", "score"], "passive"),
+        (["eval"], "passive"),
+        ([], "passive"),
+        *((([command, "bank.st"]), None) for command in ("score", "heatmap", "bench")),
+    ],
+)
+def test_threads_that_judge_pictures_wait_awake(
+    arguments: list[str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(sys, "argv", ["fapm", *arguments])
+    monkeypatch.setattr("fapm_cli.cli.main", lambda: None)
+    program.main()
+    assert os.environ.get("OMP_WAIT_POLICY") == wanted
