@@ -39,8 +39,9 @@ def serve(address: str) -> None:
 
     run(["--version"])  # imports what reads options
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(address)
+        server.bind(f"{address}.new")
         server.listen()
+        os.rename(f"{address}.new", address)  # whoever finds it is answered
         while True:
             caller, _ = server.accept()
             if os.fork() == 0:

@@ -9,6 +9,8 @@ et al., 2021), so that a part may lie in several ways.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -94,6 +96,7 @@ def map_keys(keys: Tensor, key_counts: Tensor, metrics: Tensor) -> Tensor:
     return torch.cat([part @ own for part, own in zip(parts, metrics, strict=True)])
 
 
+@functools.cache
 def _rotation(channels: int) -> Tensor:
     """(C, 128) float32, orthonormal columns: the same every time."""
     generator = torch.Generator().manual_seed(0)

@@ -94,7 +94,7 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
     given: str | None, wanted: str
 ) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": given} if given else {})
+    environment |= {"OMP_DISPLAY_ENV": "verbose"} | ({"OMP_WAIT_POLICY": given} if given else {})
     done = subprocess.run(
         [sys.executable, "-m", "fapm_cli", "info", "none.st"],
         env=environment,
@@ -105,6 +105,8 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
     if "OMP_WAIT_POLICY" not in done.stderr:
         pytest.skip("torch computes here without OpenMP")
     assert f"OMP_WAIT_POLICY = '{wanted}'" in done.stderr
+    # Where nothing was said, it is called PASSIVE too, and threads spin for a while.
+    assert ("GOMP_SPINCOUNT = '0'" in done.stderr) == (wanted == "PASSIVE")
 
 
 @pytest.mark.parametrize(
