@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fapm_cli.config import Placement
+
 
 @dataclass(frozen=True)
 class Spreader:
@@ -45,6 +47,31 @@ class Spreader:
         """
         share = self(known.to(self.rows.dtype))
         return dataclasses.replace(self, gain=torch.where(wanted, 1 / share, 0))
+
+
+def make_spreader(
+    size: tuple[int, int],
+    finer: tuple[int, int],
+    sigma: float,
+    placement: Placement,
+    device: torch.device,
+) -> Spreader:
+    """Make the matrices that bring a map to a finer one and blur it there.
+
+    Args:
+        size: h, w of the map.
+        finer: H, W wanted.
+        sigma: Gaussian's standard deviation in places of the finer map; 0 blurs nothing.
+        placement: bilinear, or the nearest place's value.
+        device: where they will be used.
+    """
+    # Paper open: how coarse scores are placed. The official repeat mixes places up in a patch.
+    upsample = resize_matrix if placement == "bilinear" else repeat_matrix
+    rows, columns = (
+        (gaussian_matrix(out, sigma) @ upsample(out, own)).float().to(device)
+        for own, out in zip(size, finer, strict=True)
+    )
+    return Spreader(rows, columns)
 
 
 def covered(roi: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,40 +1,12 @@
-"""Scores: from distances to layer scores, the anomaly map and the image score (§2.3)."""
+"""One score of a whole picture: the mean of its map's largest values, or the paper's (§2.3)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from fapm_cli.config import Placement
-from fapm_cli.scores.geometry import Spreader, gaussian_matrix, repeat_matrix, resize_matrix
-
 TOP_SHARE = 0.005
 _BLOCK = 16
-
-
-def make_spreader(
-    size: tuple[int, int],
-    finer: tuple[int, int],
-    sigma: float,
-    placement: Placement,
-    device: torch.device,
-) -> Spreader:
-    """Make the matrices that bring a map to a finer one and blur it there.
-
-    Args:
-        size: h, w of the map.
-        finer: H, W wanted.
-        sigma: Gaussian's standard deviation in places of the finer map; 0 blurs nothing.
-        placement: bilinear, or the nearest place's value.
-        device: where they will be used.
-    """
-    # Paper open: how coarse scores are placed. The official repeat mixes places up in a patch.
-    upsample = resize_matrix if placement == "bilinear" else repeat_matrix
-    rows, columns = (
-        (gaussian_matrix(out, sigma) @ upsample(out, own)).float().to(device)
-        for own, out in zip(size, finer, strict=True)
-    )
-    return Spreader(rows, columns)
 
 
 def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:

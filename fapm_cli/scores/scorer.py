@@ -14,8 +14,8 @@ from fapm_cli.memory.pages import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
-from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.image_score import make_spreader, paper_image_score, share_weights, top_score
+from fapm_cli.scores.geometry import covered, make_spreader
+from fapm_cli.scores.image_score import paper_image_score, share_weights, top_score
 
 
 @dataclass(frozen=True)

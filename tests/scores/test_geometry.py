@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from torch.nn import functional as F
 
+from fapm_cli.config import Placement
 from fapm_cli.scores.geometry import (
     Spreader,
     covered,
     gaussian_matrix,
     inspected_span,
+    make_spreader,
     picture_matrix,
     repeat_matrix,
     resize_matrix,
@@ -21,6 +25,7 @@ from fapm_cli.scores.geometry import (
     to_places,
 )
 
+CPU = torch.device("cpu")
 SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 224), (2, 3)]
 
 
@@ -180,3 +185,31 @@ def test_a_coarse_place_is_covered_by_one_px_of_the_region() -> None:
     roi[1, 2], roi[5, 8] = True, True
     wanted = torch.tensor([[True, False, False], [False, False, True]])
     assert torch.equal(covered(roi, (2, 3)), wanted)
+
+
+@pytest.mark.parametrize("placement", ["bilinear", "nearest"])
+@pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
+@pytest.mark.parametrize(
+    ("size", "finer"),
+    [((8, 12), (64, 96)), ((4, 6), (64, 96)), ((4, 6), (8, 12)), ((5, 3), (5, 3))],
+)
+def test_spreader_upsamples_and_blurs_as_interpolate_and_scipy_do(
+    placement: Placement, sigma: float, size: tuple[int, int], finer: tuple[int, int]
+) -> None:
+    scores = torch.rand(2, *size)
+    spread = make_spreader(size, finer, sigma, placement, CPU)(scores)
+    assert spread.shape == (2, *finer)
+    corners = False if placement == "bilinear" else None
+    for one, result in zip(scores.double(), spread, strict=True):
+        wide = F.interpolate(one[None, None], finer, mode=placement, align_corners=corners)
+        wanted = wide[0, 0].numpy()
+        if sigma > 0:
+            wanted = gaussian_filter(wanted, sigma, mode="reflect", truncate=4)
+        np.testing.assert_allclose(result.numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_nearest_placement_without_blur_repeats_each_place() -> None:
+    scores = torch.arange(6.0).view(1, 2, 3)
+    spread = make_spreader((2, 3), (4, 9), 0, "nearest", CPU)(scores)
+    for y, x in product(range(4), range(9)):
+        assert float(spread[0, y, x]) == float(scores[0, y // 2, x // 3])

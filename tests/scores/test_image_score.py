@@ -9,47 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from torch.nn import functional as F
 
-from fapm_cli.config import Placement
 from fapm_cli.scores.image_score import (
     _largest,
-    make_spreader,
     paper_image_score,
     share_weights,
     top_score,
 )
-
-CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("placement", ["bilinear", "nearest"])
-@pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
-@pytest.mark.parametrize(
-    ("size", "finer"),
-    [((8, 12), (64, 96)), ((4, 6), (64, 96)), ((4, 6), (8, 12)), ((5, 3), (5, 3))],
-)
-def test_spreader_upsamples_and_blurs_as_interpolate_and_scipy_do(
-    placement: Placement, sigma: float, size: tuple[int, int], finer: tuple[int, int]
-) -> None:
-    scores = torch.rand(2, *size)
-    spread = make_spreader(size, finer, sigma, placement, CPU)(scores)
-    assert spread.shape == (2, *finer)
-    corners = False if placement == "bilinear" else None
-    for one, result in zip(scores.double(), spread, strict=True):
-        wide = F.interpolate(one[None, None], finer, mode=placement, align_corners=corners)
-        wanted = wide[0, 0].numpy()
-        if sigma > 0:
-            wanted = gaussian_filter(wanted, sigma, mode="reflect", truncate=4)
-        np.testing.assert_allclose(result.numpy(), wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_nearest_placement_without_blur_repeats_each_place() -> None:
-    scores = torch.arange(6.0).view(1, 2, 3)
-    spread = make_spreader((2, 3), (4, 9), 0, "nearest", CPU)(scores)
-    for y, x in product(range(4), range(9)):
-        assert float(spread[0, y, x]) == float(scores[0, y // 2, x // 3])
 
 
 def plain_paper_score(
