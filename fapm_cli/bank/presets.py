@@ -46,7 +46,7 @@ def default_config(
     if variant not in VARIANTS:
         raise OptionError(f"variant {variant!r}: use one of {', '.join(VARIANTS)}")
     patch_wise, layer_wise, adaptive = VARIANTS[variant]
-    spec = backbones.backbone_spec(backbone)
+    spec = backbones.look_up(backbone)
     tapped = tuple(layers) if layers is not None else spec.default_layers
     if grid is None:
         grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))

@@ -15,16 +15,12 @@ from fapm_cli.compute.device import has_onednn
 from fapm_cli.compute.plan import Plan, Ranges
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError, WeightsError
-from fapm_cli.network import backbones
+from fapm_cli.network.backbones import Stages, look_up
+from fapm_cli.network.folding import fold_batch_norm, random_weights, take_folded
 from fapm_cli.network.int8 import observing, quantizable, quantize
 from fapm_cli.network.packed import pack
-from fapm_cli.network.weights import (
-    StateDict,
-    cached_weights,
-    packaged_weights,
-    read_weights,
-    weights_hash,
-)
+from fapm_cli.network.resnet import chains
+from fapm_cli.network.weights import StateDict, read_weights, weights_hash
 
 RANDOM = "random"
 
@@ -42,7 +38,7 @@ class FeatureExtractor(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: BankConfig, stages: backbones.Stages):
+    def __init__(self, config: BankConfig, stages: Stages):
         """Take the cut ``stages``, still without values, as ``config`` taps them."""
         super().__init__()
         self.stages = nn.ModuleDict(stages)
@@ -100,7 +96,7 @@ class FeatureExtractor(nn.Module):
             missing = [name for name in quantizable(self.stages) if name not in self.ranges]
             if missing:
                 raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
-            quantize(self.stages, self.ranges, backbones.chains(self.stages), self._run_once)
+            quantize(self.stages, self.ranges, chains(self.stages), self._run_once)
         else:
             for name in self._coarse(plan):
                 self.stages[name].to(plan.backbone_dtype)
@@ -121,7 +117,7 @@ class FeatureExtractor(nn.Module):
     def _coarse(self, plan: Plan) -> list[str]:
         """Name the stages that run in the plan's precision; those before stay float32."""
         names = list(self.stages)
-        coarse_from = backbones.backbone_spec(self.config.backbone).coarse_from
+        coarse_from = look_up(self.config.backbone).coarse_from
         first = coarse_from.get(plan.backbone, names[0])
         return names[names.index(first) :] if first in names else []
 
@@ -196,11 +192,11 @@ def load_extractor(
     extractor = FeatureExtractor(config, _cut(config))
     stages = extractor.stages
     if isinstance(weights, Mapping):
-        state = backbones.take_folded(stages, weights)
+        state = take_folded(stages, weights)
     elif weights == RANDOM:
-        state = backbones.random_weights(stages, seed)
+        state = random_weights(stages, seed)
     else:
-        path = Path(weights) if weights is not None else _own_weights(config.backbone)
+        path = Path(weights) if weights is not None else look_up(config.backbone).own_weights()
         state = _load_folded(stages, config.backbone, path)
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
@@ -213,10 +209,9 @@ def load_extractor(
     return extractor
 
 
-def _cut(config: BankConfig) -> backbones.Stages:
+def _cut(config: BankConfig) -> Stages:
     """Keep the stages up to the last tapped layer."""
-    backbones.backbone_spec(config.backbone)  # says what there is, where the name is unknown
-    stages = backbones.backbone_stages(config.backbone)
+    stages = look_up(config.backbone).stages()
     unknown = [layer for layer in config.layers if layer not in stages]
     if unknown:
         raise OptionError(
@@ -227,21 +222,15 @@ def _cut(config: BankConfig) -> backbones.Stages:
     return {name: stages[name] for name in names[: last + 1]}
 
 
-def _own_weights(backbone: str) -> Path:
-    if backbone == backbones.DEFAULT_BACKBONE:
-        return packaged_weights()
-    return cached_weights(backbone, backbones.weights_url(backbone))
-
-
-def _load_folded(stages: nn.ModuleDict, backbone: str, path: Path) -> dict[str, Tensor]:
+def _load_folded(stages: nn.ModuleDict, name: str, path: Path) -> dict[str, Tensor]:
     """Read a weights file, check that it is the backbone's, and fold it into the cut stages."""
-    state = read_weights(path)
-    whole = backbones.file_names(backbone, backbones.backbone_stages(backbone))
-    foreign = [name for name in state if name not in whole and not backbones.is_head(name)]
+    state, backbone = read_weights(path), look_up(name)
+    whole = backbone.file_names()
+    foreign = [key for key in state if key not in whole and not backbone.is_head(key)]
     if foreign:
-        raise WeightsError(f"weights file {path} has {foreign[0]!r}: it is not {backbone}'s")
-    renamed = {whole[name]: value for name, value in state.items() if name in whole}
+        raise WeightsError(f"weights file {path} has {foreign[0]!r}: it is not {name}'s")
+    renamed = {whole[key]: value for key, value in state.items() if key in whole}
     try:
-        return backbones.fold_batch_norm(stages, renamed)
+        return fold_batch_norm(stages, renamed)
     except WeightsError as error:
         raise WeightsError(f"weights file {path}: {error}") from error

@@ -76,12 +76,15 @@ def packaged_weights() -> Path:
     return Path(spec.origin).parent / _PACKAGE_FILE
 
 
-def cached_weights(backbone: str, url: str) -> Path:
-    """Find torchvision's weights in its cache, or download them into it.
+def torchvision_weights(backbone: str) -> Path:
+    """Find torchvision's weights (IMAGENET1K_V1, the paper's) in its cache, or download them.
 
     Raises:
         WeightsError: they are not there, and can't be downloaded; the message names the ways out.
     """
+    from torchvision.models import get_model_weights
+
+    url = str(get_model_weights(backbone)["IMAGENET1K_V1"].url)
     path = Path(get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path

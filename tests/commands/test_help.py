@@ -13,6 +13,8 @@ import typer
 from conftest import fapm
 
 from fapm_cli.cli import app
+from fapm_cli.network.backbones import BACKBONES
+from fapm_cli.network.resnet import RESNETS
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS = sorted(GROUP.commands)
@@ -65,6 +67,12 @@ def test_default_stands_beside_its_option_once() -> None:
     text = fapm("score", "--help").out
     assert re.search(r"--every N +Of videos, judge every Nth frame \(default: 1\)\.", text)
     assert re.search(r"--threshold T +[^-]*\(default: the\s+bank's\)\.\n", text)
+
+
+def test_every_backbone_is_named() -> None:
+    text = fapm("build", "--help").out
+    assert "any torchvision ResNet" in " ".join(text.split())
+    assert all(name in text for name in BACKBONES.keys() - RESNETS.keys())
 
 
 def test_nothing_said_is_a_wish_for_help() -> None:

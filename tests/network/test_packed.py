@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fapm_cli.compute.device import has_onednn
-from fapm_cli.network import backbones
-from fapm_cli.network.backbones import random_weights
+from fapm_cli.network.backbones import look_up
 from fapm_cli.network.efficientnet_lite import SameConv2d
+from fapm_cli.network.folding import random_weights
 from fapm_cli.network.packed import PackedBlock, PackedConv2d, pack
 from fapm_cli.network.resnet import ResidualBlock
 
@@ -65,7 +65,7 @@ def test_a_packed_convolution_is_the_plain_one(
 
 @torch.inference_mode()
 def test_a_packed_block_leaves_what_it_is_fed_as_it_was() -> None:
-    stages = nn.ModuleDict(backbones.backbone_stages("resnet18"))
+    stages = nn.ModuleDict(look_up("resnet18").stages())
     state = random_weights(stages, 0)
     stages.load_state_dict(state, assign=True)
     stages.to(memory_format=torch.channels_last).eval()
@@ -82,7 +82,7 @@ def test_a_packed_block_leaves_what_it_is_fed_as_it_was() -> None:
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "resnet50", "resnext50_32x4d"])
 @torch.inference_mode()
 def test_every_stage_of_a_packed_network_gives_what_the_plain_one_gives(name: str) -> None:
-    stages = nn.ModuleDict(backbones.backbone_stages(name))
+    stages = nn.ModuleDict(look_up(name).stages())
     stages.load_state_dict(random_weights(stages, 0), assign=True)
     stages.to(memory_format=torch.channels_last).eval()
     x = random_maps(1, 3, 64, 48)
