@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from fapm_cli.config import BankConfig as BankConfig
     from fapm_cli.config import Preprocessing as Preprocessing
     from fapm_cli.config import Query as Query
+    from fapm_cli.detection.record import Record as Record
     from fapm_cli.errors import BankError as BankError
     from fapm_cli.errors import DeviceError as DeviceError
     from fapm_cli.errors import FapmError as FapmError
@@ -114,6 +115,7 @@ HOMES = {
     "DIFFERENCES": "pictures.seen",
     "Differences": "pictures.seen",
     "Source": "sources.source",
+    "Record": "detection.record",
     "Plan": "compute.plan",
     "make_plan": "compute.plan",
     "Category": "evaluation.datasets",

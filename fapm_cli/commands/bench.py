@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.bench_table import print_table
-from fapm_cli.commands.formats import Record, choose_format, echo_records, flatten
+from fapm_cli.commands.formats import choose_format, echo_records, flatten
 from fapm_cli.commands.opening import open_detector
 from fapm_cli.commands.options import (
     LEARNING,
@@ -27,6 +27,7 @@ from fapm_cli.errors import OptionError
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
     from fapm_cli.compute.plan import Plan
+    from fapm_cli.detection.record import Record
 
 
 def bench(

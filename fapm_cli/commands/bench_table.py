@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from fapm_cli.commands.formats import Record
 from fapm_cli.commands.terminal import note
+
+if TYPE_CHECKING:
+    from fapm_cli.detection.record import Record
 
 _COLUMNS: dict[str, Callable[[Record], str]] = {
     "variant": lambda r: r["variant"] or "-",

@@ -12,7 +12,7 @@ from fapm_cli.commands.eval_category import evaluate_by
 from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, write_plots
 from fapm_cli.commands.eval_notes import CategoryNotes
 from fapm_cli.commands.eval_table import beside_paper, echo_figures
-from fapm_cli.commands.formats import FORMATS, Record, choose_format, csv_text
+from fapm_cli.commands.formats import FORMATS, choose_format, csv_text
 from fapm_cli.commands.opening import open_detector
 from fapm_cli.commands.options import (
     LEARNING,
@@ -39,6 +39,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     TurnOption,
     WeightsOption,
+    format_option,
 )
 from fapm_cli.commands.paths import check_output
 from fapm_cli.commands.terminal import note
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fapm_cli.api.detector import Detector
+    from fapm_cli.detection.record import Record
     from fapm_cli.evaluation.datasets import Category
 
 EXIT_ERROR = 2
@@ -115,16 +117,7 @@ def eval_(
     sigma: SigmaOption = None,
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
-    output_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="text, json, jsonl, csv or markdown.",
-            autocompletion=lambda: list(_FORMATS),
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "text",
+    output_format: Annotated[str, format_option(_FORMATS)] = "text",
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", hidden=True)] = False,
     markdown: Annotated[bool, typer.Option(hidden=True)] = False,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import typer
 
-from fapm_cli.commands.formats import Record, echo_records, flatten
+from fapm_cli.commands.formats import echo_records, flatten
 from fapm_cli.commands.terminal import note
 from fapm_cli.files import escaped
+
+if TYPE_CHECKING:
+    from fapm_cli.detection.record import Record
 
 _RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
 _VERDICTS = (

@@ -6,15 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from fapm_cli.errors import OptionError
 
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from fapm_cli.detection.record import Record
 
 FORMATS = ("text", "json", "jsonl", "csv")
+"""Those of a command that names no others."""
 
 
 def choose_format(wanted: str, formats: Sequence[str] = FORMATS, **short: bool) -> str:

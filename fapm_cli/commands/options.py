@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,16 +25,20 @@ PathsArgument = Annotated[
         metavar="PATH...", help="Pictures and folders (searched through); - reads paths from stdin."
     ),
 ]
-FormatOption = Annotated[
-    str,
-    typer.Option(
+
+
+def format_option(formats: Sequence[str]) -> Any:
+    """Make the option that chooses one of a command's formats."""
+    return typer.Option(
         "--format",
         metavar="FORMAT",
-        help="text, json, jsonl or csv.",
-        autocompletion=lambda: list(FORMATS),
+        help=f"{', '.join(formats[:-1])} or {formats[-1]}.",
+        autocompletion=lambda: list(formats),
         rich_help_panel=OUTPUT,
-    ),
-]
+    )
+
+
+FormatOption = Annotated[str, format_option(FORMATS)]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=OUTPUT)
 ]

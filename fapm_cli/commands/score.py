@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fapm_cli.commands.choices import query_changes
-from fapm_cli.commands.formats import Record, choose_format
+from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.notes import note_differences
 from fapm_cli.commands.opening import note_verdicts, open_detector
 from fapm_cli.commands.options import (
@@ -24,7 +24,6 @@ from fapm_cli.commands.options import (
     CalibrationOption,
     CompileOption,
     DeviceOption,
-    FormatOption,
     JsonOption,
     LayerWeightsOption,
     NeighborsOption,
@@ -35,16 +34,19 @@ from fapm_cli.commands.options import (
     SigmaOption,
     ThreadsOption,
     WeightsOption,
+    format_option,
 )
 from fapm_cli.commands.paths import check_order, find_named, note_left_out
-from fapm_cli.commands.records import is_for_a_person, record_writer
 from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
+from fapm_cli.commands.writers import WRITERS, is_for_a_person, record_writer
 from fapm_cli.errors import OptionError
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
+    from fapm_cli.detection.record import Record
     from fapm_cli.sources.source import Source
 
+_FORMATS = tuple(WRITERS)
 EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 
 
@@ -66,7 +68,7 @@ def score(
         ),
     ] = None,
     pixel_threshold: PixelThresholdOption = None,
-    output_format: FormatOption = "text",
+    output_format: Annotated[str, format_option(_FORMATS)] = "text",
     as_json: JsonOption = False,
     exit_zero: Annotated[
         bool, typer.Option(help="Exit 0 unless fapm itself fails.", rich_help_panel=OUTPUT)
@@ -129,7 +131,7 @@ def score(
     Example:  fapm score bank.st samples/test
     """
     check_order("score", bank, paths or [])
-    kind = choose_format(output_format, json=as_json)
+    kind = choose_format(output_format, _FORMATS, json=as_json)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
     source = _open_source(paths or [], watch, only_new, camera, every)
     from fapm_cli.compute.cores import use_threads

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from fapm_cli.bank.bank import Bank, nominal_picture
+from fapm_cli.detection.record import Record
 from fapm_cli.drawing.heatmap import STRONGEST, heat_colour
 from fapm_cli.drawing.report_pictures import (
     SPOT_SHARE,
     FloatMap,
-    Record,
     box_of,
     centre_of,
     crop_bytes,

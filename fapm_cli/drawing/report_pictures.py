@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fapm_cli.detection.record import Record
 from fapm_cli.drawing.heatmap import hatch, heat_colour, heat_level, heat_share
 
-Record = dict[str, Any]
 FloatMap = NDArray[np.float32]
 Place = tuple[float, float]
 Window = tuple[float, float, float, float]

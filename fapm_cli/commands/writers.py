@@ -10,16 +10,29 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
 from fapm_cli.commands.colour import coloured, on_terminal
-from fapm_cli.commands.formats import Record
 from fapm_cli.commands.terminal import note
 from fapm_cli.files import escaped
 
-Writer = Callable[[Iterator[Record]], None]
+if TYPE_CHECKING:
+    from fapm_cli.detection.record import Record
+
+
+class Writer(Protocol):
+    """A sink of records: takes each as soon as its picture is judged.
+
+    It goes through all of them, and passes each on before it asks for the next: to ask is what
+    judges pictures, a watched folder never ends, and the exit code is of the records asked for.
+    """
+
+    def __call__(self, records: Iterator[Record], /) -> None:
+        """Write all records."""
+
 
 _UNLIKE = "unlike the training pictures"
 _WIDE = {"area": "odd over an area", "whole": "odd all over"}  # weak in any one spot
@@ -123,7 +136,8 @@ def _csv(records: Iterator[Record]) -> None:
         sys.stdout.flush()
 
 
-_WRITERS: dict[str, Writer] = {"text": _text, "json": _json, "jsonl": _jsonl, "csv": _csv}
+WRITERS: dict[str, Writer] = {"text": _text, "json": _json, "jsonl": _jsonl, "csv": _csv}
+"""The formats of ``fapm score``, and of it alone: a new one is a line here."""
 
 
 def is_for_a_person(kind: str) -> bool:
@@ -133,4 +147,4 @@ def is_for_a_person(kind: str) -> bool:
 
 def record_writer(kind: str) -> Writer:
     """Choose how to write records in a format, here and now."""
-    return _columns if is_for_a_person(kind) else _WRITERS[kind]
+    return _columns if is_for_a_person(kind) else WRITERS[kind]
