@@ -5,22 +5,53 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-# Pillow's name of each format that is read: its endings, and what its first 16 bytes are like.
-FORMATS: dict[str, tuple[tuple[str, ...], bytes]] = {
-    "PNG": ((".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
-    "JPEG": ((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
-    "BMP": ((".bmp",), rb"BM.{4}\0{4}"),
-    "TIFF": ((".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
-    "WEBP": ((".webp",), rb"RIFF.{4}WEBP"),
-    "PPM": ((".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s+[#\d]"),
-    "JPEG2000": ((".jp2", ".j2k"), rb"\0{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    "GIF": ((".gif",), rb"GIF8[79]a"),
-    "AVIF": ((".avif",), rb".{4}ftypavi[fs]"),
+
+@dataclass(frozen=True)
+class Format:
+    """What is to be known of a picture format.
+
+    Attributes:
+        endings: of its files, in lower case.
+        start: a regular expression of its first 16 bytes.
+        lossy: whether compression may change values; of WebP and TIFF each file tells.
+        buffer_bytes: per px, what its decoder takes besides the pixels.
+        plugin: the module that decodes it, where not every Pillow allowed has one.
+    """
+
+    endings: tuple[str, ...]
+    start: bytes
+    lossy: bool = False
+    buffer_bytes: int = 0
+    plugin: str | None = None
+
+
+FORMATS = {  # by Pillow's names
+    "PNG": Format((".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff", lossy=True),
+    "BMP": Format((".bmp",), rb"BM.{4}\0{4}"),
+    "TIFF": Format((".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
+    "WEBP": Format((".webp",), rb"RIFF.{4}WEBP", buffer_bytes=4),
+    "PPM": Format((".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s+[#\d]"),
+    "JPEG2000": Format(
+        (".jp2", ".j2k"),
+        rb"\0{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        lossy=True,
+        buffer_bytes=16,
+    ),
+    "GIF": Format((".gif",), rb"GIF8[79]a", buffer_bytes=8),
+    "AVIF": Format(  # Pillow has it from 11.3 on
+        (".avif",),
+        rb".{4}ftypavi[fs]",
+        lossy=True,
+        buffer_bytes=8,
+        plugin="PIL.AvifImagePlugin",
+    ),
 }
-SUFFIXES = frozenset(suffix for suffixes, _ in FORMATS.values() for suffix in suffixes)
-_START = re.compile(b"|".join(start for _, start in FORMATS.values()), re.DOTALL)
+SUFFIXES = frozenset(ending for kind in FORMATS.values() for ending in kind.endings)
+_START = re.compile(b"|".join(kind.start for kind in FORMATS.values()), re.DOTALL)
 
 DRAWN_BY = "drawn by fapm"
 """What pictures that fapm draws name as their ``Software``, so that none is taken for a part's."""

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.kinds import FORMATS, SUFFIXES
+from fapm_cli.finding.kinds import FORMATS, SUFFIXES, Format
 from fapm_cli.pictures.upright import ORIENTATION, is_on_its_side, load_upright
 from fapm_cli.pictures.wide_samples import (
     NETPBM,
@@ -37,13 +37,13 @@ MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-READABLE = [  # Pillow has AVIF from 11.3 on
-    name for name in FORMATS if name != "AVIF" or importlib.util.find_spec("PIL.AvifImagePlugin")
+READABLE = [
+    name
+    for name, kind in FORMATS.items()
+    if kind.plugin is None or importlib.util.find_spec(kind.plugin)
 ]
 _COEFFICIENT_BYTES = 6  # per px of a progressive JPEG, which is whole before any px is
-_BUFFER_BYTES = {"WEBP": 4, "AVIF": 8, "JPEG2000": 16, "GIF": 8}  # per px, a decoder's own
 _HEADER_BYTES = 4096  # that hold what a PNG and a PGM say of their samples
-_LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
 # TIFF's tags, and values of them.
 _NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4
 _SUBFILE_TYPE, _REDUCED = 255, 2
@@ -142,11 +142,16 @@ def reading_bytes(path: Path, draft_px: int | None = None) -> int:
         return 0
 
 
+def _format(image: Image.Image) -> Format:
+    """What is known of an opened picture's format; a camera's MPO is a JPEG."""
+    return FORMATS["JPEG" if image.format == "MPO" else str(image.format)]
+
+
 def _pixel_bytes(image: Image.Image, wide: bool, whole: int) -> int:
     """Bytes that an opened picture, maybe a draft of so many px, takes at a time to decode."""
     coefficients = _COEFFICIENT_BYTES * whole * bool(image.info.get("progressive"))
     at_a_time = _wide_bytes(image) if wide else _narrow_bytes(image)
-    at_a_time += _BUFFER_BYTES.get(image.format or "", 0)
+    at_a_time += _format(image).buffer_bytes
     return int(coefficients + image.width * image.height * at_a_time)
 
 
@@ -232,4 +237,4 @@ def _draft(image: ImageFile.ImageFile, draft_px: int | None) -> tuple[int, int] 
 def _is_lossy(image: ImageFile.ImageFile, data: bytes) -> bool:
     if image.format == "WEBP":
         return b"VP8L" not in data
-    return image.format in _LOSSY or image.info.get("compression") == "jpeg"
+    return _format(image).lossy or image.info.get("compression") == "jpeg"
