@@ -37,7 +37,7 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.evaluation.datasets import Category, read_category, read_truth
 from fapm_cli.evaluation.evaluation import Figures
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.reading import Prepared, prepare_item
 
 PACKAGES = ("anomalib==2.7.0", "pyimgano==0.9.1")

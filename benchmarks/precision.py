@@ -20,7 +20,7 @@ from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.datasets import read_category, read_truth
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
 from fapm_cli.network.extraction import load_extractor

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from fapm_cli.evaluation.paper import paper_methods as paper_methods
     from fapm_cli.evaluation.paper import paper_variant as paper_variant
     from fapm_cli.memory.coreset import adaptive_coreset as adaptive_coreset
-    from fapm_cli.memory.pages import patch_memory as patch_memory
+    from fapm_cli.memory.patch_memory import patch_memory as patch_memory
     from fapm_cli.memory.search import search as search
     from fapm_cli.network.extraction import load_extractor as load_extractor
     from fapm_cli.pictures.seen import DIFFERENCES as DIFFERENCES
@@ -126,7 +126,7 @@ HOMES = {
     "paper_variant": "evaluation.paper",
     "load_extractor": "network.extraction",
     "adaptive_coreset": "memory.coreset",
-    "patch_memory": "memory.pages",
+    "patch_memory": "memory.patch_memory",
     "search": "memory.search",
 }
 

@@ -13,7 +13,7 @@ from fapm_cli.detection import detector as detection
 from fapm_cli.detection.record import record_of
 from fapm_cli.detection.stream import judge
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import search
+from fapm_cli.finding.folders import search
 from fapm_cli.pictures.reading import Item
 from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.sources.source import Source, files_source

@@ -15,7 +15,7 @@ from fapm_cli.bank.nominal_pictures import (
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import fresh_groups, known_digests, with_pixels
 from fapm_cli.learning.batches import PartOf
 from fapm_cli.learning.nominal_response import spots_and_levels

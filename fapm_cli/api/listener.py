@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.seen import Differences
 
 

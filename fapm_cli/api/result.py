@@ -15,7 +15,7 @@ from fapm_cli.detection.record import Record
 from fapm_cli.detection.stream import Judged
 from fapm_cli.drawing.heatmap import Caption, draw_located
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Frame, read_again
 from fapm_cli.pictures.reading import Item
 

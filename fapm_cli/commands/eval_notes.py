@@ -11,7 +11,7 @@ from fapm_cli.commands.terminal import Advance, note
 from fapm_cli.errors import PictureError
 
 if TYPE_CHECKING:
-    from fapm_cli.finding.search import Unreadable
+    from fapm_cli.finding.folders import Unreadable
 
 
 class CategoryNotes(Listener):

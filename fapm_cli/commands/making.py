@@ -20,11 +20,11 @@ from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped, name_first
-from fapm_cli.finding.search import path_of
+from fapm_cli.finding.folders import path_of
 
 if TYPE_CHECKING:
     from fapm_cli.api.bank import Bank
-    from fapm_cli.finding.search import Unreadable
+    from fapm_cli.finding.folders import Unreadable
     from fapm_cli.pictures.seen import Differences
 
 SkipBadOption = Annotated[

@@ -18,7 +18,7 @@ from fapm_cli.detection.graphs import runner
 from fapm_cli.detection.locator import Locator
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.memory.grid import to_patches
-from fapm_cli.memory.pages import patch_memory
+from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds

@@ -9,7 +9,7 @@ from typing import Any
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.scores.thresholds import Thresholds
 
 Record = dict[str, Any]

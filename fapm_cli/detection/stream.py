@@ -11,7 +11,7 @@ import torch
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.detection.detection import Detection
 from fapm_cli.detection.detector import Detector
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item, Prepared, prepare_item, read_batches
 

@@ -13,7 +13,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture, read_truth
 from fapm_cli.evaluation.evaluation import Evaluation, Figures
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.pictures.seen import Differences
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fapm_cli.errors import PictureError
+from fapm_cli.finding.folders import Search, path_of
 from fapm_cli.finding.kinds import DRAWN_BY
-from fapm_cli.finding.search import Search, path_of
 
 GOOD = frozenset(("good", "ok", "normal"))
 """What good pictures' labels and folders are called, in any case."""

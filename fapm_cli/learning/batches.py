@@ -14,7 +14,7 @@ from fapm_cli.bank.nominal_pictures import NominalPicture, pixels_digest
 from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen

@@ -13,7 +13,7 @@ from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.batches import (
     NominalBatch,
     PartOf,

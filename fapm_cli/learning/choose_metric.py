@@ -25,7 +25,7 @@ from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.pseudo_defects import Found
 from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
-from fapm_cli.memory.pages import PatchMemory
+from fapm_cli.memory.patch_memory import PatchMemory
 
 FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01

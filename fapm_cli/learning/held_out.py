@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.memory.metric import Variation, patch_metrics
-from fapm_cli.memory.pages import LeaveOut, PatchMemory, patch_memory
+from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.scores.calibration import Calibration, local_calibration
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Scorer

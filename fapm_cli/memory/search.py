@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.memory.grid import neighbor_offsets
-from fapm_cli.memory.pages import LeaveOut, PatchMemory, own_keys
+from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, own_keys
 
 MEMORY_BYTES = 24 * 2**20  # of products at a time; glibc maps, and clears, larger blocks anew
 _SPARE = 1  # candidates beyond k: a near tie may be ranked wrongly in low precision

@@ -15,7 +15,7 @@ from torch import Tensor
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.decoding import reading_bytes
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fapm_cli.config import Query
 from fapm_cli.memory.grid import Grid, from_patches
-from fapm_cli.memory.pages import LeaveOut, PatchMemory
+from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means

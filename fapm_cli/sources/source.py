@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.detection.stream import Judged
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.reading import Item
 from fapm_cli.sources.video import is_video, open_camera, video_frames
 from fapm_cli.sources.watched_folder import Watch

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from fapm_cli.errors import DeviceError, PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Frame, Moment
 
 VIDEO_SUFFIXES = frozenset(

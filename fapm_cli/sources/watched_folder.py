@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
+from fapm_cli.finding.folders import Unreadable, scan
 from fapm_cli.finding.kinds import left_out_as
-from fapm_cli.finding.search import Unreadable, scan
 
 _Stamp = tuple[int, int, int]
 _NO_STAMP = (0, 0, 0)
@@ -55,7 +55,7 @@ class Watch:
         """Look for the first time.
 
         Args:
-            folder: searched through as :func:`fapm_cli.finding.search.search` does.
+            folder: searched through as :func:`fapm_cli.finding.folders.search` does.
             only_new: leave out what is there now, until it changes.
             interval_s: between looks, at least.
             patience_s: how long a picture that can't be read may stand still.

@@ -11,7 +11,7 @@ from torch import Tensor
 from fapm_cli.compute.device import has_onednn
 from fapm_cli.compute.plan import cpu_has_int8
 from fapm_cli.memory.key_products import Int8Products, PackedProducts, PlainProducts
-from fapm_cli.memory.pages import patch_memory
+from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.memory.search import search
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.memory.metric import DIMENSIONS, Variation, map_keys, patch_metrics
-from fapm_cli.memory.pages import patch_memory
+from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.memory.search import search
 
 PATCHES, PICTURES, PLACES, CHANNELS = 6, 12, 4, 5

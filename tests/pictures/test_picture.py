@@ -11,8 +11,8 @@ from conftest import GOOD, ONE_BAD, ONE_GOOD, fapm
 from PIL import Image
 
 from fapm_cli.errors import PictureError
+from fapm_cli.finding.folders import find_pictures
 from fapm_cli.finding.kinds import SUFFIXES
-from fapm_cli.finding.search import find_pictures
 from fapm_cli.pictures.picture import read_picture
 
 

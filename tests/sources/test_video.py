@@ -18,7 +18,7 @@ import pytest
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 from numpy.typing import NDArray
 
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Frame
 from fapm_cli.sources.video import _newest_frames, video_frames
 

@@ -21,7 +21,7 @@ from conftest import ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 
 from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.search import Unreadable
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.sources.watched_folder import Watch
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.files import name_first
+from fapm_cli.finding.folders import count_kinds
 from fapm_cli.finding.labelled_sets import GOOD
-from fapm_cli.finding.search import count_kinds
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from fapm_cli.evaluation.datasets.category import (
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
 from fapm_cli.files import name_first
+from fapm_cli.finding.folders import foreign
 from fapm_cli.finding.kinds import left_out_as
-from fapm_cli.finding.search import foreign
 
 TRUTH = "ground_truth"
 

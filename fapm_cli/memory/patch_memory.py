@@ -1,4 +1,4 @@
-"""A layer's patch memories, laid out on pages for search."""
+"""Patch memories (§2.1): those of a layer, laid out on pages for search."""
 
 from __future__ import annotations
 

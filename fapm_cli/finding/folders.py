@@ -1,4 +1,4 @@
-"""Finding: what lies under a path. Nothing that a folder holds is left out without a word."""
+"""Folders: what lies under a path. Nothing that a folder holds is left out without a word."""
 
 from __future__ import annotations
 
