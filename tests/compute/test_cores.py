@@ -13,6 +13,7 @@ import torch
 from conftest import GOOD, ONE_GOOD, fapm
 
 from fapm_cli import __main__ as program
+from fapm_cli.cli import app
 from fapm_cli.compute import cores
 from fapm_cli.compute.cores import usable_cores
 
@@ -109,13 +110,21 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
     assert ("GOMP_SPINCOUNT = '0'" in done.stderr) == (wanted == "PASSIVE")
 
 
+# Judging a picture is many short steps; what learns, or judges many at once, has no such need.
+AWAKE = {"score", "heatmap", "bench"}
+ASLEEP = {"build", "add", "merge", "calibrate", "eval", "info"}
+
+
+def test_of_every_command_it_is_settled_how_its_threads_wait() -> None:
+    assert {command.name for command in app.registered_commands} == AWAKE | ASLEEP
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["build", "score"], "passive"),
-        (["eval"], "passive"),
         ([], "passive"),
-        *((([command, "bank.st"]), None) for command in ("score", "heatmap", "bench")),
+        *(([command, "score"], "passive") for command in sorted(ASLEEP)),
+        *(([command, "bank.st"], None) for command in sorted(AWAKE)),
     ],
 )
 def test_threads_that_judge_pictures_wait_awake(
