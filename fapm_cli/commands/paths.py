@@ -13,7 +13,7 @@ from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.folders import Unreadable, count_kinds, named_below, path_of, search
 from fapm_cli.finding.kinds import A_BANK, kind_of
-from fapm_cli.finding.labelled_sets import check_learnable, check_no_masks
+from fapm_cli.finding.learnable import check_learnable, check_no_masks
 
 Named = tuple[Path | Unreadable, str]
 """A picture, and its path below the folder that was given."""

@@ -25,7 +25,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
 from fapm_cli.finding.folders import Unreadable, path_of, scan, search
 from fapm_cli.finding.kinds import FORMATS, SUFFIXES, left_out_as
-from fapm_cli.finding.labelled_sets import masks_beside, not_learnable
+from fapm_cli.finding.learnable import masks_beside, not_learnable
 from fapm_cli.sources.video import video_frames
 from fapm_cli.sources.watched_folder import Watch
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fapm_cli.errors import PictureError
 from fapm_cli.files import name_first
 from fapm_cli.finding.folders import count_kinds
-from fapm_cli.finding.labelled_sets import GOOD
+from fapm_cli.finding.learnable import GOOD
 
 
 @dataclass(frozen=True)

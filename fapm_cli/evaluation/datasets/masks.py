@@ -21,7 +21,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import TestPicture
 from fapm_cli.finding.folders import find_pictures, path_of, search
 from fapm_cli.finding.kinds import SUFFIXES
-from fapm_cli.finding.labelled_sets import MASK_ENDINGS
+from fapm_cli.finding.learnable import MASK_ENDINGS
 from fapm_cli.pictures.masks import fit_mask, marked
 
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))

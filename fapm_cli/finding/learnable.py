@@ -1,4 +1,4 @@
-"""Labelled sets, told by their folders' names: what may be learnt of them."""
+"""What may be learnt: of labelled sets, told by their folders' names, the good parts alone."""
 
 from __future__ import annotations
 
