@@ -22,8 +22,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import forked
 import pytest
 import torch
+from hypothesis import settings
 
 from fapm_cli.cli import run
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"

@@ -20,12 +20,13 @@ from fapm_cli.learning.held_out import (
     bank_memories,
     bank_scorer,
     leave_own_out,
+    where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
-from fapm_cli.learning.pseudo_defects import Found
 from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.patch_memory import PatchMemory
+from fapm_cli.scores.scorer import Found
 
 FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01
@@ -107,8 +108,9 @@ def _exceeded(
     """
     numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
     all_bad = torch.arange(len(spoiled.pictures))
-    good: list[tuple[Tensor, Found]] = []
-    bad: list[tuple[Tensor, Found]] = []
+    good: list[Found] = []
+    bad: list[Found] = []
+    order: list[Tensor] = []
     judged = (  # whose vectors, which of them, of which pictures
         (features, len(bank.pictures), numbers, numbers, good),
         (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
@@ -120,25 +122,32 @@ def _exceeded(
             in_fold = held_out.folds[pictures] == fold
             split = (torch.split(one[in_fold], _AT_A_TIME) for one in (rows, pictures))
             for some, of_them in zip(*split, strict=True):
+                if not len(some):
+                    continue
                 queries = [of_pictures(v, some, total) for v in vectors]
                 leave_out = leave_own_out(bank, of_them, queries)
-                parts.append((of_them, scorer.search(queries, leave_out)))
-    return _shares(bank, plain, good, bad)
+                parts.append(scorer.search(queries, leave_out))
+                if parts is bad:
+                    order.append(of_them)
+    found = where_known(good + bad)
+    return _shares(bank, plain, found[: len(good)], found[len(good) :], torch.cat(order))
 
 
 def _shares(
     bank: Bank,
     plain: Sequence[PatchMemory],
-    good: list[tuple[Tensor, Found]],
-    bad: list[tuple[Tensor, Found]],
+    good: list[Found],
+    bad: list[Found],
+    pictures: Tensor,
 ) -> tuple[Tensor, float]:
-    """As :func:`_exceeded`, of what the search found; any memories do, once it is found."""
+    """As :func:`_exceeded`, of what the search found of good pictures, and of spoiled ones
+    of these ``pictures``; any memories do, once it is found.
+    """
     scorer = bank_scorer(bank, plain)
-    responses = torch.cat([scorer.combine(found).responses for _, found in good])
+    responses = torch.cat([scorer.combine(found).responses for found in good])
     scorer = bank_scorer(bank, plain, bank_calibration(bank, responses))
-    usual = torch.cat([scorer.image_scores(found) for _, found in good]).cpu()
-    scores = torch.cat([scorer.image_scores(found) for _, found in bad]).cpu()
-    pictures = torch.cat([numbers for numbers, _ in bad])
+    usual = torch.cat([scorer.image_scores(found) for found in good]).cpu()
+    scores = torch.cat([scorer.image_scores(found) for found in bad]).cpu()
     shares = (scores.unsqueeze(1) > usual).float().mean(dim=1)
     times = pictures.bincount()
     mean = torch.zeros(len(times)).index_add_(0, pictures, shares) / times

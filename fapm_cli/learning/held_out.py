@@ -18,7 +18,7 @@ from fapm_cli.memory.metric import Variation, patch_metrics
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.scores.calibration import Calibration, local_calibration
 from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.scorer import Scorer
+from fapm_cli.scores.scorer import Found, Scorer
 
 FOLDS = 3
 
@@ -91,6 +91,18 @@ def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> li
             groups[m.key_pictures.cpu().long()].to(q.device),
         )
         for q, m in zip(queries, bank.memories, strict=True)
+    ]
+
+
+def where_known(found: Sequence[Found]) -> list[Found]:
+    """Where all keys are a part's own, nothing is known: assume the largest distance found."""
+    largest = [
+        max(float(distances.masked_fill(distances == torch.inf, 0).amax()) for distances, _ in each)
+        for each in zip(*found, strict=True)
+    ]
+    return [
+        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
+        for part in found
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.held_out import FOLDS
-from fapm_cli.learning.spoiled import MOST_SPOILED
+from fapm_cli.learning.spoiled import most_spoiled
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
@@ -41,5 +41,5 @@ def memory_needed(
         return needed
     squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
-    spoiled = 4 * per_picture * 2 * min(MOST_SPOILED, num_pictures)
+    spoiled = 4 * per_picture * 2 * most_spoiled(num_pictures)
     return needed + vectors // views // FOLDS + varying + spoiled

@@ -16,13 +16,14 @@ from fapm_cli.learning.held_out import (
     bank_memories,
     bank_scorer,
     leave_own_out,
+    where_known,
 )
-from fapm_cli.learning.pseudo_defects import Found, elsewhere_patches, pseudo_scores
+from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.scores.calibration import Calibration, mean_of_groups
 from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.image_score import top_score
-from fapm_cli.scores.scorer import Scorer
+from fapm_cli.scores.scorer import Found, Scorer
 from fapm_cli.scores.thresholds import (
     MOST_RATE,
     Thresholds,
@@ -186,7 +187,7 @@ def _search(
             done += len(pictures)
             on_stage("calibrate", done, total - first)
     found, elsewhere = (_in_order(parts, torch.cat(order)) for parts in (found, elsewhere))
-    return _fill(found), _fill(elsewhere)
+    return where_known(found), where_known(elsewhere)
 
 
 def _judges(
@@ -224,17 +225,3 @@ def _inner(bank: Bank) -> Tensor:
     middle = slice(rows, size[0] - rows), slice(columns, size[1] - columns)
     inner[middle] = roi[middle]
     return inner if inner.any() else roi
-
-
-def _fill(found: list[Found]) -> list[Found]:
-    """Where all keys are a part's own, nothing is known: assume the largest distance found."""
-    if not found:
-        return []
-    largest = [
-        max(float(part[j][0].masked_fill(part[j][0] == torch.inf, 0).amax()) for part in found)
-        for j in range(len(found[0]))
-    ]
-    return [
-        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
-        for part in found
-    ]

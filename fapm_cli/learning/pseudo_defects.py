@@ -14,9 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.scorer import Scorer
-
-Found = list[tuple[Tensor, Tensor]]
+from fapm_cli.scores.scorer import Found, Scorer
 
 # A window is 1 / 14 of each side, 16 of 224 px: the area of the blur that an image score averages.
 _WINDOWS = 14

@@ -24,7 +24,11 @@ _CONTRAST = 25
 _TRIES = 20
 _OFTEN, _FEW = 4, 32  # each of the first few several times
 _MOST = 128
-MOST_SPOILED = _MOST + (_OFTEN - 1) * _FEW
+
+
+def most_spoiled(num_pictures: int) -> int:
+    """How many spoiled pictures are made of so many at most."""
+    return min(num_pictures, _MOST) + (_OFTEN - 1) * min(num_pictures, _FEW)
 
 
 def spoil(pixels: Tensor, number: int, roi: Tensor | None) -> Tensor:

@@ -17,6 +17,8 @@ from fapm_cli.scores.extents import extent_means
 from fapm_cli.scores.geometry import covered, make_spreader
 from fapm_cli.scores.image_score import paper_image_score, share_weights, top_score
 
+Found = list[tuple[Tensor, Tensor]]  # per memory, as :meth:`Scorer.search` returns
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -110,7 +112,7 @@ class Scorer:
 
     def search(
         self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
+    ) -> Found:
         """Find the nearest keys: per memory, distances and key indices, both (B, h_j, w_j, k)."""
         found = []
         for j, vectors in enumerate(patches):
@@ -127,7 +129,7 @@ class Scorer:
             found.append((distances, keys))
         return found
 
-    def combine(self, found: list[tuple[Tensor, Tensor]]) -> Scored:
+    def combine(self, found: Found) -> Scored:
         """Turn what :meth:`search` found into scores."""
         placed, fused = self._fuse(found)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
@@ -137,7 +139,7 @@ class Scorer:
         images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
         return Scored(fused, nearest, layers, anomaly_maps, images)
 
-    def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def image_scores(self, found: Found) -> Tensor:
         """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
         if self._is_paper:
             return self._paper_scores(found)
@@ -148,10 +150,10 @@ class Scorer:
     def _is_paper(self) -> bool:
         return self.query.image_score == "paper"
 
-    def _paper_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _paper_scores(self, found: Found) -> Tensor:
         return paper_image_score([d for d, _ in found], self.query.layer_weights)
 
-    def _fuse(self, found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def _fuse(self, found: Found) -> tuple[Tensor, Tensor]:
         """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map."""
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
         placed = torch.stack(

@@ -201,7 +201,7 @@ def test_spot_is_cut_around_the_peak_at_the_pictures_own_size(page: Page) -> Non
     size=st.tuples(st.integers(1, 900), st.integers(1, 900)),
     place=st.tuples(*[st.floats(0, 1)] * 2),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_windows_lie_inside_and_show_the_same_share_of_both_pictures(
     size: tuple[int, int], place: tuple[float, float]
 ) -> None:
@@ -268,7 +268,7 @@ def test_regions_are_held_as_shares_of_the_picture(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="\0/")).filter(lambda text: text.strip(".")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_name_breaks_out_of_its_place(name: str) -> None:
     report = small_report(name=name)
     add(report, name)

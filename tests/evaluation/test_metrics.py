@@ -38,7 +38,7 @@ labelled = st.integers(2, 40).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labelled)
 def test_image_metrics_agree_with_loop_and_scikit_learn_under_ties(
     case: tuple[NDArray[np.float64], NDArray[np.bool_]],
@@ -144,7 +144,7 @@ def coarse_maps(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.bool_]
     return values.reshape(masks.shape).astype(np.float32), masks
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(coarse_maps())
 def test_aupro_is_that_of_its_definition_also_where_the_curve_steps_at_the_limit(
     case: tuple[NDArray[np.float32], NDArray[np.bool_]],

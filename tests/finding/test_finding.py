@@ -214,7 +214,7 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
 
 @needs_links
 @given(edges=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=8, unique=True))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_tangle_of_links_gives_each_file_once(
     edges: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

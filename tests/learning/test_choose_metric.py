@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from itertools import product
@@ -17,7 +18,7 @@ from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.learning.choose_metric import FLOORS, choose_metric, strongest_worth
 from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
 from fapm_cli.learning.learn import Extracted, learn
-from fapm_cli.learning.spoiled import Spoiled, Spoiling, spoil
+from fapm_cli.learning.spoiled import Spoiled, Spoiling, most_spoiled, spoil
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.metric import patch_metrics
 from fapm_cli.memory.search import search
@@ -175,6 +176,34 @@ def test_a_choice_needs_no_picture_to_be_spoiled_more_than_once_or_at_all() -> N
     assert choice.floor is not None
 
 
+def test_a_fold_may_be_without_a_spoiled_picture() -> None:
+    bank, some = extracted(spread_like=True, moved=3)
+    bank, _ = learn(bank, some, silent)
+    assert some.spoiled is not None
+    held_out = HeldOut.of(bank, some.features)
+    few = torch.arange(0, PICTURES, FOLDS)  # all of one fold
+    vectors = [of_pictures(v, few, PICTURES) for v in some.spoiled.vectors]
+    choice, scale = choose_metric(bank, some.features, Spoiled(vectors, few), held_out, silent)
+    assert choice.floor is not None
+    assert math.isfinite(scale)
+
+
+def test_where_all_keys_are_of_one_part_its_distance_is_the_largest_found() -> None:
+    bank, some = extracted(spread_like=True, moved=3)
+    bank, _ = learn(bank, some, silent)
+    assert some.spoiled is not None
+    held_out = HeldOut.of(bank, some.features)
+    usual, usual_scale = choose_metric(bank, some.features, some.spoiled, held_out, silent)
+    memory = bank.memories[0]
+    of_one = memory.key_pictures.clone()
+    of_one[: int(memory.key_counts[0])] = 4
+    bank = replace(bank, memories=(replace(memory, key_pictures=of_one), *bank.memories[1:]))
+    choice, scale = choose_metric(bank, some.features, some.spoiled, held_out, silent)
+    assert choice.floor == usual.floor
+    assert scale == pytest.approx(usual_scale, rel=0.1)
+    assert dict(choice.found)[choice.floor] > dict(choice.found)[None] + 0.1
+
+
 def plain_spoil(picture: Tensor, number: int, roi: Tensor | None) -> Tensor:
     """Spoil a picture px by px: what is drawn, in its order, is what builds depend on."""
     draw, (height, width, _) = random.Random(number), picture.shape
@@ -239,6 +268,7 @@ def test_pictures_are_spoiled_evenly_however_they_come(batch: int) -> None:
     assert taken is not None
     counts = taken.pictures.bincount(minlength=250).tolist()
     assert counts == [0 if i % 2 else 4 if i < 32 else 1 for i in range(250)]
+    assert sum(counts) <= most_spoiled(250)
     wanted = [
         float(spoil(pictures[i], 4 * i + time, None).float().mean())
         for i in range(0, 250, 2)
@@ -256,3 +286,13 @@ def test_of_too_few_pictures_none_is_spoiled() -> None:
     taken = spoiling.taken()
     assert taken is not None
     assert taken.pictures.tolist() == [i for i in range(FEWEST_PARTS) for _ in range(4)]
+
+
+@pytest.mark.parametrize("number", [FEWEST_PARTS, 32, 40, 128])
+def test_how_many_are_spoiled_is_foretold(number: int) -> None:
+    extractor: Any = Counter()
+    spoiling = Spoiling(extractor)
+    spoiling.take(torch.zeros(number, 32, 32, 3, dtype=torch.uint8), 0, None)
+    taken = spoiling.taken()
+    assert taken is not None
+    assert len(taken.pictures) == most_spoiled(number)

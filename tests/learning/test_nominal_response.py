@@ -122,7 +122,7 @@ def test_windows_are_the_same_each_time() -> None:
     st.integers(1, SIDE),
     st.integers(1, SIDE),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_pseudo_defect_lies_where_inspection_happens(
     top: int, left: int, height: int, width: int
 ) -> None:

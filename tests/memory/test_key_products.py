@@ -23,7 +23,7 @@ sizes = st.integers(1, 40)
 
 
 @given(st.integers(1, 5), sizes, sizes, sizes, st.integers(0, 2**31))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_packed_products_are_the_plain_ones(
     num_patches: int, num_queries: int, width: int, channels: int, seed: int
 ) -> None:
@@ -40,7 +40,7 @@ def test_packed_products_are_the_plain_ones(
 
 @needs_int8
 @given(st.integers(1, 5), sizes, sizes, sizes, st.integers(0, 2**31))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_int8_products_are_those_of_rounded_vectors(
     num_patches: int, num_queries: int, width: int, channels: int, seed: int
 ) -> None:

@@ -235,7 +235,7 @@ SIZES = st.lists(st.sampled_from([1, 2, 3, 9, 17, 40]), min_size=6, max_size=6)
     "dtype", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=needs_int8)]
 )
 @given(GRIDS, SIZES, st.sampled_from([1, 2, 4, 7]), st.integers(0, 2), st.booleans(), st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_chooses_the_keys_they_are_the_nearest_or_nearly(
     dtype: torch.dtype,
     grid: tuple[int, int],

@@ -36,7 +36,7 @@ def random_maps(*shape: int, seed: int = 0) -> Tensor:
     st.sampled_from([None, nn.ReLU(), nn.ReLU6()]),
     st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @torch.inference_mode()
 def test_a_packed_convolution_is_the_plain_one(
     kind: type[nn.Conv2d],

@@ -110,7 +110,7 @@ WHOLE_BLOCKS = st.integers(1, 40).map(lambda n: 16 * n)
     st.sampled_from([(), (3,), (2, 3)]),
     st.integers(0, 2**31),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_largest_are_those_of_all_ties_and_all(
     n: int, k: int, maps: tuple[int, ...], seed: int
 ) -> None:

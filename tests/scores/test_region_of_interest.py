@@ -179,7 +179,7 @@ def small_learner() -> tuple[BankConfig, FeatureExtractor, Tensor]:
 @example(0, 0, 1, 1)
 @example(31, 31, 1, 1)
 @example(7, 8, 1, 8)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_region_however_small_gives_a_bank_that_can_be_read_and_judges(
     top: int, left: int, height: int, width: int
 ) -> None:
