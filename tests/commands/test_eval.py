@@ -23,6 +23,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.commands.eval_table import beside_paper, echo_figures
+from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation import speed
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
@@ -221,7 +222,7 @@ def own_aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
 
 def own_pixel_figures(part: Path, bank: Path) -> tuple[float, float]:
     """Pixel AUROC and AUPRO, by way of the API and scikit-learn."""
-    detector = Detector(load_bank(bank))
+    detector = Detector(load_bank(bank), plan=make_plan("cpu", "fp32"))
     preprocessing = detector.bank.config.preprocessing
     paths = sorted((part / "test").rglob("*.jpg"))
     [batch] = read_batches(paths, preprocessing, len(paths))
@@ -668,7 +669,7 @@ def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -
     assert 0 < share < 1
     assert f"pixel figures are of the {share:.0%} of each picture" in result.err
 
-    detector = Detector(load_bank(limited))
+    detector = Detector(load_bank(limited), plan=make_plan("cpu", "fp32"))
     inside = detector.roi
     assert inside is not None
     maps, masks = [], []
