@@ -17,6 +17,7 @@ ImageScore = Literal["extents", "top", "max", "paper"]
 Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
+LightUse = Literal["corrected", "as-is"]
 
 MOST_PATCHES = 64
 """A side of the grid has at most as many."""
@@ -89,6 +90,7 @@ class Query:
         image_score: of the blurred anomaly map, the most unusual of several ``extents``, the mean
             of its ``top``, or its ``max``; or the official code's (``paper``).
         calibration: whether scores are judged against what good parts do at their place.
+        light: whether pictures in a light that no good one had are brought back to theirs.
     """
 
     num_neighbors: int
@@ -98,6 +100,7 @@ class Query:
     placement: Placement
     image_score: ImageScore
     calibration: LocalCalibration
+    light: LightUse = "as-is"  # as before there was a choice
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -110,6 +113,7 @@ class Query:
         _check_choice("placement", self.placement, Placement)
         _check_choice("image score", self.image_score, ImageScore)
         _check_choice("calibration", self.calibration, LocalCalibration)
+        _check_choice("light", self.light, LightUse)
 
 
 @dataclass(frozen=True)

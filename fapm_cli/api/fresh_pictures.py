@@ -88,7 +88,8 @@ class Judging:
         for done, one in enumerate(judged, start=1):
             if isinstance(one, Unreadable):
                 raise one.error
-            self.differences.count(self.detector.bank.differences(one.prepared.like))
+            shown, bank = one.prepared, self.detector.bank
+            self.differences.count(bank.differences(shown.like, shown.lit))
             yield one
             self.listener.on_stage("score", done, len(files))
 

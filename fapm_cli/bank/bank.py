@@ -14,7 +14,8 @@ from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.config import BankConfig
-from fapm_cli.pictures.seen import Seen
+from fapm_cli.pictures.light import Light, Lit
+from fapm_cli.pictures.seen import LIGHT, Seen
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import Thresholds
 
@@ -85,6 +86,7 @@ class Bank:
         previous_thresholds: those before the last change; None where there was none.
         seen: what the pictures were like; None where that is not known.
         metric: how the patches' metric was chosen; None where there was no choice.
+        light: that the pictures were taken in; None where that is not known.
     """
 
     config: BankConfig
@@ -103,6 +105,7 @@ class Bank:
     previous_thresholds: Thresholds | None = None
     seen: Seen | None = None
     metric: MetricChoice | None = None
+    light: Light | None = None
 
     def with_thresholds(self, thresholds: Thresholds) -> Bank:
         """Judge by other thresholds; those of before are kept, for one step back."""
@@ -110,14 +113,22 @@ class Bank:
             return self
         return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
 
-    def differences(self, like: Seen) -> list[str] | None:
+    def relight(self, pixels: NDArray[np.uint8]) -> Lit:
+        """Bring (H, W, 3) uint8 px to the light of the bank's pictures, which is known."""
+        assert self.light is not None
+        return self.light.correct(pixels, None if self.roi is None else self.roi.cpu().numpy())
+
+    def differences(self, like: Seen, lit: Lit | None = None) -> list[str] | None:
         """Name in what a picture differs from the bank's; None where that is not known.
 
         Args:
             like: what the picture is like.
+            lit: the same in the bank's light; None where that is not asked for.
         """
-        wanted_px = self.config.preprocessing.resize_px
-        return None if self.seen is None else self.seen.differences(like, wanted_px)
+        if self.seen is None:
+            return None
+        found = self.seen.differences(like, self.config.preprocessing.resize_px)
+        return [*found, LIGHT] if lit is not None and lit.differs else found
 
     @property
     def nominal_scores(self) -> Tensor:

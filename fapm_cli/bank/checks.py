@@ -12,6 +12,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.memory.metric import DIMENSIONS
+from fapm_cli.pictures.light import Light
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
 
@@ -71,6 +72,21 @@ def _check_extents(means: Any, spreads: Any, num_parts: Any) -> Extents:
     if not fits or min(spreads) <= 0 or type(num_parts) is not int or num_parts < FEWEST_PARTS:
         raise ValueError(f"extents are {means}, {spreads} of {num_parts} parts")
     return Extents(tuple(values[: len(means)]), tuple(values[len(means) :]), num_parts)
+
+
+def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Light | None:
+    """Check the light of the pictures: of the input's size, finite, both parts or none.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if usual is None or plain is None:
+        if usual is not None or plain is not None:
+            raise ValueError("half of what is known of the light is missing")
+        return None
+    if usual.dtype != torch.uint8 or tuple(usual.shape) != (*size, 3):
+        raise ValueError(f"usual light is {usual.dtype} {tuple(usual.shape)}")
+    return Light.from_json(plain, usual.numpy())
 
 
 def check_memory(

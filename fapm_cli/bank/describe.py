@@ -18,6 +18,7 @@ def describe(bank: Bank) -> dict[str, Any]:
         "backbone_embedded": bank.backbone is not None,
         "versions": bank.versions,
         "seen": bank.seen and bank.seen.to_json(),
+        "light": bank.light and bank.light.summary(),
         "inspected_share": bank.inspected_share,
         "thumbnail_bytes": sum(len(one) for one in bank.thumbnails or ()),
         "metric": bank.metric and bank.metric.summary(),

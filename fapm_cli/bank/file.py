@@ -21,6 +21,7 @@ from fapm_cli.bank.checks import (
     DTYPES,
     check_calibration,
     check_choice,
+    check_light,
     check_memory,
     check_metrics,
     check_ranges,
@@ -37,11 +38,12 @@ from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.thresholds import Thresholds
 
 FORMAT = "fapm-bank"
-FORMAT_VERSION = 3  # the one written; 1 and 2 are read, too
+FORMAT_VERSION = 4  # the one written; 1 to 3 are read, too
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
+_USUAL = "usual_light"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -64,6 +66,7 @@ def bank_bytes(bank: Bank) -> bytes:
     before, extents = bank.previous_thresholds, bank.calibration.extents
     header = {
         "config": bank.config.to_json(),
+        "light": bank.light and bank.light.to_json(),
         "map_sizes": bank.map_sizes,
         "metric": bank.metric and [bank.metric.floor, bank.metric.found],
         "ranges": bank.ranges,
@@ -89,6 +92,8 @@ def bank_bytes(bank: Bank) -> bytes:
     for name, value in (bank.backbone or {}).items():
         tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
+    if bank.light is not None:
+        tensors[_USUAL] = torch.from_numpy(bank.light.usual)
     if bank.roi is not None:
         tensors[_ROI] = bank.roi.to("cpu").contiguous()
     if bank.thumbnails is not None:
@@ -161,6 +166,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     roi = tensors.pop(_ROI, None)
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
+    usual = tensors.pop(_USUAL, None)
     packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
@@ -200,6 +206,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         None if before is None else Thresholds(**before),
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
+        check_light(header.get("light"), usual, config.preprocessing.crop_px),
     )
 
 

@@ -78,6 +78,7 @@ def default_config(
             placement="bilinear",
             image_score="extents",
             calibration="local",
+            light="corrected",
         ),
     )
 
@@ -106,6 +107,7 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
             layer_weights=(1.0,) * len(config.memory_names),
             image_score="paper",
             calibration="none",
+            light="as-is",
         ),
     )
 

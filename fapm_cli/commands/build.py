@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from fapm_cli.commands.options import (
     GroupOption,
     JsonOption,
     LayersOption,
+    LightOption,
     MetricOption,
     PathsArgument,
     PresetOption,
@@ -67,6 +68,7 @@ def build(
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = 0,
+    light: LightOption = None,
     bit_depth: Annotated[
         int | None,
         typer.Option(
@@ -139,9 +141,9 @@ def build(
 
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
-    choices = learning_choices(
-        preset, backbone, layers, variant, size, grid, coreset_ratio, spread_threshold, metric, turn
-    )
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn)
+    query: dict[str, Any] = {} if light is None else {"light": light}
+    choices = learning_choices(preset, backbone, layers, variant, *common, **query)
     use_threads(threads)
     files = leave_out(find_named(paths, to_learn=True), without or [])
     with making(output, skip_bad, group) as work:

@@ -77,6 +77,7 @@ def query_changes(
     sigma: float | None,
     reach: int | None,
     calibration: str | None,
+    light: str | None,
 ) -> dict[str, Any]:
     """Collect what the options change of a bank's query.
 
@@ -89,6 +90,7 @@ def query_changes(
         "sigma": sigma,
         "reach": reach,
         "calibration": calibration,
+        "light": light,
     }
     return {name: value for name, value in changes.items() if value is not None}
 

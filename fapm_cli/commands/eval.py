@@ -26,6 +26,7 @@ from fapm_cli.commands.options import (
     JsonOption,
     LayersOption,
     LayerWeightsOption,
+    LightOption,
     MetricOption,
     NeighborsOption,
     PrecisionOption,
@@ -117,6 +118,7 @@ def eval_(
     sigma: SigmaOption = None,
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
+    light: LightOption = None,
     output_format: Annotated[str, format_option(_FORMATS)] = "text",
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", hidden=True)] = False,
@@ -170,7 +172,7 @@ def eval_(
     # All that can be wrong with the options is said before the work.
     use_threads(threads)
     make_plan(device, precision)
-    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     common = (size, grid, coreset_ratio, spread_threshold, metric, turn)
     choices = [
         learning_choices(preset, backbone, layers, variant, *common, **changes)

@@ -21,6 +21,7 @@ from fapm_cli.commands.options import (
     CompileOption,
     DeviceOption,
     LayerWeightsOption,
+    LightOption,
     NeighborsOption,
     PathsArgument,
     PixelThresholdOption,
@@ -97,6 +98,7 @@ def heatmap(
     sigma: SigmaOption = None,
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
+    light: LightOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
@@ -114,7 +116,7 @@ def heatmap(
     _check_options(output, html, raw_map, mask)
     from fapm_cli.compute.cores import use_threads
 
-    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     use_threads(threads)
     detector = open_detector(
         bank,

@@ -184,6 +184,16 @@ CalibrationOption = Annotated[
     ),
 ]
 
+LightOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="corrected|as-is",
+        help="Bring a picture in a light that no good one had back to theirs, and say so (default: "
+        "the bank's). as-is: where brightness or colour is what can be wrong.",
+        rich_help_panel=SCORING,
+    ),
+]
+
 PrecisionOption = Annotated[
     str,
     typer.Option(

@@ -26,6 +26,7 @@ from fapm_cli.commands.options import (
     DeviceOption,
     JsonOption,
     LayerWeightsOption,
+    LightOption,
     NeighborsOption,
     PixelThresholdOption,
     PrecisionOption,
@@ -117,6 +118,7 @@ def score(
     sigma: SigmaOption = None,
     reach: ReachOption = None,
     calibration: CalibrationOption = None,
+    light: LightOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
@@ -132,7 +134,7 @@ def score(
     """
     check_order("score", bank, paths or [])
     kind = choose_format(output_format, _FORMATS, json=as_json)
-    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration)
+    changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     source = _open_source(paths or [], watch, only_new, camera, every)
     from fapm_cli.compute.cores import use_threads
 

@@ -20,6 +20,7 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.reading import Relight
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
@@ -59,13 +60,16 @@ class Detector:
                 bank's own.
 
         Raises:
-            OptionError: ``roi`` and the bank's have nothing in common.
+            OptionError: ``roi`` and the bank's have nothing in common, or light is to be corrected
+                that the bank does not know.
             BankError: the backbone's weights are not those the bank was built with, or not to
                 be had.
             ValueError: the extractor follows a plan.
         """
         self.bank = bank
         query = query or bank.config.query
+        if query.light == "corrected" and bank.light is None:
+            raise OptionError("the bank does not know its light: build it again, or leave it as-is")
         plan = plan or make_plan("auto")
         self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
@@ -109,8 +113,14 @@ class Detector:
     @property
     def thresholds(self) -> Thresholds | None:
         """The bank's thresholds; None where the query is not the one they were set for."""
-        own = self.scorer.query == self.bank.config.query
-        return self.bank.thresholds if own else None
+        own = self.bank.config.query  # good pictures are in the usual light: it moves no threshold
+        alike = dataclasses.replace(self.scorer.query, light=own.light) == own
+        return self.bank.thresholds if alike else None
+
+    @property
+    def relight(self) -> Relight | None:
+        """Brings pictures to the bank's light; None where they are judged as they are."""
+        return self.bank.relight if self.scorer.query.light == "corrected" else None
 
     @property
     def inspected_share(self) -> float:

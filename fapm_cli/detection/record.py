@@ -35,9 +35,12 @@ def record_of(
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
     record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
-    differs = detector.bank.differences(one.prepared.like)
+    lit = one.prepared.lit
+    differs = detector.bank.differences(one.prepared.like, lit)
     if differs is not None:
         record["differs"] = differs
+    if lit is not None:
+        record["light"] = [round(gain, 3) for gain in lit.gains]
     if picture.moment is not None:
         record |= {"frame": picture.moment.frame, "time_s": picture.moment.time_s}
     if thresholds is not None:

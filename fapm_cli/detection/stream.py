@@ -57,9 +57,10 @@ def judge(
         finally:
             torch.set_num_threads(before)  # what one thread sets, all see
         return
-    for batch in read_batches(items, detector.bank.config.preprocessing, batch_size):
+    preprocessing = detector.bank.config.preprocessing
+    for batch in read_batches(items, preprocessing, batch_size, detector.relight):
         good = [one for one in batch if isinstance(one, Prepared)]
-        found = detector.detect(torch.stack([one.pixels for one in good])) if good else None
+        found = detector.detect(torch.stack([one.input for one in good])) if good else None
         numbers = iter(range(len(good)))
         for one in batch:
             if isinstance(one, Prepared) and found is not None:
@@ -69,7 +70,7 @@ def judge(
 
 
 def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:
-    one = prepare_item(item, detector.bank.config.preprocessing)
+    one = prepare_item(item, detector.bank.config.preprocessing, detector.relight)
     if isinstance(one, Unreadable):
         return one
-    return Judged(one, detector.detect(one.pixels.unsqueeze(0)))
+    return Judged(one, detector.detect(one.input.unsqueeze(0)))

@@ -85,7 +85,7 @@ def evaluate(
         if isinstance(one, Unreadable):
             failures.append(one.error)
             continue
-        differences.count(detector.bank.differences(one.prepared.like))
+        differences.count(detector.bank.differences(one.prepared.like, one.prepared.lit))
         test.append(labelled)
         scores.append(float(one.found.image_scores[0]))
         try:

@@ -18,7 +18,7 @@ from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
-from fapm_cli.learning.learn import OnSuspects, extract, program_versions
+from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.turned import angles
 from fapm_cli.network.extraction import FeatureExtractor
@@ -155,6 +155,7 @@ def _grow(
         pictures=tuple(in_groups(pictures, groups)),
         ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
+        light=bank.light and bank.light.widened([light_of(extracted.pixels, bank.roi)]),
     )
     response = nominal_response(grown, features, num_before, on_stage)
     parts = [picture.group for picture in grown.pictures[num_before:]]

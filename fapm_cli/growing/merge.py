@@ -20,6 +20,7 @@ from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
 
@@ -69,7 +70,7 @@ def merge_banks(
     memories = []
     # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
     largest = max(banks, key=lambda bank: len(bank.pictures))
-    merged = replace(merged, metric=largest.metric)
+    merged = replace(merged, metric=largest.metric, light=_joined_light(largest, banks))
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
             keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
@@ -160,6 +161,14 @@ def _mean_calibration(banks: Sequence[Bank]) -> Calibration:
     place_share = sum(b.calibration.place_share * s for b, s in zip(banks, shares, strict=True))
     largest = max(banks, key=lambda bank: len(bank.pictures))
     return Calibration(factors, min(place_share, 1.0), largest.calibration.extents)
+
+
+def _joined_light(largest: Bank, banks: Sequence[Bank]) -> Light | None:
+    """The light of most pictures, in which that of the others is usual, too; None if one lacks."""
+    lights = [bank.light for bank in banks if bank.light is not None]
+    if largest.light is None or len(lights) < len(banks):
+        return None
+    return largest.light.widened(lights)
 
 
 def _join_thumbnails(

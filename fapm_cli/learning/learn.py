@@ -26,6 +26,7 @@ from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.light import Light
 from fapm_cli.scores.extents import FEWEST_PARTS
 from fapm_cli.scores.suspects import find_suspects
 from fapm_cli.version import __version__
@@ -43,12 +44,14 @@ class Extracted:
         features: per memory (N_p, N·N_v, C) vectors.
         copies: per memory (N_p, N·V·N_v, C) vectors of turned copies, picture by picture.
         pictures: in groups, yet to be judged.
+        pixels: (N, H, W, 3) uint8, what they show.
         spoiled: of some of them, spoiled; None where no metric is to be chosen.
     """
 
     features: list[Tensor]
     copies: list[Tensor]
     pictures: list[NominalPicture]
+    pixels: Tensor
     spoiled: Spoiled | None
 
     def of(self, kept: Sequence[int]) -> Extracted:
@@ -58,6 +61,7 @@ class Extracted:
             [of_pictures(vectors, numbers, total) for vectors in self.features],
             [of_pictures(v, numbers, total) if v.shape[1] else v for v in self.copies],
             [self.pictures[i] for i in kept],
+            self.pixels[numbers],
             None if self.spoiled is None else self.spoiled.of(kept),
         )
 
@@ -79,7 +83,8 @@ def learn(
     for j, (vectors, copies) in enumerate(zip(features, extracted.copies, strict=True)):
         memories.append(_select_keys(vectors, copies, bank.config, bank.map_sizes[j]))
         on_stage("select", j + 1, len(features))
-    bank = replace(bank, memories=tuple(memories), metric=None)
+    light = light_of(extracted.pixels, bank.roi)
+    bank = replace(bank, memories=tuple(memories), metric=None, light=light)
     response = nominal_response(bank, features, on_stage=on_stage)
     groups = [picture.group for picture in bank.pictures]
     # In plain distances: a metric makes little of what it has learnt, defects among it.
@@ -92,6 +97,11 @@ def learn(
         if choice.floor is not None:
             response = nominal_response(bank, features, on_stage=on_stage, held_out=held_out)
     return judged_by(response, bank), suspects
+
+
+def light_of(pixels: Tensor, roi: Tensor | None) -> Light:
+    """The light of (N, H, W, 3) px, where a bank inspects."""
+    return Light.of(pixels.numpy(), None if roi is None else roi.cpu().numpy())
 
 
 @torch.inference_mode()
@@ -123,6 +133,7 @@ def extract(
         ]
         for views in (1, num_copies)
     )
+    shown = torch.empty(capacity, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
@@ -131,6 +142,7 @@ def extract(
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
         first = len(pictures)
+        shown[first : first + len(batch.pixels)] = batch.pixels
         for pixels in torch.split(batch.pixels, at_a_time):
             last = first + len(pixels)
             with extractor.observing() if first < OBSERVED else nullcontext():
@@ -155,7 +167,8 @@ def extract(
         [f[:, : total * views * n] for f, n in zip(vectors, per_picture, strict=True)]
         for vectors, views in ((features, 1), (copies, num_copies))
     )
-    return Extracted(features, copies, pictures, None if spoiling is None else spoiling.taken())
+    spoiled = None if spoiling is None else spoiling.taken()
+    return Extracted(features, copies, pictures, shown[:total], spoiled)
 
 
 def _extract_copies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
@@ -21,8 +22,9 @@ def memory_needed(
 ) -> int:
     """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
 
-    All vectors are held, and 10 % or twice that of them again as keys. What follows takes turns:
-    extracting, distances between vectors, which have a limit, and the keys laid out for search.
+    All vectors and input px are held, and 10 % or twice that of the vectors again as keys. What
+    follows takes turns: extracting, distances between vectors, which have a limit, and the keys
+    laid out for search.
     For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined,
     and a third of all once more, less their mean, with what they vary by. The rest is torch and, on
     a CPU, the files that are read at a time.
@@ -31,11 +33,12 @@ def memory_needed(
     widest = 2 if config.adaptive else 1
     views = 1 + len(angles(config.turn))
     vectors = 4 * num_pictures * views * per_picture
+    shown = num_pictures * 3 * math.prod(config.preprocessing.crop_px)
     keys = int(vectors * min(widest * config.coreset_ratio, 1))
     most = max(num_pictures * views * h * w for _, h, w in extractor.map_shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
-    reading = 0 if on_cuda else memory_to_read(files, config.preprocessing)
+    reading = 0 if on_cuda else memory_to_read(files, config.preprocessing) + shown
     needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
     if config.metric == "plain" or num_pictures < FEWEST_PARTS:
         return needed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.decoding import reading_bytes
+from fapm_cli.pictures.light import Lit
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (
     Facts,
@@ -38,11 +39,18 @@ class Prepared:
 
     Attributes:
         picture: what is known of it; its own px are not kept.
-        pixels: (H, W, 3) uint8, the backbone's input.
+        pixels: (H, W, 3) uint8, what it shows.
+        lit: the same in the light of a bank's pictures; None where that is not asked for.
     """
 
     picture: Facts
     pixels: Tensor
+    lit: Lit | None = None
+
+    @property
+    def input(self) -> Tensor:
+        """(H, W, 3) uint8, the backbone's input."""
+        return self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
 
     @property
     def like(self) -> Seen:
@@ -57,7 +65,13 @@ Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
 
 
-def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreadable:
+Relight = Callable[[Pixels], Lit]
+"""Brings a picture to the light of a bank's pictures."""
+
+
+def prepare_item(
+    item: Item, preprocessing: Preprocessing, relight: Relight | None = None
+) -> Prepared | Unreadable:
     """Read, if that is to be done, and prepare one picture."""
     if isinstance(item, Unreadable):
         return item
@@ -71,12 +85,14 @@ def prepare_item(item: Item, preprocessing: Preprocessing) -> Prepared | Unreada
                 picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
                 return Unreadable(Path(item), error)
-            return _prepared(picture, preprocessing)
-    return _prepared(picture, preprocessing)
+            return _prepared(picture, preprocessing, relight)
+    return _prepared(picture, preprocessing, relight)
 
 
-def _prepared(picture: Picture, preprocessing: Preprocessing) -> Prepared:
-    return Prepared(picture.facts, torch.from_numpy(prepare(picture.image, preprocessing)))
+def _prepared(picture: Picture, preprocessing: Preprocessing, relight: Relight | None) -> Prepared:
+    pixels = prepare(picture.image, preprocessing)
+    lit = None if relight is None else relight(pixels)
+    return Prepared(picture.facts, torch.from_numpy(pixels), lit)
 
 
 def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
@@ -96,10 +112,13 @@ def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
 
 
 def read_batches(
-    items: Iterable[Item | None], preprocessing: Preprocessing, batch_size: int
+    items: Iterable[Item | None],
+    preprocessing: Preprocessing,
+    batch_size: int,
+    relight: Relight | None = None,
 ) -> Iterator[list[Prepared | Unreadable]]:
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
-    work = functools.partial(prepare_item, preprocessing=preprocessing)
+    work = functools.partial(prepare_item, preprocessing=preprocessing, relight=relight)
     return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
 
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+LIGHT = "light"
 DIFFERENCES = {
     "grey": "grey where it knows colour",
     "colour": "in colour where it knows grey",
     "aspect": "of another aspect (squeezed otherwise)",
     "small": "much smaller than its input (blurred)",
     "depth": "of another bit depth",
+    LIGHT: "in another light than all of its own",
 }
 """In what a picture may differ, and how to say it of several."""
 

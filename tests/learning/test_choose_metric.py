@@ -54,7 +54,11 @@ def extracted(spread_like: bool, moved: int) -> tuple[Bank, Extracted]:
     pictures = [NominalPicture(f"{i}", f"{i:064x}", "", 0, 0, i) for i in range(PICTURES)]
     bank = replace(small_bank(), pictures=tuple(pictures), thumbnails=None)
     return bank, Extracted(
-        features, [f[:, :0] for f in features], pictures, Spoiled(apart, torch.arange(PICTURES))
+        features,
+        [f[:, :0] for f in features],
+        pictures,
+        torch.zeros(PICTURES, 32, 32, 3, dtype=torch.uint8),
+        Spoiled(apart, torch.arange(PICTURES)),
     )
 
 
