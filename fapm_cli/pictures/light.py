@@ -25,7 +25,8 @@ _STEP = 2  # every second px of every second row tells the tones as well as all
 _WHITE, _DARK = 254, 8  # levels from which on, and up to which, a px says little of the light
 _ROUNDING = 0.02  # of a level's logarithm
 _WITHIN, _SLACK = 2.5, 0.01  # standard deviations, and in a logarithm
-_MOST = np.log(3)  # what differs by more is another picture, not another light
+_MOST = np.log(3)  # what differs by more can't be told from another picture
+_HIDDEN = 0.5  # nor what white hides in more of the picture than usual
 _TOLD = np.log(1.1)
 _SHAPES = {"levels": (TONES, 3), "spreads": (TONES, 3), "gains": (2, PLACES), "gammas": (2, PLACES)}
 
@@ -34,22 +35,22 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Lit:
-    """A picture in the light of the good ones.
+    """A picture in the light of the good ones, as far as it can be brought there.
 
     Attributes:
         pixels: (H, W, 3) uint8.
         gains: how many times as bright as usual its red, green and blue were.
-        corrected: whether that was out of the usual, so that px were changed.
+        unusual: whether no good picture had that.
     """
 
     pixels: Pixels
     gains: tuple[float, ...]
-    corrected: bool
+    unusual: bool
 
     @property
     def differs(self) -> bool:
         """Whether that is worth a word: a tenth brighter or darker than any good picture."""
-        return self.corrected and float(np.abs(np.log(self.gains)).max()) > _TOLD
+        return self.unusual and float(np.abs(np.log(self.gains)).max()) > _TOLD
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,15 @@ class Light:
             pixels: (H, W, 3) uint8.
             inspected: as for :meth:`of`.
         """
-        gains, gammas, is_gamma = self._fit(tones_of(pixels, inspected))
+        tones = tones_of(pixels, inspected)
+        gains, gammas, is_gamma = self._fit(tones)
         span, logs = (self.gammas, gammas) if is_gamma else (self.gains, gains)
         places = _by_place(logs)
-        outside = ((places < span[0]) | (places > span[1])).any()
-        told = tuple(float(one) for one in np.exp(gains))
-        if not outside or np.abs(gains).max() > _MOST:
-            return Lit(pixels, told, False)
-        return Lit(self._undo(pixels, logs, is_gamma), told, True)
+        unusual = bool(((places < span[0]) | (places > span[1])).any())
+        hidden = ((tones >= _WHITE) & (self.levels < np.log(_WHITE))).mean()
+        if unusual and np.abs(gains).max() <= _MOST and hidden <= _HIDDEN:
+            pixels = self._undo(pixels, logs, is_gamma)
+        return Lit(pixels, tuple(float(one) for one in np.exp(gains)), unusual)
 
     def _fit(self, tones: Values) -> tuple[Values, Values, bool]:
         """Find what makes the usual tones these: logarithms of gain and of power by channel, and
