@@ -128,18 +128,19 @@ class Detector:
         return dataclasses.replace(self.bank, roi=self.roi).inspected_share
 
     @torch.inference_mode()
-    def detect(self, pixels: Tensor | NDArray[np.uint8]) -> Detection:
+    def detect(self, pixels: Tensor | NDArray[np.uint8 | np.float32]) -> Detection:
         """Judge a batch of prepared pictures; none depends on its batch mates.
 
         Args:
             pixels: (B, H, W, 3) uint8 RGB, as
-                :func:`fapm_cli.pictures.preparing.prepare` makes them.
+                :func:`fapm_cli.pictures.preparing.prepare` makes them, or float32 of 0 to 255.
 
         Raises:
             OptionError: they are anything else.
         """
         pixels, wanted = torch.as_tensor(pixels), (*self.bank.config.preprocessing.crop_px, 3)
-        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != wanted:
+        fits = pixels.dtype in (torch.uint8, torch.float32) and tuple(pixels.shape[1:]) == wanted
+        if not fits:
             kind = f"{pixels.dtype} {tuple(pixels.shape)}"
             raise OptionError(f"pixels are {kind}; wanted uint8 (B, {', '.join(map(str, wanted))})")
         if self.plan.one_by_one and len(pixels) > 1:

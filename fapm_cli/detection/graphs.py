@@ -26,7 +26,8 @@ def runner(work: Work, plan: Plan, *, static: bool = True) -> Work:
 
     Args:
         work: from one tensor to several, on the plan's device.
-        plan: whether to compile; on CUDA graphs are captured, one per input shape.
+        plan: whether to compile; on CUDA graphs are captured, one per input shape
+            and type.
         static: whether the work never waits for the device, as capturing demands.
 
     Raises:
@@ -56,20 +57,21 @@ class _Graph:
 
 
 class _Graphs:
-    """Capture the work once per input shape, and replay it: one launch in place of hundreds."""
+    """Capture the work once per input shape and type, and replay it: one launch, not hundreds."""
 
     def __init__(self, work: Work, device: torch.device):
         self._work = work
         self._device = device
-        self._graphs: dict[torch.Size, _Graph] = {}
+        self._graphs: dict[tuple[torch.Size, torch.dtype], _Graph] = {}
 
     def __call__(self, pixels: Tensor) -> Results:
         """Run on pixels of any device; what is not on this one is copied while nothing waits."""
-        captured = self._graphs.get(pixels.shape)
+        kind = pixels.shape, pixels.dtype
+        captured = self._graphs.get(kind)
         if captured is None and len(self._graphs) == MAX_GRAPHS:
             return self._work(pixels.to(self._device))
         if captured is None:
-            captured = self._graphs[pixels.shape] = self._capture(pixels.to(self._device))
+            captured = self._graphs[kind] = self._capture(pixels.to(self._device))
         if pixels.device.type == "cpu":
             pixels = pixels.pin_memory()
         captured.fed.copy_(pixels, non_blocking=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.detection.detection import Detection
@@ -60,13 +61,20 @@ def judge(
     preprocessing = detector.bank.config.preprocessing
     for batch in read_batches(items, preprocessing, batch_size, detector.relight):
         good = [one for one in batch if isinstance(one, Prepared)]
-        found = detector.detect(torch.stack([one.input for one in good])) if good else None
+        found = detector.detect(_stacked([one.input for one in good])) if good else None
         numbers = iter(range(len(good)))
         for one in batch:
             if isinstance(one, Prepared) and found is not None:
                 yield Judged(one, found.pick(next(numbers)))
             elif isinstance(one, Unreadable):
                 yield one
+
+
+def _stacked(inputs: Sequence[Tensor]) -> Tensor:
+    """(B, H, W, 3) of several inputs: uint8, if all are."""
+    if any(one.is_floating_point() for one in inputs):
+        inputs = [one.float() for one in inputs]
+    return torch.stack(list(inputs))
 
 
 def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:

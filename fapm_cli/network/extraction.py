@@ -59,7 +59,7 @@ class FeatureExtractor(nn.Module):
         """Run the backbone alone.
 
         Args:
-            pixels: (B, H, W, 3) uint8, RGB.
+            pixels: (B, H, W, 3) uint8 or float32 of 0 to 255, RGB.
 
         Returns:
             One (B, C_j, h_j, w_j) float map per tapped layer, ψ_j.
@@ -129,7 +129,7 @@ class FeatureExtractor(nn.Module):
         """Extract the locally aware maps of each memory.
 
         Args:
-            pixels: (B, H, W, 3) uint8, RGB, H×W the preprocessing's crop.
+            pixels: (B, H, W, 3) uint8 or float32 of 0 to 255, RGB, H×W the preprocessing's crop.
 
         Returns:
             One (B, C, h, w) float32 map per memory, in the units of its layer scale; all layers

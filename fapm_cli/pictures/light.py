@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fapm_cli.pictures.preparing import Pixels
 
@@ -31,6 +30,7 @@ _TOLD = np.log(1.1)
 _SHAPES = {"levels": (TONES, 3), "spreads": (TONES, 3), "gains": (2, PLACES), "gammas": (2, PLACES)}
 
 Values = NDArray[np.float64]
+Exact = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Lit:
     """A picture in the light of the good ones, as far as it can be brought there.
 
     Attributes:
-        pixels: (H, W, 3) uint8.
+        pixels: (H, W, 3) uint8; float32 where they were changed, since to round them would move
+            scores.
         gains: how many times as bright as usual its red, green and blue were.
         unusual: whether no good picture had that.
     """
 
-    pixels: Pixels
+    pixels: Pixels | Exact
     gains: tuple[float, ...]
     unusual: bool
 
@@ -133,9 +134,10 @@ class Light:
         places = _by_place(logs)
         unusual = bool(((places < span[0]) | (places > span[1])).any())
         hidden = ((tones >= _WHITE) & (self.levels < np.log(_WHITE))).mean()
+        told = tuple(float(one) for one in np.exp(gains))
         if unusual and np.abs(gains).max() <= _MOST and hidden <= _HIDDEN:
-            pixels = self._undo(pixels, logs, is_gamma)
-        return Lit(pixels, tuple(float(one) for one in np.exp(gains)), unusual)
+            return Lit(self._undo(pixels, logs, is_gamma), told, True)
+        return Lit(pixels, told, unusual)
 
     def _fit(self, tones: Values) -> tuple[Values, Values, bool]:
         """Find what makes the usual tones these: logarithms of gain and of power by channel, and
@@ -154,13 +156,12 @@ class Light:
         unlike_power = (weights * np.abs(apart - powers * below_white)).sum()
         return gains, np.log(np.maximum(1 + powers, 0.1)), bool(unlike_power < unlike_gain)
 
-    def _undo(self, pixels: Pixels, logs: Values, is_gamma: bool) -> Pixels:
+    def _undo(self, pixels: Pixels, logs: Values, is_gamma: bool) -> Exact:
         """Take a gain or a power back; where white hides what there was, take what is usual."""
         factors, levels = np.exp(logs), np.arange(256)[:, None]
         were = 255 * (levels / 255) ** (1 / factors) if is_gamma else levels / factors
-        table = np.rint(np.clip(were, 0, 255)).astype(np.uint8)
-        # Pillow looks levels up several times as fast as an index does.
-        undone = np.array(Image.fromarray(pixels).point(table.T.ravel().tolist()))
+        table = np.clip(were, 0, 255).astype(np.float32)
+        undone = np.stack([table[:, i].take(pixels[..., i]) for i in range(3)], axis=2)
         darker = factors > 1
         if not is_gamma and darker.any():
             hidden = (pixels >= _WHITE) & darker

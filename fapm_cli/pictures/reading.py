@@ -49,7 +49,7 @@ class Prepared:
 
     @property
     def input(self) -> Tensor:
-        """(H, W, 3) uint8, the backbone's input."""
+        """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own."""
         return self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
 
     @property
