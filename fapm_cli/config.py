@@ -19,8 +19,7 @@ Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
 
-MOST_PATCHES = 64
-"""A side of the grid has at most as many."""
+MOST_PATCHES = 64  # of a side of the grid
 
 VARIANTS = {
     # Table 2 of the paper: (patch-wise, layer-wise, adaptive)
@@ -81,14 +80,12 @@ class Query:
     """How pictures are scored (§2.3); stored in the bank as its default, free at query time.
 
     Attributes:
-        num_neighbors: nearest keys averaged into a vector score, k. The paper's image score
-            takes the nearest alone, and weighs it by the k nearest.
+        num_neighbors: nearest keys averaged into a vector score, or weighing the paper's; k.
         layer_weights: one weight per memory, any positive scale.
         sigma: standard deviation in input px of the anomaly map's Gaussian blur.
         reach: how many patches around its own a target vector may search; 0 as in the paper.
         placement: how a layer's scores are spread over the input's px.
-        image_score: of the blurred anomaly map, the most unusual of several ``extents``, the mean
-            of its ``top``, or its ``max``; or the official code's (``paper``).
+        image_score: the map's most unusual of ``extents``, ``top`` mean or ``max``; or ``paper``'s.
         calibration: whether scores are judged against what good parts do at their place.
         light: whether pictures in a light that no good one had are brought back to theirs.
     """

@@ -17,6 +17,7 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.memory.patch_memory import patch_memory
+from fapm_cli.pictures.light import Light
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.scorer import Scorer
@@ -91,13 +92,16 @@ def small_bank(
         versions={"fapm": "0.1.0", "torch": "2.6.0"},
         thumbnails=thumbnails if with_thumbnails else None,
         metric=MetricChoice(0.3, ((None, 0.75), (0.3, 0.875))) if with_metrics else None,
+        light=Light.of(shown.to(torch.uint8).numpy()),
     )
 
 
 def version_1_bytes(bank: Bank) -> bytes:
     """Write a bank as format version 1 did: pictures stand in the header, without groups."""
+    config = bank.config.to_json()
+    del config["query"]["light"]
     header = {
-        "config": bank.config.to_json(),
+        "config": config,
         "map_sizes": bank.map_sizes,
         "ranges": bank.ranges,
         "place_share": bank.calibration.place_share,

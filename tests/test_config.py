@@ -89,16 +89,17 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not default_config().preprocessing.crops
 
 
-LATER = (("preprocessing", "bit_depth"), ("metric",), ("turn",))
+LATER = (("preprocessing", "bit_depth"), ("metric",), ("turn",), ("query", "light"))
 
 
-def test_a_configuration_of_before_uses_all_bits_and_the_plain_metric() -> None:
+def test_a_configuration_of_before_uses_all_bits_the_plain_metric_and_the_light_that_is() -> None:
     plain = plain_config()
     for path in LATER:
         del holder(plain, path)[path[-1]]
     before = BankConfig.from_json(plain)
     assert before.preprocessing.bit_depth == 16
     assert before.metric == "plain"
+    assert before.query.light == "as-is"
 
 
 def test_a_metric_of_each_patch_needs_several() -> None:

@@ -82,7 +82,7 @@ def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Ligh
     """
     if usual is None or plain is None:
         if usual is not None or plain is not None:
-            raise ValueError("half of what is known of the light is missing")
+            raise ValueError("its parts don't fit: half of the light is missing")
         return None
     if usual.dtype != torch.uint8 or tuple(usual.shape) != (*size, 3):
         raise ValueError(f"usual light is {usual.dtype} {tuple(usual.shape)}")

@@ -43,8 +43,7 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=OUTPUT)
 ]
 DeviceOption = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=MACHINE),
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=MACHINE)
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -85,8 +84,7 @@ BackboneOption = Annotated[
     ),
 ]
 LayersOption = Annotated[
-    str | None,
-    typer.Option(metavar="L,L", help="Layers of it to tap.", rich_help_panel=LEARNING),
+    str | None, typer.Option(metavar="L,L", help="Layers of it to tap.", rich_help_panel=LEARNING)
 ]
 SeedOption = Annotated[
     int,
@@ -150,13 +148,9 @@ NeighborsOption = Annotated[
         rich_help_panel=SCORING,
     ),
 ]
+_WEIGHTS = "One weight per layer (default: the bank's)."
 LayerWeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="W,W",
-        help="One weight per layer (default: the bank's).",
-        rich_help_panel=SCORING,
-    ),
+    str | None, typer.Option(metavar="W,W", help=_WEIGHTS, rich_help_panel=SCORING)
 ]
 SigmaOption = Annotated[
     float | None,
@@ -202,14 +196,8 @@ PrecisionOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-CompileOption = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        help="Compile first, once: pays with int8 on a CPU.",
-        rich_help_panel=MACHINE,
-    ),
-]
+_COMPILE = "Compile first, once: pays with int8 on a CPU."
+CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE, rich_help_panel=MACHINE)]
 
 RoiOption = Annotated[
     Path | None,

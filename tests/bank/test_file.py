@@ -82,6 +82,10 @@ def test_a_bank_comes_back_from_its_file_as_it_was(
     ):
         assert getattr(loaded, name) == getattr(bank, name)
     assert loaded.roi is None
+    assert loaded.light is not None
+    assert bank.light is not None
+    assert loaded.light.to_json() == bank.light.to_json()
+    assert (loaded.light.usual == bank.light.usual).all()
     assert loaded.thumbnails == bank.thumbnails
     assert torch.equal(loaded.calibration.factors, bank.calibration.factors)
     assert loaded.calibration.place_share == bank.calibration.place_share
@@ -208,7 +212,9 @@ def test_a_bank_of_version_1_is_read_with_each_picture_a_part_of_its_own(tmp_pat
     assert [p.group for p in loaded.pictures] == [0, 1, 2]
     assert loaded.previous_thresholds is None
     calibration = replace(bank.calibration, extents=None)
+    config = bank.config.with_query(light="as-is")
     same = replace(bank, roi=half(), pictures=loaded.pictures, calibration=calibration)
+    same = replace(same, config=config, light=None)
     assert bank_bytes(loaded) == bank_bytes(same)
 
 
@@ -495,6 +501,13 @@ def test_a_calibration_that_is_not_above_0_is_refused(bank_path: Path, value: fl
     assert "calibration out of range" in change(bank_path, "calibration", put(7, value))
 
 
+def test_a_usual_light_of_another_kind_or_size_is_refused(bank_path: Path) -> None:
+    data = bank_path.read_bytes()
+    for edit in (lambda t: t.float(), lambda t: t[:32].clone(), lambda t: t[..., :1].clone()):
+        assert "usual light is" in change(bank_path, "usual_light", edit)
+        bank_path.write_bytes(data)
+
+
 def test_a_missing_tensor_is_refused(bank_path: Path) -> None:
     header, tensors = read_parts(bank_path)
     for name in [name for name in tensors if not name.startswith("backbone.")]:
@@ -566,8 +579,8 @@ def with_header(path: Path, text: str) -> str:
 
 def test_a_bank_of_a_future_version_says_to_update(bank_path: Path) -> None:
     header, _ = read_parts(bank_path)
-    message = with_header(bank_path, json.dumps({**header, "version": 4, "config": "unheard of"}))
-    assert "version 4" in message
+    message = with_header(bank_path, json.dumps({**header, "version": 5, "config": "unheard of"}))
+    assert "version 5" in message
     assert "update fapm" in message
 
 
@@ -602,6 +615,10 @@ def test_a_header_that_is_no_json_object_is_refused(bank_path: Path, text: str) 
         ("place_share", float("nan")),
         ("place_share", [0.5]),
         ("map_sizes", [[float("inf"), 1]] * 2),
+        ("light", None),
+        ("light", 5),
+        ("light", {}),
+        ("light", {"levels": [], "spreads": [], "gains": [], "gammas": []}),
     ],
 )
 def test_a_header_field_that_makes_no_sense_is_refused(

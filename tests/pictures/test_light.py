@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.pictures.light import Light, tones_of
+from fapm_cli.pictures.light import Exact, Light, tones_of
 from fapm_cli.pictures.preparing import Pixels
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
@@ -51,7 +51,7 @@ def powered(pixels: Pixels, gamma: float) -> Pixels:
     return np.rint(255 * (pixels / 255) ** gamma).astype(np.uint8)
 
 
-def apart(one: Pixels, other: Pixels) -> float:
+def apart(one: Pixels | Exact, other: Pixels | Exact) -> float:
     """Mean grey levels between two pictures."""
     return float(np.abs(one.astype(float) - other).mean())
 
