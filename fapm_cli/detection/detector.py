@@ -127,25 +127,32 @@ class Detector:
         """Share of each picture that is inspected: what crop and region of interest leave."""
         return dataclasses.replace(self.bank, roi=self.roi).inspected_share
 
-    @torch.inference_mode()
-    def detect(self, pixels: Tensor | NDArray[np.uint8 | np.float32]) -> Detection:
+    def detect(self, pixels: Tensor | NDArray[np.uint8]) -> Detection:
         """Judge a batch of prepared pictures; none depends on its batch mates.
 
         Args:
             pixels: (B, H, W, 3) uint8 RGB, as
-                :func:`fapm_cli.pictures.preparing.prepare` makes them, or float32 of 0 to 255.
+                :func:`fapm_cli.pictures.preparing.prepare` makes them; judged as they are.
 
         Raises:
             OptionError: they are anything else.
         """
         pixels, wanted = torch.as_tensor(pixels), (*self.bank.config.preprocessing.crop_px, 3)
-        fits = pixels.dtype in (torch.uint8, torch.float32) and tuple(pixels.shape[1:]) == wanted
-        if not fits:
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != wanted:
             kind = f"{pixels.dtype} {tuple(pixels.shape)}"
             raise OptionError(f"pixels are {kind}; wanted uint8 (B, {', '.join(map(str, wanted))})")
-        if self.plan.one_by_one and len(pixels) > 1:
-            return join([self.detect(one) for one in torch.split(pixels, 1)])
-        return Detection(*self._run(pixels))
+        return self.detect_inputs(pixels)
+
+    @torch.inference_mode()
+    def detect_inputs(self, inputs: Tensor) -> Detection:
+        """Judge a batch of inputs, as :attr:`fapm_cli.pictures.reading.Prepared.input` gives them.
+
+        Args:
+            inputs: (B, H, W, 3) uint8, or float32 of 0 to 255; both give the same scores.
+        """
+        if self.plan.one_by_one and len(inputs) > 1:
+            return join([self.detect_inputs(one) for one in torch.split(inputs, 1)])
+        return Detection(*self._run(inputs))
 
     def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """From pixels to the parts of a :class:`Detection`."""

@@ -61,7 +61,7 @@ def judge(
     preprocessing = detector.bank.config.preprocessing
     for batch in read_batches(items, preprocessing, batch_size, detector.relight):
         good = [one for one in batch if isinstance(one, Prepared)]
-        found = detector.detect(_stacked([one.input for one in good])) if good else None
+        found = detector.detect_inputs(_stacked([one.input for one in good])) if good else None
         numbers = iter(range(len(good)))
         for one in batch:
             if isinstance(one, Prepared) and found is not None:
@@ -81,4 +81,4 @@ def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:
     one = prepare_item(item, detector.bank.config.preprocessing, detector.relight)
     if isinstance(one, Unreadable):
         return one
-    return Judged(one, detector.detect(one.input.unsqueeze(0)))
+    return Judged(one, detector.detect_inputs(one.input.unsqueeze(0)))

@@ -26,9 +26,9 @@ from fapm_cli.learning.learn import OnSuspects, extract, learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.bit_depth import find_bit_depth
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
+from fapm_cli.pictures.whole_set import find_bit_depth
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET

@@ -14,9 +14,9 @@ from PIL import Image
 
 from fapm_cli.errors import PictureError
 from fapm_cli.pictures import decoding
-from fapm_cli.pictures.bit_depth import find_bit_depth
 from fapm_cli.pictures.decoding import Decoded
 from fapm_cli.pictures.picture import read_picture, to_rgb
+from fapm_cli.pictures.whole_set import find_bit_depth
 
 SIX = GOOD[:6]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import configure
-from fapm_cli.pictures.own_shape import upright_size, usual_aspect
+from fapm_cli.pictures.whole_set import upright_size, usual_aspect
 
 TURNED = 6  # the orientation tag of a camera held upright
 
