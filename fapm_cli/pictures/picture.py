@@ -58,6 +58,7 @@ class Facts:
         sha256: of the file's bytes; empty for a frame.
         moment: of a frame, else None.
         bits: how many each sample has, as its file says.
+        lossy: whether its file may have changed px to be smaller, as JPEG does; None without one.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Facts:
     sha256: str
     moment: Moment | None = None
     bits: int = 8
+    lossy: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Picture(Facts):
     @property
     def facts(self) -> Facts:
         """All but the px, which a large picture has many of."""
-        return Facts(self.path, self.size_px, self.sha256, self.moment, self.bits)
+        return Facts(self.path, self.size_px, self.sha256, self.moment, self.bits, self.lossy)
 
 
 def frame_picture(frame: Frame) -> Picture:
@@ -152,7 +154,9 @@ def read_picture(
     decoded = decode(data, path, None if draft_for is None else draft_px(draft_for), enter)
     image = to_rgb(decoded, bit_depth, path)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(path, decoded.size_px, digest, bits=decoded.bits, image=image)
+    return Picture(
+        path, decoded.size_px, digest, bits=decoded.bits, lossy=decoded.lossy, image=image
+    )
 
 
 def read_again(was: Facts, bit_depth: int) -> Picture:

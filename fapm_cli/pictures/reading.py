@@ -56,7 +56,7 @@ class Prepared:
     def like(self) -> Seen:
         """What it is like, beside what it shows."""
         grey = is_grey(self.pixels.numpy())
-        return Seen.one(grey, self.picture.size_px, self.picture.bits)
+        return Seen.one(grey, self.picture.size_px, self.picture.bits, self.picture.lossy)
 
 
 _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many the threads

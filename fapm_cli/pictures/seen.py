@@ -17,6 +17,7 @@ DIFFERENCES = {
     "aspect": "of another aspect (squeezed otherwise)",
     "small": "much smaller than its input (blurred)",
     "depth": "of another bit depth",
+    "compressed": "compressed with loss where it knows none (JPEG)",
     LIGHT: "in another light than all of its own",
 }
 """In what a picture may differ, and how to say it of several."""
@@ -35,6 +36,7 @@ class Seen:
         aspects: least and largest width by height.
         least_px: least height, least width.
         bits: how many bits their samples had, as the files say.
+        lossy: whether some were compressed with loss; None where that is not known.
     """
 
     grey: bool
@@ -42,12 +44,15 @@ class Seen:
     aspects: tuple[float, float]
     least_px: tuple[int, int]
     bits: tuple[int, ...]
+    lossy: bool | None = None  # as before it was asked
 
     @classmethod
-    def one(cls, grey: bool, size_px: tuple[int, int], bits: int) -> Seen:
+    def one(
+        cls, grey: bool, size_px: tuple[int, int], bits: int, lossy: bool | None = None
+    ) -> Seen:
         """Say what one picture is like, of so many px in height and width."""
         aspect = size_px[1] / size_px[0]
-        return cls(grey, not grey, (aspect, aspect), size_px, (bits,))
+        return cls(grey, not grey, (aspect, aspect), size_px, (bits,), lossy)
 
     @classmethod
     def join(cls, parts: Sequence[Seen]) -> Seen:
@@ -60,6 +65,7 @@ class Seen:
             (min(low), max(high)),
             (min(heights), min(widths)),
             tuple(sorted({bits for part in parts for bits in part.bits})),
+            None if any(part.lossy is None for part in parts) else any(p.lossy for p in parts),
         )
 
     def differences(self, one: Seen, input_px: tuple[int, int]) -> list[str]:
@@ -77,6 +83,7 @@ class Seen:
             "aspect": not low / _ASPECT_SLACK <= one.aspects[0] <= high * _ASPECT_SLACK,
             "small": any(_SMALL * own < wanted and own < least for own, wanted, least in sides),
             "depth": not set(one.bits) <= set(self.bits),
+            "compressed": self.lossy is False and one.lossy is True,
         }
         return [name for name, differs in found.items() if differs]
 
@@ -96,10 +103,13 @@ class Seen:
         height, width = (int(side) for side in plain["least_px"])
         bits = tuple(int(number) for number in plain["bits"])
         grey, colour = plain["grey"], plain["colour"]
+        lossy = plain.get("lossy")
+        if lossy not in (None, False, True):
+            raise ValueError("seen is out of range")
         kinds = isinstance(grey, bool) and isinstance(colour, bool) and (grey or colour)
         if not (kinds and 0 < low <= high < math.inf and min(height, width) > 0 and bits):
             raise ValueError("seen is out of range")
-        return cls(grey, colour, (low, high), (height, width), bits)
+        return cls(grey, colour, (low, high), (height, width), bits, lossy)
 
 
 class Differences:

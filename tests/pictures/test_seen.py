@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from conftest import GOOD, ONE_BAD, ROOT, build, fapm
 from hypothesis import given
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.bank.presets import default_config
+from fapm_cli.pictures.reading import Item, Prepared, prepare_item
 from fapm_cli.pictures.seen import DIFFERENCES, Seen
 
 INPUT = (224, 224)
@@ -25,6 +28,7 @@ pictures = st.builds(
     st.booleans(),
     st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
     st.sampled_from([8, 10, 12, 16]),
+    st.sampled_from([None, False, True]),
 )
 
 
@@ -59,6 +63,7 @@ def test_json_keeps_it(one: Seen, other: Seen) -> None:
         {"bits": []},
         {"bits": ["a"]},
         {"grey": None, "colour": None},
+        {"lossy": "much"},
     ],
 )
 def test_what_is_out_of_range_is_refused(changes: dict[str, Any]) -> None:
@@ -67,7 +72,7 @@ def test_what_is_out_of_range_is_refused(changes: dict[str, Any]) -> None:
         Seen.from_json({**plain, **changes})
 
 
-KNOWN = Seen.join([Seen.one(False, (600, 800), 8), Seen.one(False, (300, 400), 8)])
+KNOWN = Seen.join([Seen.one(False, (600, 800), 8, False), Seen.one(False, (300, 400), 8, False)])
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,8 @@ KNOWN = Seen.join([Seen.one(False, (600, 800), 8), Seen.one(False, (300, 400), 8
         (Seen.one(False, (600, 800), 12), ["depth"]),
         (Seen.one(False, (800, 600), 8), ["aspect"]),
         (Seen.one(False, (600, 801), 8), []),
+        (Seen.one(False, (600, 800), 8, True), ["compressed"]),
+        (Seen.one(False, (600, 800), 8, False), []),
         (Seen.one(False, (600, 840), 8), ["aspect"]),
         (Seen.one(False, (112, 149), 8), []),
         (Seen.one(False, (90, 120), 8), ["small"]),
@@ -92,6 +99,19 @@ def test_colour_differs_from_grey_alone() -> None:
     grey, colour = (Seen.one(is_grey, (9, 9), 8) for is_grey in (True, False))
     assert grey.differences(colour, (9, 9)) == ["colour"]
     assert Seen.join([grey, colour]).differences(colour, (9, 9)) == []
+
+
+def test_files_tell_whether_compression_changed_them(tmp_path: Path) -> None:
+    with Image.open(ONE_BAD) as image:
+        image.save(tmp_path / "one.png")
+        image.save(tmp_path / "lossless.webp", lossless=True)
+        image.save(tmp_path / "lossy.webp", lossless=False)
+        array = np.asarray(image.convert("RGB"))
+    names = ("one.png", "lossless.webp", "lossy.webp")
+    items: list[Item] = [ONE_BAD, *(tmp_path / name for name in names), array]
+    prepared = [prepare_item(item, default_config().preprocessing) for item in items]
+    found = [one.like.lossy for one in prepared if isinstance(one, Prepared)]
+    assert found == [True, False, False, True, None]
 
 
 # --- The commands ------------------------------------------------------------------------------
@@ -159,12 +179,14 @@ def test_the_report_says_so_of_a_picture(
     assert json.dumps(["grey where it knows colour"]) in page.read_text()
 
 
-def test_colour_in_a_grey_bank_differs(kinds: dict[str, Path], tmp_path: Path) -> None:
+def test_a_jpeg_in_colour_differs_in_a_bank_of_grey_pngs(
+    kinds: dict[str, Path], tmp_path: Path
+) -> None:
     for i, path in enumerate(GOOD[:3]):
         Image.open(path).convert("L").save(tmp_path / f"{i}.png")
     bank = build(tmp_path / "bank.st", sorted(tmp_path.glob("*.png")))
     found = [one["differs"] for one in fapm("score", bank, *GOOD[:1], kinds["grey"], "--json").json]
-    assert found == [["colour"], []]
+    assert found == [["colour", "compressed"], []]
 
 
 def test_a_bank_that_grows_knows_the_new_kind_too(
