@@ -132,8 +132,8 @@ class BankConfig:
         spread_threshold: D_th of §2.2.
         query: the scoring that the bank proposes.
         metric: ``own`` to each patch, as far as that finds more, or ``plain``.
-        turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too. 0 for
-            none.
+        turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too; or 0.
+        turn_found: whether it is what the pictures asked for, and is found anew with new ones.
     """
 
     backbone: str
@@ -150,6 +150,7 @@ class BankConfig:
     query: Query
     metric: Metric = "plain"  # as before there was a choice
     turn: int = 0
+    turn_found: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -24,7 +24,7 @@ def default_config(
     coreset_ratio: float = 0.1,
     spread_threshold: float = 0.5,
     metric: Metric | None = None,
-    turn: int = 0,
+    turn: int | None = None,
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -38,7 +38,8 @@ def default_config(
         spread_threshold: D_th.
         metric: ``own`` to each patch, as far as that finds more, or ``plain``; None for ``own``
             where there are several patches.
-        turn: degrees; copies turned by its multiples are learnt, too. 0 for none.
+        turn: degrees; copies turned by its multiples are learnt, too. 0 for none; None for as the
+            pictures ask for, where there are several patches.
 
     Raises:
         OptionError: a value makes no sense.
@@ -67,7 +68,8 @@ def default_config(
         layer_wise=layer_wise,
         adaptive=adaptive,
         metric=metric,
-        turn=turn,
+        turn=turn or 0,
+        turn_found=turn is None and grid != (1, 1),
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -90,7 +92,7 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
         backbone: its name.
         changes: as for :func:`default_config`.
     """
-    config = default_config(backbone, **{"metric": "plain", **changes})
+    config = default_config(backbone, **{"metric": "plain", "turn": 0, **changes})
     return dataclasses.replace(
         config,
         count_include_pad=True,

@@ -67,7 +67,7 @@ def build(
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
-    turn: TurnOption = 0,
+    turn: TurnOption = None,
     light: LightOption = None,
     bit_depth: Annotated[
         int | None,

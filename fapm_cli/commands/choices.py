@@ -17,7 +17,7 @@ def learning_choices(
     coreset_ratio: float,
     spread_threshold: float,
     metric: str | None,
-    turn: int,
+    turn: str | None,
     **query: Any,
 ) -> dict[str, Any]:
     """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
@@ -33,18 +33,31 @@ def learning_choices(
         "size": None if size is None else parse_size(size),
         "grid": None if grid is None else parse_sides("grid", grid),
         "metric": metric,
+        "turn": None if turn is None or turn == "auto" else parse_turn(turn),
     }
     choices: dict[str, Any] = {
         "preset": preset,
         "variant": variant.upper(),
         "coreset_ratio": coreset_ratio,
         "spread_threshold": spread_threshold,
-        "turn": turn,
         "query": query,
         **{name: value for name, value in given.items() if value is not None},
     }
     configure(**choices)
     return choices
+
+
+def parse_turn(text: str) -> int:
+    """Read degrees, or ``none``.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if text == "none":
+        return 0
+    if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 6):
+        raise OptionError(f"turn {text!r}: use auto, none or degrees, like 20")
+    return int(text)
 
 
 def parse_size(text: str) -> int | tuple[int, int]:

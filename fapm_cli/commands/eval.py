@@ -112,7 +112,7 @@ def eval_(
     coreset_ratio: RatioOption = 0.1,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
-    turn: TurnOption = 0,
+    turn: TurnOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,

@@ -131,12 +131,11 @@ MetricOption = Annotated[
     ),
 ]
 TurnOption = Annotated[
-    int,
+    str | None,
     typer.Option(
-        metavar="DEGREES",
-        help="Learn copies turned by its multiples, too: for parts that lie at any angle, where "
-        "pictures are few (default: none).",
-        show_default=False,
+        metavar="auto|none|DEGREES",
+        help="Learn copies turned by its multiples, too. auto: where few pictures show parts that "
+        "lie at any angle (the default; paper: none).",
         rich_help_panel=LEARNING,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from fapm_cli.compute.plan import Ranges
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.learn import extract, learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.turned import with_turn
 from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 from fapm_cli.network.extraction import FeatureExtractor
 
@@ -39,8 +41,11 @@ def learn_anew(
     Raises:
         BankError: a thumbnail is damaged.
     """
-    batches = _thumbnail_batches(bank)
     count = len(bank.pictures)
+    bank = replace(
+        bank, config=with_turn(bank.config, count, functools.partial(nominal_picture, bank))
+    )
+    batches = _thumbnail_batches(bank)
     extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
     pictures = bank.pictures
     if find_twins:

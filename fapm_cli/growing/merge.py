@@ -70,16 +70,19 @@ def merge_banks(
     memories = []
     # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
     largest = max(banks, key=lambda bank: len(bank.pictures))
-    merged = replace(merged, metric=largest.metric, light=_joined_light(largest, banks))
+    most_turned = max((b.config for b in banks), key=lambda config: len(angles(config.turn)))
+    merged = replace(
+        merged, config=most_turned, metric=largest.metric, light=_joined_light(largest, banks)
+    )
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
             keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
             for bank, own in zip(banks, numbers, strict=True)
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
-        views = 1 + len(angles(first.config.turn))
+        views = 1 + len(angles(most_turned.turn))
         num_vectors = len(order) * views * (h * w // len(patches))
-        memory = grow_memory(patches, num_vectors, first.config)
+        memory = grow_memory(patches, num_vectors, most_turned)
         memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
@@ -87,12 +90,18 @@ def merge_banks(
 
 def difference(one: Bank, other: Bank) -> str | None:
     """Name the first thing in which two banks differ so that they can't be merged, with values."""
-    found = _first_difference(one.config.to_json(), other.config.to_json())
+    found = _first_difference(_built_by(one), _built_by(other))
     if found is None and one.weights_hash != other.weights_hash:
         found = f"the backbone's weights: {one.weights_hash[:12]}… and {other.weights_hash[:12]}…"
     if found is None and not _equal(one.roi, other.roi):
         found = "the region of interest"
     return found
+
+
+def _built_by(bank: Bank) -> dict[str, Any]:
+    """A bank's configuration, but for what was found in its pictures."""
+    found = {"turn": 0} if bank.config.turn_found else {}
+    return {**bank.config.to_json(), **found}
 
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
 from fapm_cli.bank.nominal_pictures import in_groups
-from fapm_cli.config import BankConfig
+from fapm_cli.config import BankConfig, Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.batches import (
@@ -24,9 +25,11 @@ from fapm_cli.learning.batches import (
 )
 from fapm_cli.learning.learn import OnSuspects, extract, learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.preparing import Pixels
+from fapm_cli.pictures.reading import Item, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import find_bit_depth
 from fapm_cli.scores.calibration import Calibration
@@ -81,6 +84,7 @@ def build_from_files(
         paths = [Path(file) for file, _ in files if isinstance(file, str | Path)]
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
+    config = with_turn(config, len(files), functools.partial(_show, files, config.preprocessing))
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
     bank = build_bank(
@@ -97,6 +101,14 @@ def build_from_files(
         on_stage=on_stage,
     )
     return replace(bank, seen=Seen.join([likes[picture.sha256] for picture in bank.pictures]))
+
+
+def _show(
+    files: Sequence[tuple[Item, str]], preprocessing: Preprocessing, number: int
+) -> Pixels | None:
+    """One of the pictures; None where it can't be read, which reading all of them will tell."""
+    one = prepare_item(files[number][0], preprocessing)
+    return None if isinstance(one, Unreadable) else one.pixels.numpy()
 
 
 def build_bank(

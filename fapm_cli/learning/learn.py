@@ -150,7 +150,7 @@ def extract(
             for whole, part, n in zip(features, maps, per_picture, strict=True):
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
             if num_copies:
-                _extract_copies(copies, pixels, first, extractor)
+                _extract_copies(copies, pixels, first, config, extractor)
             if spoiling is not None:
                 spoiling.take(pixels, first, roi)
             first = last
@@ -172,12 +172,15 @@ def extract(
 
 
 def _extract_copies(
-    copies: list[Tensor], pixels: Tensor, first: int, extractor: FeatureExtractor
+    copies: list[Tensor],
+    pixels: Tensor,
+    first: int,
+    config: BankConfig,
+    extractor: FeatureExtractor,
 ) -> None:
     """Extract the turned copies of (B, H, W, 3) pictures, of which the numbers begin at ``first``,
     into their places.
     """
-    config = extractor.config
     for number, picture in enumerate(pixels, start=first):
         views = turned_copies(picture, config.turn)
         for view, one in enumerate(torch.split(views, 1), start=number * len(views)):

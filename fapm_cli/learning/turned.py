@@ -1,15 +1,97 @@
 """Turned copies: for parts that lie at any angle, where there are few pictures to learn them from.
 
 Beyond the paper. A copy gives keys and no more: pictures alone are counted, judged, and spread in a
-metric, and a picture's copies are left out together with it.
+metric, and a picture's copies are left out together with it. Whether parts turn is told by the
+pictures themselves: then two of them are far more alike when one is turned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fapm_cli.config import BankConfig
+from fapm_cli.pictures.preparing import Pixels
+
+_FEWEST, _LOOKED_AT = 3, 12  # pictures that tell whether parts turn: at least, at most
+_SIDE_PX = 48  # of what is compared: as large as shows how a part lies
+_ALIKE = 0.7  # a part that turns is twice as near when turned; one that does not, 0.8 times at best
+_VIEWS = 300  # as many pictures and copies as make a bank that needs no more poses
+_STEPS = tuple(step for step in range(20, 181) if 360 % step == 0)
+
+
+def usual_step(number: int) -> int:
+    """The degrees by which so many pictures are turned, if their parts turn; 0 for none."""
+    if number < _FEWEST:
+        return 0
+    return next((step for step in _STEPS if number * (360 // step) <= _VIEWS), 0)
+
+
+def with_turn(config: BankConfig, number: int, show: Callable[[int], Pixels | None]) -> BankConfig:
+    """Configure copies as the pictures ask for them, where they are to say it.
+
+    Args:
+        config: what to build.
+        number: how many pictures there are.
+        show: shows one by its number, (H, W, 3) uint8; None where it can't be shown.
+    """
+    if not config.turn_found:
+        return config
+    step = usual_step(number)
+    if step:
+        some = np.unique(np.linspace(0, number - 1, _LOOKED_AT).round().astype(int))
+        shown = [pixels for pixels in map(show, some.tolist()) if pixels is not None]
+        step = step if parts_turn(shown) else 0
+    return replace(config, turn=step)
+
+
+def parts_turn(pictures: Sequence[Pixels]) -> bool:
+    """Whether parts lie at any angle.
+
+    Of each pair of pictures: how far apart they are at the best of all angles that are no small
+    ones, in shares of how far as they lie; their median says it.
+
+    Args:
+        pictures: (H, W, 3) uint8 each; fewer than three say nothing.
+    """
+    if len(pictures) < _FEWEST:
+        return False
+    small = [_middle(pixels) for pixels in pictures]
+    turned = np.stack([[_turn(one, angle) for one in small] for angle in range(0, 360, 20)])
+    seen = turned[:, :, _disc()].reshape(*turned.shape[:2], -1)
+    seen -= seen.mean(axis=2, keepdims=True)
+    pairs = [
+        np.linalg.norm(seen[:, i] - seen[0, j], axis=1)
+        for i in range(len(small))
+        for j in range(len(small))
+        if i != j
+    ]
+    shares = [float(apart[1:].min() / max(apart[0], 1e-6)) for apart in pairs]
+    return float(np.median(shares)) < _ALIKE
+
+
+def _middle(pixels: Pixels) -> NDArray[np.float32]:
+    """(48, 48, 3) of a picture's square middle."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    small = cv2.resize(square, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
+
+
+def _disc() -> NDArray[np.bool_]:
+    """(48, 48): what stays in the picture at every angle."""
+    rows, columns = np.mgrid[:_SIDE_PX, :_SIDE_PX] - (_SIDE_PX - 1) / 2
+    inside: NDArray[np.bool_] = rows**2 + columns**2 <= ((_SIDE_PX - 1) / 2) ** 2
+    return inside
 
 
 def angles(step: int) -> range:
@@ -27,19 +109,19 @@ def turned_copies(pixels: Tensor, step: int) -> Tensor:
     Returns:
         (V, H, W, 3) uint8, one per angle, counter-clockwise.
     """
-    height, width = pixels.shape[:2]
-    middle, picture = ((width - 1) / 2, (height - 1) / 2), np.ascontiguousarray(pixels.cpu())
-    copies = [
-        cv2.warpAffine(
-            picture,
-            cv2.getRotationMatrix2D(middle, angle, 1.0),
-            (width, height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        for angle in angles(step)
-    ]
-    return torch.from_numpy(np.stack(copies))
+    picture = np.ascontiguousarray(pixels.cpu())
+    return torch.from_numpy(np.stack([_turn(picture, angle) for angle in angles(step)]))
+
+
+def _turn(picture: NDArray[Any], angle: float) -> NDArray[Any]:
+    height, width = picture.shape[:2]
+    return cv2.warpAffine(
+        picture,
+        cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def cells_before(cells: Tensor, copies: Tensor, step: int, size: tuple[int, int]) -> Tensor:
