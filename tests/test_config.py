@@ -89,7 +89,13 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not default_config().preprocessing.crops
 
 
-LATER = (("preprocessing", "bit_depth"), ("metric",), ("turn",), ("query", "light"))
+LATER = (
+    ("preprocessing", "bit_depth"),
+    ("metric",),
+    ("turn",),
+    ("turn_found",),
+    ("query", "light"),
+)
 
 
 def test_a_configuration_of_before_uses_all_bits_the_plain_metric_and_the_light_that_is() -> None:

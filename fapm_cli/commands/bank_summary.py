@@ -27,6 +27,7 @@ def summarise(held: dict[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "bit_depth": held["config"]["preprocessing"]["bit_depth"],
         "inspected_share": held["inspected_share"],
+        "turn": held["config"]["turn"],
         "metric": held["metric"],
         "thresholds": held["thresholds"],
     }
@@ -56,6 +57,11 @@ def _input_words(size: dict[str, Any]) -> str:
         f"{words}, each {coarsest:.1f} px of a picture: clear spots from {spot} px, "
         f"lines from {line} px wide"
     )
+
+
+def turn_words(step: int) -> str:
+    """Say which copies of each picture gave keys, too."""
+    return f"of each picture, turned by the multiples of {step}°"
 
 
 def metric_words(metric: dict[str, Any]) -> str:
@@ -91,6 +97,7 @@ def summary_lines(summary: dict[str, Any], verdicts: str) -> str:
             f"{layer['widened']} widened"
             for name, layer in summary["layers"].items()
         ),
+        *([f"copies    {turn_words(summary['turn'])}"] if summary["turn"] else []),
         *([f"metric    {metric_words(summary['metric'])}"] if summary["metric"] else []),
         f"verdicts  {verdicts}",
         *_as_lines("dropped", summary["dropped"]),

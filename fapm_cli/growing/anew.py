@@ -42,9 +42,8 @@ def learn_anew(
         BankError: a thumbnail is damaged.
     """
     count = len(bank.pictures)
-    bank = replace(
-        bank, config=with_turn(bank.config, count, functools.partial(nominal_picture, bank))
-    )
+    show = functools.partial(nominal_picture, bank)
+    bank = replace(bank, config=with_turn(bank.config, count, show))
     batches = _thumbnail_batches(bank)
     extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
     pictures = bank.pictures

@@ -73,7 +73,7 @@ def parts_turn(pictures: Sequence[Pixels]) -> bool:
         for j in range(len(small))
         if i != j
     ]
-    shares = [float(apart[1:].min() / max(apart[0], 1e-6)) for apart in pairs]
+    shares = [apart[1:].min() / apart[0] if apart[0] > 0 else 1.0 for apart in pairs]
     return float(np.median(shares)) < _ALIKE
 
 

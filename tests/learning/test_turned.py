@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
-from conftest import GOOD, build, fapm
+from conftest import GOOD, assert_fails, build, fapm
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank
+from fapm_cli.bank.presets import default_config, paper_config
 from fapm_cli.config import BankConfig
-from fapm_cli.learning.turned import angles, cells_before, turned_copies
+from fapm_cli.learning.turned import (
+    angles,
+    cells_before,
+    parts_turn,
+    turned_copies,
+    usual_step,
+    with_turn,
+)
+from fapm_cli.pictures.preparing import Pixels
 
 SMALL = ("--size", "96")
 
@@ -98,8 +109,125 @@ def test_grown_banks_turn_what_they_learn(tmp_path: Path) -> None:
 
 
 def test_a_configuration_of_before_turns_nothing() -> None:
-    from fapm_cli.bank.presets import default_config
-
     plain = default_config().to_json()
-    del plain["turn"]
-    assert BankConfig.from_json(plain).turn == 0
+    del plain["turn"], plain["turn_found"]
+    before = BankConfig.from_json(plain)
+    assert before.turn == 0
+    assert not before.turn_found
+
+
+# --- Found by the pictures themselves ------------------------------------------------------------
+
+
+def key(number: int, angle: float, height: int = 90, width: int = 120) -> Pixels:
+    """A long bright part with a head at one end, a little different each time, on a dark ground."""
+    draw = np.random.default_rng(number)
+    picture = np.full((height, width, 3), 40, np.uint8)
+    middle = height // 2, width // 2
+    cv2.rectangle(
+        picture, (middle[1] - 30, middle[0] - 6), (middle[1] + 30, middle[0] + 6), 200, -1
+    )
+    cv2.circle(picture, (middle[1] - 26, middle[0]), 12, (220, 180, 60), -1)
+    turned = turned_copies(torch.from_numpy(picture), 5)[int(angle) // 5 - 1].numpy()
+    shown = picture if int(angle) // 5 == 0 else turned
+    noisy = shown + draw.integers(-12, 13, shown.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def test_parts_that_lie_at_any_angle_turn_and_aligned_ones_do_not() -> None:
+    angles_of = np.random.default_rng(0).integers(0, 360, 8)
+    assert parts_turn([key(i, angle) for i, angle in enumerate(angles_of)])
+    assert parts_turn([key(i, angle, 120, 90) for i, angle in enumerate(angles_of)])
+    assert not parts_turn([key(i, 0) for i in range(8)])
+    assert not parts_turn([key(i, angle) for i, angle in enumerate([0, 5, 0, 5, 355, 0, 0, 5])])
+
+
+def test_a_part_that_looks_the_same_at_every_angle_does_not_turn() -> None:
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    disc = ((rows**2 + columns**2 < 400) * 160 + 40).astype(np.uint8)
+    draw = np.random.default_rng(1)
+    noisy = [disc[..., None] + draw.integers(0, 12, (64, 64, 3), dtype=np.uint8) for _ in range(6)]
+    assert not parts_turn(noisy)
+
+
+def test_surfaces_and_flat_pictures_do_not_turn() -> None:
+    draw = np.random.default_rng(2)
+    grain = [draw.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(6)]
+    assert not parts_turn(grain)
+    assert not parts_turn([np.full((64, 96, 3), 90, np.uint8)] * 6)
+
+
+def test_two_pictures_say_nothing() -> None:
+    assert not parts_turn([key(0, 0), key(1, 90)])
+    assert not parts_turn([])
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(1, 0), (2, 0), (3, 20), (16, 20), (17, 24), (30, 36), (75, 90), (150, 180), (151, 0)],
+)
+def test_the_fewer_pictures_the_more_copies(number: int, step: int) -> None:
+    assert usual_step(number) == step
+    if step:
+        assert number * (len(angles(step)) + 1) <= 300
+
+
+def test_copies_are_found_where_they_are_asked_for_alone() -> None:
+    shown = [key(i, angle) for i, angle in enumerate((0, 70, 140, 210, 280))]
+    own = default_config()
+    assert own.turn_found
+    assert with_turn(own, 5, shown.__getitem__).turn == 20
+    assert with_turn(own, 5, lambda i: key(i, 0)).turn == 0
+    assert with_turn(own, 5, lambda i: None).turn == 0
+    for config in (default_config(turn=0), default_config(turn=45), paper_config()):
+        assert with_turn(config, 5, shown.__getitem__) == config
+    assert not default_config(variant="A").turn_found
+
+
+@pytest.fixture(scope="module")
+def turning(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pictures of parts that lie at any angle."""
+    folder = tmp_path_factory.mktemp("turning")
+    for i, angle in enumerate((0, 70, 140, 210, 280, 35)):
+        Image.fromarray(key(i, angle, 96, 96)).save(folder / f"{i}.png")
+    return sorted(folder.iterdir())
+
+
+def test_a_build_finds_it_and_says_so(tmp_path: Path, turning: list[Path]) -> None:
+    small = (*SMALL, "--metric", "plain", "-o", tmp_path / "bank.st")
+    result = fapm("build", *turning[:4], *small)
+    assert result.code == 0
+    assert "copies    of each picture, turned by the multiples of 20°" in result.out
+    assert "copies" in fapm("info", tmp_path / "bank.st").out
+    assert fapm("build", *turning[:4], *small, "--json").json["turn"] == 20
+    assert fapm("build", *turning[:4], *small, "--json", "--turn", "none").json["turn"] == 0
+    assert fapm("build", *GOOD[:4], *small, "--json").json["turn"] == 0
+
+
+@pytest.mark.parametrize("value", ["much", "1e1", "²"])
+def test_a_turn_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    result = fapm("build", GOOD[0], "-o", tmp_path / "bank.st", "--turn", value)
+    assert_fails(result, f"turn {value!r}: use auto, none or degrees")
+
+
+def test_banks_that_grow_find_it_anew(tmp_path: Path, turning: list[Path]) -> None:
+    two = build(tmp_path / "two.st", turning[:2], *SMALL)
+    four = build(tmp_path / "four.st", turning[2:], *SMALL)
+    assert [load_bank(path).config.turn for path in (two, four)] == [0, 20]
+    both = build(tmp_path / "both.st", turning, *SMALL)
+    grown, merged = tmp_path / "grown.st", tmp_path / "merged.st"
+    assert fapm("add", two, *turning[2:], "-o", grown).code == 0
+    assert fapm("merge", two, four, "-o", merged).code == 0
+    for path in (grown, merged):
+        assert load_bank(path).config == load_bank(both).config
+        assert torch.equal(load_bank(path).memories[0].keys, load_bank(both).memories[0].keys)
+
+
+def test_banks_without_thumbnails_merge_whatever_was_found(
+    tmp_path: Path, turning: list[Path]
+) -> None:
+    lean = (*SMALL, "--no-thumbnails")
+    two = build(tmp_path / "two.st", turning[:2], *lean)
+    four = build(tmp_path / "four.st", turning[2:], *lean)
+    assert fapm("merge", two, four, "-o", tmp_path / "merged.st").code == 0
+    assert load_bank(tmp_path / "merged.st").config.turn == 20
