@@ -120,8 +120,7 @@ class BankConfig:
     Attributes:
         backbone: the network's name.
         layers: tapped layers, ψ_j, shallow to deep.
-        layer_scales: factor per tapped layer on its vectors, so that the spread threshold means
-            the same for every backbone.
+        layer_scales: factor per tapped layer, so that D_th means the same for every backbone.
         finest_stride: a tapped layer finer than one place per this many px is averaged down to it.
         count_include_pad: whether the 3×3 pooling counts the zeros around the map.
         preprocessing: from picture to input.
