@@ -65,6 +65,16 @@ def test_a_score_does_not_depend_on_its_batch_beyond_rounding(bank: Path, precis
         torch.testing.assert_close(torch.cat(parts), whole, rtol=2e-3, atol=0)
 
 
+def test_inputs_of_either_type_give_the_same_scores_in_any_order(bank: Path) -> None:
+    loaded = load_bank(bank, CUDA)
+    assert loaded.light is not None
+    detector = Detector(loaded, plan=make_plan(CUDA, "fp32"))
+    inputs = pixels(loaded, 3)
+    wanted = detector.detect_inputs(inputs).image_scores
+    for one in (inputs.float(), inputs, inputs.float()):
+        assert torch.equal(detector.detect_inputs(one).image_scores, wanted)
+
+
 def test_a_replayed_graph_gives_what_the_first_run_gave(bank: Path) -> None:
     loaded = load_bank(bank, CUDA)
     detector = Detector(loaded, plan=make_plan(CUDA))

@@ -83,7 +83,6 @@ def build(
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)
     extractor = load_extractor(config, given, seed).to(resolve_device(device))
-    _begin(listener, config, extractor, len(files), files)
     bank = build_from_files(
         files,
         config,
@@ -96,6 +95,7 @@ def build(
         thumbnails=thumbnails,
         drop_outliers=drop_outliers,
         part_of=part_of,
+        on_begin=lambda config: _begin(listener, config, extractor, len(files), files),
         on_bad=listener.on_bad,
         on_known=listener.on_known,
         on_suspects=listener.on_suspects,

@@ -113,11 +113,6 @@ class Bank:
             return self
         return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
 
-    def relight(self, pixels: NDArray[np.uint8]) -> Lit:
-        """Bring (H, W, 3) uint8 px to the light of the bank's pictures, which is known."""
-        assert self.light is not None
-        return self.light.correct(pixels, None if self.roi is None else self.roi.cpu().numpy())
-
     def differences(self, like: Seen, lit: Lit | None = None) -> list[str] | None:
         """Name in what a picture differs from the bank's; None where that is not known.
 

@@ -86,7 +86,7 @@ def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Ligh
         return None
     if usual.dtype != torch.uint8 or tuple(usual.shape) != (*size, 3):
         raise ValueError(f"usual light is {usual.dtype} {tuple(usual.shape)}")
-    return Light.from_json(plain, usual.numpy())
+    return Light.from_json(plain, usual.cpu().numpy())
 
 
 def check_memory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fapm_cli.errors import OptionError
@@ -33,7 +34,6 @@ def learning_choices(
         "size": None if size is None else parse_size(size),
         "grid": None if grid is None else parse_sides("grid", grid),
         "metric": metric,
-        "turn": None if turn is None or turn == "auto" else parse_turn(turn),
     }
     choices: dict[str, Any] = {
         "preset": preset,
@@ -43,6 +43,8 @@ def learning_choices(
         "query": query,
         **{name: value for name, value in given.items() if value is not None},
     }
+    if turn is not None:
+        choices["turn"] = None if turn == "auto" else parse_turn(turn)
     configure(**choices)
     return choices
 
@@ -55,7 +57,7 @@ def parse_turn(text: str) -> int:
     """
     if text == "none":
         return 0
-    if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 6):
+    if not re.fullmatch("-?[0-9]{1,5}", text):
         raise OptionError(f"turn {text!r}: use auto, none or degrees, like 20")
     return int(text)
 

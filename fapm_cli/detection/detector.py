@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -106,6 +107,10 @@ class Detector:
             self.roi,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
+        self.relight: Relight | None = None  # brings pictures to the bank's light
+        if query.light == "corrected" and bank.light is not None:
+            inspected = None if bank.roi is None else bank.roi.cpu().numpy()
+            self.relight = functools.partial(bank.light.correct, inspected=inspected)
         self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
         # With a reach, the search asks the device which patches have neighbours.
         self._run = runner(self._work, self.plan, static=query.reach == 0)
@@ -113,14 +118,8 @@ class Detector:
     @property
     def thresholds(self) -> Thresholds | None:
         """The bank's thresholds; None where the query is not the one they were set for."""
-        own = self.bank.config.query  # good pictures are in the usual light: it moves no threshold
-        alike = dataclasses.replace(self.scorer.query, light=own.light) == own
-        return self.bank.thresholds if alike else None
-
-    @property
-    def relight(self) -> Relight | None:
-        """Brings pictures to the bank's light; None where they are judged as they are."""
-        return self.bank.relight if self.scorer.query.light == "corrected" else None
+        own = self.scorer.query == self.bank.config.query
+        return self.bank.thresholds if own else None
 
     @property
     def inspected_share(self) -> float:

@@ -34,7 +34,7 @@ def synthetic_detector(
         OptionError: there is no such backbone or variant.
     """
     make_config = paper_config if backbone == PAPER_BACKBONE else default_config
-    config = make_config(backbone, variant=variant)
+    config = make_config(backbone, variant=variant).with_query(light="as-is")
     extractor = load_extractor(config, RANDOM)
     if plan.backbone == "int8":
         with extractor.observing():

@@ -70,19 +70,18 @@ def merge_banks(
     memories = []
     # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
     largest = max(banks, key=lambda bank: len(bank.pictures))
-    most_turned = max((b.config for b in banks), key=lambda config: len(angles(config.turn)))
     merged = replace(
-        merged, config=most_turned, metric=largest.metric, light=_joined_light(largest, banks)
+        merged, config=largest.config, metric=largest.metric, light=_joined_light(largest, banks)
     )
+    views = sum((1 + len(angles(bank.config.turn))) * len(bank.pictures) for bank in banks)
+    views = round(views * len(order) / sum(len(bank.pictures) for bank in banks))
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
             keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
             for bank, own in zip(banks, numbers, strict=True)
         ]
         patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
-        views = 1 + len(angles(most_turned.turn))
-        num_vectors = len(order) * views * (h * w // len(patches))
-        memory = grow_memory(patches, num_vectors, most_turned)
+        memory = grow_memory(patches, views * (h * w // len(patches)), merged.config)
         memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))

@@ -50,6 +50,7 @@ def build_from_files(
     thumbnails: bool = True,
     drop_outliers: bool = False,
     part_of: PartOf | None = None,
+    on_begin: Callable[[BankConfig], None] = lambda config: None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
@@ -71,6 +72,7 @@ def build_from_files(
         thumbnails: whether the bank holds the pictures, small.
         drop_outliers: as for :func:`build_bank`.
         part_of: names the part that a picture shows; None to find near twins instead.
+        on_begin: told what is built, all that pictures are to say of it among it, before it is.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_known: told the name of each picture that came before under another name, or in another
             encoding, and is left out: it would vouch for its twin.
@@ -85,6 +87,7 @@ def build_from_files(
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     config = with_turn(config, len(files), functools.partial(_show, files, config.preprocessing))
+    on_begin(config)
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
     bank = build_bank(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.held_out import FOLDS
 from fapm_cli.learning.spoiled import most_spoiled
-from fapm_cli.learning.turned import angles, usual_step
+from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
@@ -31,8 +31,7 @@ def memory_needed(
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
-    turn = usual_step(num_pictures) if config.turn_found else config.turn
-    views = 1 + len(angles(turn))
+    views = 1 + len(angles(config.turn))
     vectors = 4 * num_pictures * views * per_picture
     shown = num_pictures * 3 * math.prod(config.preprocessing.crop_px)
     keys = int(vectors * min(widest * config.coreset_ratio, 1))

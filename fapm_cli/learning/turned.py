@@ -20,8 +20,8 @@ from torch import Tensor
 from fapm_cli.config import BankConfig
 from fapm_cli.pictures.preparing import Pixels
 
-_FEWEST, _LOOKED_AT = 3, 12  # pictures that tell whether parts turn: at least, at most
-_SIDE_PX = 48  # of what is compared: as large as shows how a part lies
+_FEWEST, _LOOKED_AT = 3, 8  # pictures that tell whether parts turn: at least, at most
+_SIDE_PX = 32  # of what is compared: as large as shows how a part lies
 _ALIKE = 0.7  # a part that turns is twice as near when turned; one that does not, 0.8 times at best
 _VIEWS = 300  # as many pictures and copies as make a bank that needs no more poses
 _STEPS = tuple(step for step in range(20, 181) if 360 % step == 0)
@@ -56,7 +56,8 @@ def parts_turn(pictures: Sequence[Pixels]) -> bool:
     """Whether parts lie at any angle.
 
     Of each pair of pictures: how far apart they are at the best of all angles that are no small
-    ones, in shares of how far as they lie; their median says it.
+    ones, in shares of how far as they lie, each at the best of all shifts: a part that is shifted
+    does not turn. Their median says it.
 
     Args:
         pictures: (H, W, 3) uint8 each; fewer than three say nothing.
@@ -64,31 +65,39 @@ def parts_turn(pictures: Sequence[Pixels]) -> bool:
     if len(pictures) < _FEWEST:
         return False
     small = [_middle(pixels) for pixels in pictures]
-    turned = np.stack([[_turn(one, angle) for one in small] for angle in range(0, 360, 20)])
-    seen = turned[:, :, _disc()].reshape(*turned.shape[:2], -1)
-    seen -= seen.mean(axis=2, keepdims=True)
-    pairs = [
-        np.linalg.norm(seen[:, i] - seen[0, j], axis=1)
-        for i in range(len(small))
-        for j in range(len(small))
-        if i != j
-    ]
-    shares = [apart[1:].min() / apart[0] if apart[0] > 0 else 1.0 for apart in pairs]
+    shares = []
+    for i, one in enumerate(small):
+        wide = cv2.copyMakeBorder(one, *(_SIDE_PX // 2,) * 4, cv2.BORDER_REPLICATE)
+        for other in small[:i]:
+            apart = [_apart(wide, _turn(other, angle)) for angle in range(0, 360, 20)]
+            shares.append(min(apart[1:]) / apart[0] if apart[0] > 0 else 1.0)
     return float(np.median(shares)) < _ALIKE
 
 
+def _apart(wide: NDArray[Any], part: NDArray[Any]) -> float:
+    """How far a part is, at the best of all places, from what a wider picture shows there."""
+    mask = np.repeat(_disc()[..., None], part.shape[2], axis=2).astype(np.float32)
+    squares = cv2.matchTemplate(wide, part, cv2.TM_SQDIFF, mask=mask)
+    return float(np.sqrt(max(squares.min(), 0)))
+
+
 def _middle(pixels: Pixels) -> NDArray[np.float32]:
-    """(48, 48, 3) of a picture's square middle."""
+    """(32, 32, 3) of a picture's square middle, less its mean and what the light does across it."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
     small = cv2.resize(square, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
+    line = np.linspace(-1, 1, _SIDE_PX)
+    plane = np.stack([np.ones((_SIDE_PX, _SIDE_PX)), *np.meshgrid(line, line)]).reshape(3, -1)
+    values = small.reshape(-1, 3).astype(np.float64)
+    flat = values - plane.T @ np.linalg.lstsq(plane.T, values, rcond=None)[0]
+    # Rounded, so that processors that add in another order see the same.
+    return flat.round(2).reshape(_SIDE_PX, _SIDE_PX, 3).astype(np.float32)
 
 
 def _disc() -> NDArray[np.bool_]:
-    """(48, 48): what stays in the picture at every angle."""
+    """(32, 32): what stays in the picture at every angle."""
     rows, columns = np.mgrid[:_SIDE_PX, :_SIDE_PX] - (_SIDE_PX - 1) / 2
     inside: NDArray[np.bool_] = rows**2 + columns**2 <= ((_SIDE_PX - 1) / 2) ** 2
     return inside

@@ -23,8 +23,12 @@ PLACES = 5  # what lights are told apart by: log red, green, blue, red to green,
 _STEP = 2  # every second px of every second row tells the tones as well as all
 _WHITE, _DARK = 254, 8  # levels from which on, and up to which, a px says little of the light
 _ROUNDING = 0.02  # of a level's logarithm
+_PALE = 240  # usual levels from which on none tells a power
 _WITHIN, _SLACK = 2.5, 0.01  # standard deviations, and in a logarithm
+_SPREAD, _AS_MANY = 0.03, 3  # what lights usually differ by, as much as so many pictures say
 _MOST = np.log(3)  # what differs by more can't be told from another picture
+_MOST_POWER = np.log(2)
+_BETTER = 0.7  # a power must leave so much less than a gain does
 _HIDDEN = 0.5  # nor what white hides in more of the picture than usual
 _TOLD = np.log(1.1)
 _SHAPES = {"levels": (TONES, 3), "spreads": (TONES, 3), "gains": (2, PLACES), "gammas": (2, PLACES)}
@@ -40,18 +44,18 @@ class Lit:
     Attributes:
         pixels: (H, W, 3) uint8; float32 where they were changed, since to round them would move
             scores.
-        gains: how many times as bright as usual its red, green and blue were.
-        unusual: whether no good picture had that.
+        gains: how many times as bright as good pictures usually its red, green and blue were.
+        beyond: how far that is, in a logarithm, beyond what any good picture had; 0 for not at all.
     """
 
     pixels: Pixels | Exact
     gains: tuple[float, ...]
-    unusual: bool
+    beyond: float = 0.0
 
     @property
     def differs(self) -> bool:
-        """Whether that is worth a word: a tenth brighter or darker than any good picture."""
-        return self.unusual and float(np.abs(np.log(self.gains)).max()) > _TOLD
+        """Whether that is worth a word: a tenth beyond any good picture, in brightness or tint."""
+        return bool(self.beyond > _TOLD)
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,10 @@ class Light:
         usual = np.rint(pictures.mean(axis=0, dtype=np.float64)).astype(np.uint8)
         nothing = np.zeros((2, PLACES))
         light = cls(logs.mean(axis=0), logs.std(axis=0), nothing, nothing, usual)
-        gains, gammas, _ = zip(*(light._fit(one) for one in tones), strict=True)
-        return replace(light, gains=_span(np.stack(gains)), gammas=_span(np.stack(gammas)))
+        fits = [light._fit(one) for one in tones]
+        grey = bool((tones == tones[..., :1]).all())
+        gains, gammas = (_span(np.stack([fit[i] for fit in fits]), grey) for i in (0, 1))
+        return replace(light, gains=gains, gammas=gammas)
 
     def summary(self) -> dict[str, list[float]]:
         """How bright red, green and blue may be, in times of the usual, to be left as they are."""
@@ -106,10 +112,12 @@ class Light:
         """
         read = {name: np.array(plain[name], dtype=np.float64) for name in _SHAPES}
         for name, shape in _SHAPES.items():
-            if read[name].shape != shape or not (np.abs(read[name]) < 100).all():
+            numbers = all(type(one) in (int, float) for one in np.ravel(plain[name]).tolist())
+            if not numbers or read[name].shape != shape or not (np.abs(read[name]) < 10).all():
                 raise ValueError(f"the light's {name} are out of range")
-        if (read["spreads"] < 0).any():
-            raise ValueError("the light's spreads are out of range")
+        low, high = (np.stack([read[name][i] for name in ("gains", "gammas")]) for i in (0, 1))
+        if (read["spreads"] < 0).any() or (read["levels"] < 0).any() or (low > high).any():
+            raise ValueError("the light is out of range")
         return cls(**read, usual=usual)
 
     def widened(self, others: Sequence[Light]) -> Light:
@@ -132,12 +140,14 @@ class Light:
         gains, gammas, is_gamma = self._fit(tones)
         span, logs = (self.gammas, gammas) if is_gamma else (self.gains, gains)
         places = _by_place(logs)
-        unusual = bool(((places < span[0]) | (places > span[1])).any())
+        outside = np.maximum(np.maximum(span[0] - places, places - span[1]), 0)
+        if not outside[:3].any():  # as bright as others were, but of another tint
+            logs = logs - logs.mean()
         hidden = ((tones >= _WHITE) & (self.levels < np.log(_WHITE))).mean()
-        told = tuple(float(one) for one in np.exp(gains))
-        if unusual and np.abs(gains).max() <= _MOST and hidden <= _HIDDEN:
-            return Lit(self._undo(pixels, logs, is_gamma), told, True)
-        return Lit(pixels, told, unusual)
+        told, beyond = tuple(float(one) for one in np.exp(gains)), float(outside.max())
+        if beyond and np.abs(gains).max() <= _MOST and hidden <= _HIDDEN:
+            return Lit(self._undo(pixels, logs, is_gamma), told, beyond)
+        return Lit(pixels, told, beyond)
 
     def _fit(self, tones: Values) -> tuple[Values, Values, bool]:
         """Find what makes the usual tones these: logarithms of gain and of power by channel, and
@@ -145,16 +155,20 @@ class Light:
         """
         apart = np.log(np.maximum(tones, _DARK)) - self.levels
         white = tones >= _WHITE
-        weights = np.where(tones > _DARK, 1 / (self.spreads + _ROUNDING), 0)
+        seen_both = (tones > _DARK) & (self.levels > np.log(_DARK))
+        weights = np.where(seen_both, 1 / (self.spreads + _ROUNDING), 0)
         # Behind white anything brighter may lie: it speaks against a darker light alone.
         seen = _medians(apart, weights * ~white)
         gains = _medians(np.where(white, np.maximum(apart, seen), apart), weights)
         rest = apart - gains
         unlike_gain = (weights * np.abs(np.where(white, np.maximum(rest, 0), rest))).sum()
         below_white = np.minimum(self.levels - np.log(255), -_ROUNDING)
-        powers = _medians(apart / below_white, weights * -below_white)
+        tell = np.where(self.levels < np.log(_PALE), weights * -below_white, 0)
+        powers = _medians(apart / below_white, tell)
         unlike_power = (weights * np.abs(apart - powers * below_white)).sum()
-        return gains, np.log(np.maximum(1 + powers, 0.1)), bool(unlike_power < unlike_gain)
+        gammas = np.log(np.maximum(1 + powers, 0.1))
+        is_gamma = unlike_power < _BETTER * unlike_gain and np.abs(gammas).max() <= _MOST_POWER
+        return gains, gammas, bool(is_gamma)
 
     def _undo(self, pixels: Pixels, logs: Values, is_gamma: bool) -> Exact:
         """Take a gain or a power back; where white hides what there was, take what is usual."""
@@ -172,8 +186,10 @@ class Light:
 def tones_of(pixels: Pixels, inspected: NDArray[np.bool_] | None = None) -> Values:
     """The (32, 3) grey levels of (H, W, 3) px at evenly spaced quantiles, by channel."""
     sample = pixels[::_STEP, ::_STEP].reshape(-1, 3)
-    if inspected is not None and (there := inspected[::_STEP, ::_STEP].ravel()).any():
-        sample = sample[there]
+    if inspected is not None:
+        sample = sample[inspected[::_STEP, ::_STEP].ravel()]
+        if not len(sample):  # it lies between them
+            sample = pixels[inspected]
     ranks = ((np.arange(TONES) + 0.5) / TONES * len(sample)).astype(int)
     counts = [np.bincount(channel, minlength=256).cumsum() for channel in sample.T]
     return np.stack([np.searchsorted(c, ranks, side="right") for c in counts], axis=1).astype(float)
@@ -197,12 +213,18 @@ def _by_place(logs: Values) -> Values:
     return np.stack([red, green, blue, red - green, blue - green], axis=-1)
 
 
-def _span(logs: Values) -> Values:
-    """(2, 5) what is usual, of (N, 3) logarithms: all that was seen but for what is odd in it."""
+def _span(logs: Values, grey: bool) -> Values:
+    """(2, 5) what is usual, of (N, 3) logarithms: what was seen, but for what is odd in it, and
+    what more pictures would show beyond it: the less is known, the more.
+    """
     places = _by_place(logs)
-    mean, reach = places.mean(axis=0), _WITHIN * places.std(axis=0)
-    low = np.maximum(places.min(axis=0), mean - reach) - _SLACK
-    return np.stack([low, np.minimum(places.max(axis=0), mean + reach) + _SLACK])
+    number, mean = len(places), places.mean(axis=0)
+    usual = np.array([_SPREAD] * 3 + [0 if grey else _SPREAD] * 2)
+    squares = ((places - mean) ** 2).sum(axis=0) + _AS_MANY * usual**2
+    spread = np.sqrt(squares / (number - 1 + _AS_MANY))
+    more, reach = (_WITHIN * spread * share for share in (number**-0.5, (1 + 1 / number) ** 0.5))
+    low = np.maximum(places.min(axis=0) - more, mean - reach) - _SLACK
+    return np.stack([low, np.minimum(places.max(axis=0) + more, mean + reach) + _SLACK])
 
 
 def _around(spans: Sequence[Values]) -> Values:

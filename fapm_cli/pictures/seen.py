@@ -104,7 +104,7 @@ class Seen:
         bits = tuple(int(number) for number in plain["bits"])
         grey, colour = plain["grey"], plain["colour"]
         lossy = plain.get("lossy")
-        if lossy not in (None, False, True):
+        if lossy is not None and not isinstance(lossy, bool):
             raise ValueError("seen is out of range")
         kinds = isinstance(grey, bool) and isinstance(colour, bool) and (grey or colour)
         if not (kinds and 0 < low <= high < math.inf and min(height, width) > 0 and bits):

@@ -25,9 +25,9 @@ from fapm_cli.bank.file import load_bank
 from fapm_cli.commands.eval_table import beside_paper, echo_figures
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.evaluation import speed
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
-from fapm_cli.pictures.reading import read_batches
 
 TRAIN = GOOD[:6]
 RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
@@ -225,9 +225,8 @@ def own_pixel_figures(part: Path, bank: Path) -> tuple[float, float]:
     detector = Detector(load_bank(bank), plan=make_plan("cpu", "fp32"))
     preprocessing = detector.bank.config.preprocessing
     paths = sorted((part / "test").rglob("*.jpg"))
-    [batch] = read_batches(paths, preprocessing, len(paths))
-    pixels = torch.stack([one.pixels for one in batch])  # type: ignore[union-attr]
-    maps = detector.detect(pixels).anomaly_maps.numpy()
+    found = [one.found for one in judge(detector, paths) if isinstance(one, Judged)]
+    maps = torch.cat([one.anomaly_maps for one in found]).numpy()
     (height, width), (tall, wide) = preprocessing.resize_px, preprocessing.crop_px
     top, left = (height - tall) // 2, (width - wide) // 2
     masks = np.zeros(maps.shape, dtype=bool)
@@ -674,10 +673,10 @@ def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -
     assert inside is not None
     maps, masks = [], []
     for one in read_category(root).test:
-        [[prepared]] = read_batches([one.path], bank.config.preprocessing, 1)
-        found = detector.detect(prepared.pixels.unsqueeze(0))  # type: ignore[union-attr]
-        maps.append(found.anomaly_maps[0][inside].numpy())
-        mask = read_truth(one, prepared.picture.size_px, bank.config.preprocessing)  # type: ignore[union-attr]
+        [judged] = judge(detector, [one.path])
+        assert isinstance(judged, Judged)
+        maps.append(judged.found.anomaly_maps[0][inside].numpy())
+        mask = read_truth(one, judged.prepared.picture.size_px, bank.config.preprocessing)
         masks.append(mask[inside.numpy()])
     expected = roc_auc_score(np.concatenate(masks), np.concatenate(maps))
     assert record["pixel_auroc"] == pytest.approx(expected, abs=1e-6)

@@ -48,7 +48,14 @@ def test_peak_lies_at_the_defect(bank: Path) -> None:
 def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None:
     (record,) = fapm("score", bank, ONE_BAD, "--json").json
     wanted = {"path", "score", "threshold", "verdict", "layer_scores", "peak", "nearest", "regions"}
-    assert set(record) == wanted | {"precision", "share_above", "unlike", "differs", "extent"}
+    assert set(record) == wanted | {
+        "precision",
+        "share_above",
+        "unlike",
+        "differs",
+        "extent",
+        "light",
+    }
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
     assert set(record["layer_scores"]) == {"block4_depthwise", "block5_expand"}

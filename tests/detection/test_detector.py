@@ -13,7 +13,7 @@ from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
 from fapm_cli.detection.detector import Detector
-from fapm_cli.detection.stream import Judged, judge
+from fapm_cli.detection.stream import Judged, _stacked, judge
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.extraction import load_extractor
@@ -109,3 +109,21 @@ def test_files_are_strings_or_paths(bank: Path, tmp_path: Path) -> None:
     roi = read_roi(str(tmp_path / "mask.png"), loaded.config.preprocessing)
     assert roi is not None
     assert roi.float().mean() == 0.5
+
+
+def test_inputs_of_either_type_give_the_same_scores(bank: Path) -> None:
+    detector = Detector(load_bank(bank))
+    shape = (3, *detector.bank.config.preprocessing.crop_px, 3)
+    inputs = torch.randint(256, shape, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    wanted, found = (detector.detect_inputs(one) for one in (inputs, inputs.float()))
+    assert torch.equal(found.image_scores, wanted.image_scores)
+    assert torch.equal(found.anomaly_maps, wanted.anomaly_maps)
+
+
+def test_inputs_of_both_types_make_one_batch() -> None:
+    one = torch.full((4, 4, 3), 7, dtype=torch.uint8)
+    other = torch.full((4, 4, 3), 7.5)
+    assert _stacked([one, one]).dtype == torch.uint8
+    both = _stacked([one, other])
+    assert both.dtype == torch.float32
+    assert both[:, 0, 0, 0].tolist() == [7, 7.5]

@@ -616,13 +616,13 @@ def test_a_picture_that_changed_after_it_was_judged_is_not_drawn_under_its_map(
 
     picture = tmp_path / "live.jpg"
     shutil.copy(ONE_GOOD, picture)
-    detect = Detector.detect
+    detect = Detector.detect_inputs
 
-    def overwritten_meanwhile(self: Detector, pixels: torch.Tensor) -> object:
+    def overwritten_meanwhile(self: Detector, inputs: torch.Tensor) -> object:
         shutil.copy(ONE_BAD, picture)
-        return detect(self, pixels)
+        return detect(self, inputs)
 
-    monkeypatch.setattr(Detector, "detect", overwritten_meanwhile)
+    monkeypatch.setattr(Detector, "detect_inputs", overwritten_meanwhile)
     result = fapm("heatmap", bank, picture, "-o", tmp_path / "out")
     assert_fails(result, "live.jpg", "changed")
     assert result.out == ""

@@ -150,6 +150,39 @@ def test_a_part_that_looks_the_same_at_every_angle_does_not_turn() -> None:
     assert not parts_turn(noisy)
 
 
+def shifted(number: int, off: float, half: tuple[int, int] | None) -> Pixels:
+    """A disc with a mark that is always on top, or a bar, shifted by so many px at most."""
+    draw = np.random.default_rng(number)
+    picture = np.full((96, 96, 3), 40, np.uint8)
+    y, x = (48 + round(draw.uniform(-off, off)) for _ in range(2))
+    if half is None:
+        cv2.circle(picture, (x, y), 20, (200, 200, 200), -1)
+        cv2.circle(picture, (x, y - 12), 5, (90, 90, 90), -1)
+    else:
+        cv2.rectangle(
+            picture, (x - half[0], y - half[1]), (x + half[0], y + half[1]), (200,) * 3, -1
+        )
+    noisy: Pixels = np.clip(picture + draw.integers(-6, 7, picture.shape), 0, 255).astype(np.uint8)
+    return noisy
+
+
+@pytest.mark.parametrize("off", [2, 4, 8, 12, 20])
+@pytest.mark.parametrize("half", [None, (14, 6)])
+def test_parts_that_are_shifted_do_not_turn(off: float, half: tuple[int, int] | None) -> None:
+    assert not parts_turn([shifted(number, off, half) for number in range(8)])
+
+
+def test_lights_from_either_side_do_not_turn_parts() -> None:
+    rows, columns = np.mgrid[:64, :64] / 64 - 0.5
+    draw = np.random.default_rng(4)
+    lit = [
+        np.repeat((128 + sign * 80 * columns + other * 60 * rows)[..., None], 3, axis=2)
+        + draw.integers(-6, 7, (64, 64, 3))
+        for sign, other in draw.choice([-1, 1], (8, 2))
+    ]
+    assert not parts_turn([np.clip(one, 0, 255).astype(np.uint8) for one in lit])
+
+
 def test_surfaces_and_flat_pictures_do_not_turn() -> None:
     draw = np.random.default_rng(2)
     grain = [draw.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(6)]
@@ -204,9 +237,9 @@ def test_a_build_finds_it_and_says_so(tmp_path: Path, turning: list[Path]) -> No
     assert fapm("build", *GOOD[:4], *small, "--json").json["turn"] == 0
 
 
-@pytest.mark.parametrize("value", ["much", "1e1", "²"])
+@pytest.mark.parametrize("value", ["much", "1e1", "²", "--20"])
 def test_a_turn_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
-    result = fapm("build", GOOD[0], "-o", tmp_path / "bank.st", "--turn", value)
+    result = fapm("build", GOOD[0], "-o", tmp_path / "bank.st", f"--turn={value}")
     assert_fails(result, f"turn {value!r}: use auto, none or degrees")
 
 
@@ -230,4 +263,7 @@ def test_banks_without_thumbnails_merge_whatever_was_found(
     two = build(tmp_path / "two.st", turning[:2], *lean)
     four = build(tmp_path / "four.st", turning[2:], *lean)
     assert fapm("merge", two, four, "-o", tmp_path / "merged.st").code == 0
-    assert load_bank(tmp_path / "merged.st").config.turn == 20
+    merged = load_bank(tmp_path / "merged.st")
+    assert merged.config.turn == 20
+    views = 2 + 4 * 18  # ten per cent of what they were selected from, and as many again at most
+    assert 0.1 * views * 9 * 16 <= len(merged.memories[0].keys) <= 0.2 * views * 9 * 16 + 9 * 4

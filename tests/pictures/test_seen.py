@@ -64,6 +64,7 @@ def test_json_keeps_it(one: Seen, other: Seen) -> None:
         {"bits": ["a"]},
         {"grey": None, "colour": None},
         {"lossy": "much"},
+        {"lossy": 0},
     ],
 )
 def test_what_is_out_of_range_is_refused(changes: dict[str, Any]) -> None:
