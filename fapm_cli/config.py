@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
-from dataclasses import MISSING, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from fapm_cli.errors import OptionError
+from fapm_cli.plain_values import from_plain
 
-T = TypeVar("T")
 LocalCalibration = Literal["local", "none"]
 ImageScore = Literal["extents", "top", "max", "paper"]
 Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
+Align = Literal["none", "shift"]
 
 MOST_PATCHES = 64  # of a side of the grid
 
@@ -133,6 +133,7 @@ class BankConfig:
         metric: ``own`` to each patch, as far as that finds more, or ``plain``.
         turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too; or 0.
         turn_found: whether it is what the pictures asked for, and is found anew with new ones.
+        align: whether pictures are moved so that a part lies where the good ones do.
     """
 
     backbone: str
@@ -150,10 +151,12 @@ class BankConfig:
     metric: Metric = "plain"  # as before there was a choice
     turn: int = 0
     turn_found: bool = False
+    align: Align = "none"
 
     def __post_init__(self) -> None:
         """Check every value."""
         _check_choice("metric", self.metric, Metric)
+        _check_choice("align", self.align, Align)
         fits = self.metric == "plain" or self.grid != (1, 1)
         _check("metric", self.metric, fits, "plain, or a grid of several patches")
         fits = self.turn == 0 or (5 <= self.turn <= 180 and 360 % self.turn == 0)
@@ -206,39 +209,10 @@ class BankConfig:
             TypeError, KeyError: a field is missing, unknown, or of another type.
         """
         nested = {
-            "preprocessing": _build(Preprocessing, plain["preprocessing"]),
-            "query": _build(Query, plain["query"]),
+            "preprocessing": from_plain(Preprocessing, plain["preprocessing"]),
+            "query": from_plain(Query, plain["query"]),
         }
-        return _build(cls, {**plain, **nested})
-
-
-def _build(cls: type[T], plain: dict[str, Any]) -> T:
-    known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(plain, dict):
-        raise TypeError(f"{cls.__name__} is {plain!r}")
-    later = {field.name for field in dataclasses.fields(cls) if field.default is not MISSING}  # type: ignore[arg-type]
-    if (set(plain) ^ set(known)) - (later - set(plain)):
-        raise KeyError(f"fields {sorted(set(plain) ^ set(known))}")
-    values = {name: _as_type(name, known[name], value) for name, value in plain.items()}
-    return cls(**values)
-
-
-def _as_type(name: str, kind: str, value: Any) -> Any:
-    """Check a JSON value against a field's type, and turn lists into tuples."""
-    if kind.startswith("tuple["):
-        item, *rest = [part.strip() for part in kind[6:-1].split(",")]
-        fixed_length = None if rest == ["..."] else len(rest) + 1
-        if not isinstance(value, list) or fixed_length not in (None, len(value)):
-            raise TypeError(f"{name} is {value!r}")
-        return tuple(_as_type(name, item, one) for one in value)
-    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        if not abs(value) <= sys.float_info.max:  # nor is NaN
-            raise TypeError(f"{name} is not finite")
-        return float(value)
-    exact = {"int": int, "bool": bool, "Preprocessing": Preprocessing, "Query": Query}
-    if type(value) is not exact.get(kind, str):
-        raise TypeError(f"{name} is {value!r}")
-    return value
+        return from_plain(cls, {**plain, **nested})
 
 
 def _check(name: str, value: object, fits: bool, wanted: str) -> None:

@@ -89,7 +89,7 @@ class Judging:
             if isinstance(one, Unreadable):
                 raise one.error
             shown, bank = one.prepared, self.detector.bank
-            self.differences.count(bank.differences(shown.like, shown.lit))
+            self.differences.count(bank.differences(shown.like, shown.differs))
             yield one
             self.listener.on_stage("score", done, len(files))
 

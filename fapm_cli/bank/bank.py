@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,10 @@ from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.config import BankConfig
-from fapm_cli.pictures.light import Light, Lit
-from fapm_cli.pictures.seen import LIGHT, Seen
+from fapm_cli.errors import OptionError
+from fapm_cli.pictures.light import Light
+from fapm_cli.pictures.registration import Registration
+from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import Thresholds
 
@@ -87,6 +90,7 @@ class Bank:
         seen: what the pictures were like; None where that is not known.
         metric: how the patches' metric was chosen; None where there was no choice.
         light: that the pictures were taken in; None where that is not known.
+        registration: where its parts lie; None where pictures are not aligned.
     """
 
     config: BankConfig
@@ -106,6 +110,7 @@ class Bank:
     seen: Seen | None = None
     metric: MetricChoice | None = None
     light: Light | None = None
+    registration: Registration | None = None
 
     def with_thresholds(self, thresholds: Thresholds) -> Bank:
         """Judge by other thresholds; those of before are kept, for one step back."""
@@ -113,17 +118,16 @@ class Bank:
             return self
         return replace(self, thresholds=thresholds, previous_thresholds=self.thresholds)
 
-    def differences(self, like: Seen, lit: Lit | None = None) -> list[str] | None:
+    def differences(self, like: Seen, also: Sequence[str] = ()) -> list[str] | None:
         """Name in what a picture differs from the bank's; None where that is not known.
 
         Args:
             like: what the picture is like.
-            lit: the same in the bank's light; None where that is not asked for.
+            also: in what else it was seen to differ.
         """
         if self.seen is None:
             return None
-        found = self.seen.differences(like, self.config.preprocessing.resize_px)
-        return [*found, LIGHT] if lit is not None and lit.differs else found
+        return [*self.seen.differences(like, self.config.preprocessing.resize_px), *also]
 
     @property
     def nominal_scores(self) -> Tensor:
@@ -140,6 +144,20 @@ class Bank:
         """Share of each picture that is inspected: what crop and region of interest leave."""
         share = 1.0 if self.roi is None else float(self.roi.float().mean())
         return share * self.config.preprocessing.cropped_share
+
+
+def common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What two regions of interest, (H, W) bool, have in common; None is the whole input.
+
+    Raises:
+        OptionError: nothing.
+    """
+    if roi is None or other is None:
+        return other if roi is None else roi
+    both = roi & other.to(roi.device)
+    if not both.any():
+        raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
+    return both
 
 
 def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.compute.plan import Ranges
+from fapm_cli.config import BankConfig
 from fapm_cli.memory.metric import DIMENSIONS
 from fapm_cli.pictures.light import Light
+from fapm_cli.pictures.registration import Registration
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
 
@@ -87,6 +89,30 @@ def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Ligh
     if usual.dtype != torch.uint8 or tuple(usual.shape) != (*size, 3):
         raise ValueError(f"usual light is {usual.dtype} {tuple(usual.shape)}")
     return Light.from_json(plain, usual.cpu().numpy())
+
+
+def check_registration(
+    likeness: Any, reference: Tensor | None, config: BankConfig
+) -> Registration | None:
+    """Check where parts lie: known if and only if pictures are aligned, of the input's size.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if (config.align == "none") != (reference is None) or (likeness is None) != (reference is None):
+        raise ValueError(
+            "its parts don't fit: where its pictures are aligned to is missing, or not"
+        )
+    if reference is None:
+        return None
+    if reference.dtype != torch.uint8 or tuple(reference.shape) != (
+        *config.preprocessing.crop_px,
+        3,
+    ):
+        raise ValueError(f"reference is {reference.dtype} {tuple(reference.shape)}")
+    if not -1 <= float(likeness) <= 1.001:
+        raise ValueError(f"likeness is {likeness}")
+    return Registration(reference.cpu().numpy(), float(likeness))
 
 
 def check_memory(

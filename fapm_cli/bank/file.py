@@ -25,6 +25,7 @@ from fapm_cli.bank.checks import (
     check_memory,
     check_metrics,
     check_ranges,
+    check_registration,
     check_roi,
 )
 from fapm_cli.bank.nominal_pictures import TENSORS as PICTURE_TENSORS
@@ -43,7 +44,7 @@ _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
-_USUAL = "usual_light"
+_USUAL, _REFERENCE = "usual_light", "reference"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -69,6 +70,7 @@ def bank_bytes(bank: Bank) -> bytes:
         "light": bank.light and bank.light.to_json(),
         "map_sizes": bank.map_sizes,
         "metric": bank.metric and [bank.metric.floor, bank.metric.found],
+        "likeness": bank.registration and bank.registration.likeness,
         "ranges": bank.ranges,
         "seen": bank.seen and bank.seen.to_json(),
         "place_share": bank.calibration.place_share,
@@ -94,6 +96,8 @@ def bank_bytes(bank: Bank) -> bytes:
     tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
     if bank.light is not None:
         tensors[_USUAL] = torch.from_numpy(bank.light.usual)
+    if bank.registration is not None:
+        tensors[_REFERENCE] = torch.from_numpy(bank.registration.reference)
     if bank.roi is not None:
         tensors[_ROI] = bank.roi.to("cpu").contiguous()
     if bank.thumbnails is not None:
@@ -166,7 +170,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     roi = tensors.pop(_ROI, None)
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
-    usual = tensors.pop(_USUAL, None)
+    usual, reference = (tensors.pop(name, None) for name in (_USUAL, _REFERENCE))
     packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
@@ -207,6 +211,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
         check_light(header.get("light"), usual, config.preprocessing.crop_px),
+        check_registration(header.get("likeness"), reference, config),
     )
 
 

@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fapm_cli.config import MOST_PATCHES, VARIANTS, BankConfig, Metric, Preprocessing, Query
+from fapm_cli.config import (
+    MOST_PATCHES,
+    VARIANTS,
+    Align,
+    BankConfig,
+    Metric,
+    Preprocessing,
+    Query,
+)
 from fapm_cli.errors import OptionError
 from fapm_cli.network import backbones
 
@@ -25,6 +33,7 @@ def default_config(
     spread_threshold: float = 0.5,
     metric: Metric | None = None,
     turn: int | None = None,
+    align: Align = "none",
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -40,6 +49,7 @@ def default_config(
             where there are several patches.
         turn: degrees; copies turned by its multiples are learnt, too. 0 for none; None for as the
             pictures ask for, where there are several patches.
+        align: whether pictures are moved so that a part lies where the good ones do.
 
     Raises:
         OptionError: a value makes no sense.
@@ -70,6 +80,7 @@ def default_config(
         metric=metric,
         turn=turn or 0,
         turn_found=turn is None and grid != (1, 1),
+        align=align,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -132,7 +143,7 @@ def configure(
         query: what to change of how pictures are scored, as for :meth:`BankConfig.with_query`.
         changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
             (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``,
-            ``turn``.
+            ``turn``, ``align``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.

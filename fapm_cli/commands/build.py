@@ -15,6 +15,7 @@ from fapm_cli.commands.options import (
     OUTPUT,
     PICTURES,
     VERDICTS,
+    AlignOption,
     BackboneOption,
     BatchSizeOption,
     DeviceOption,
@@ -68,6 +69,7 @@ def build(
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
+    align: AlignOption = None,
     light: LightOption = None,
     bit_depth: Annotated[
         int | None,
@@ -141,7 +143,7 @@ def build(
 
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
-    common = (size, grid, coreset_ratio, spread_threshold, metric, turn)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
     query: dict[str, Any] = {} if light is None else {"light": light}
     choices = learning_choices(preset, backbone, layers, variant, *common, **query)
     use_threads(threads)

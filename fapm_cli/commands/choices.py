@@ -19,6 +19,7 @@ def learning_choices(
     spread_threshold: float,
     metric: str | None,
     turn: str | None,
+    align: str | None,
     **query: Any,
 ) -> dict[str, Any]:
     """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
@@ -34,6 +35,7 @@ def learning_choices(
         "size": None if size is None else parse_size(size),
         "grid": None if grid is None else parse_sides("grid", grid),
         "metric": metric,
+        "align": align,
     }
     choices: dict[str, Any] = {
         "preset": preset,

@@ -18,6 +18,7 @@ from fapm_cli.commands.options import (
     LEARNING,
     OUTPUT,
     PICTURES,
+    AlignOption,
     BackboneOption,
     BatchSizeOption,
     CalibrationOption,
@@ -113,6 +114,7 @@ def eval_(
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
+    align: AlignOption = None,
     neighbors: NeighborsOption = None,
     layer_weights: LayerWeightsOption = None,
     sigma: SigmaOption = None,
@@ -173,7 +175,7 @@ def eval_(
     use_threads(threads)
     make_plan(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
-    common = (size, grid, coreset_ratio, spread_threshold, metric, turn)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
     choices = [
         learning_choices(preset, backbone, layers, variant, *common, **changes)
         for variant in (variants or "E").split(",")

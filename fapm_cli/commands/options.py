@@ -139,6 +139,15 @@ TurnOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+AlignOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|shift",
+        help="shift: move each picture so that its part lies where the good ones do, before it is "
+        "looked at; for parts that lie shifted by up to a tenth (default: none).",
+        rich_help_panel=LEARNING,
+    ),
+]
 NeighborsOption = Annotated[
     int | None,
     typer.Option(

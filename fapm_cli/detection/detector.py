@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.bank.backbone import bank_extractor, check_weights
-from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.bank import Bank, common
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
@@ -21,19 +21,9 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.reading import Relight
+from fapm_cli.pictures.reading import Fitting
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
-
-
-def _common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """What two regions of interest have in common; None is the whole input."""
-    if roi is None or other is None:
-        return other if roi is None else roi
-    both = roi & other.to(roi.device)
-    if not both.any():
-        raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
-    return both
 
 
 class Detector:
@@ -91,7 +81,7 @@ class Detector:
             )
             for m, (h, w) in zip(bank.memories, bank.map_sizes, strict=True)
         ]
-        self.roi = _common(bank.roi, roi)
+        self.roi = common(bank.roi, roi)
         self._outside = None if self.roi is None else ~self.roi.to(self.device)
         self._finest = bank.map_sizes.index(max(bank.map_sizes))
         calibration = bank.calibration
@@ -107,10 +97,11 @@ class Detector:
             self.roi,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
-        self.relight: Relight | None = None  # brings pictures to the bank's light
+        relight = None
         if query.light == "corrected" and bank.light is not None:
             inspected = None if bank.roi is None else bank.roi.cpu().numpy()
-            self.relight = functools.partial(bank.light.correct, inspected=inspected)
+            relight = functools.partial(bank.light.correct, inspected=inspected)
+        self.fitting = Fitting(bank.registration, relight)
         self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
         # With a reach, the search asks the device which patches have neighbours.
         self._run = runner(self._work, self.plan, static=query.reach == 0)
@@ -147,7 +138,8 @@ class Detector:
         """Judge a batch of inputs, as :attr:`fapm_cli.pictures.reading.Prepared.input` gives them.
 
         Args:
-            inputs: (B, H, W, 3) uint8, or float32 of 0 to 255; both give the same scores.
+            inputs: (B, H, W, 3) uint8, or float32 of 0 to 255; both give the same scores. A fourth
+                channel says what is shown, above 0; what is not is judged by nobody.
         """
         if self.plan.one_by_one and len(inputs) > 1:
             return join([self.detect_inputs(one) for one in torch.split(inputs, 1)])
@@ -155,8 +147,11 @@ class Detector:
 
     def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """From pixels to the parts of a :class:`Detection`."""
-        features = self.extractor(pixels.to(self.device))
-        scored = self.scorer([to_patches(m, self.bank.config.grid) for m in features])
+        pixels = pixels.to(self.device)
+        features = self.extractor(pixels[..., :3])
+        shown = pixels[..., 3] > 0 if pixels.shape[3] == 4 else None
+        patches = [to_patches(m, self.bank.config.grid) for m in features]
+        scored = self.scorer(patches, shown)
         width = scored.anomaly_maps.shape[2]
         maps = scored.anomaly_maps
         if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same

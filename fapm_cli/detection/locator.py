@@ -61,12 +61,15 @@ class Locator:
         self._key_cells = finest.key_cells.cpu()
         self._key_pictures = finest.key_pictures.cpu()
 
-    def locate(self, found: Detection, size_px: tuple[int, int]) -> dict[str, Any]:
+    def locate(
+        self, found: Detection, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
+    ) -> dict[str, Any]:
         """Say what was found in a picture, in its own pixels, as plain values.
 
         Args:
             found: of that picture alone, B = 1.
             size_px: the picture's own height and width.
+            shift_px: by how many px the part lies lower and farther right than in the input.
 
         Returns:
             ``score``, the ``extent`` that it is of (``spot``, ``area`` or ``whole``),
@@ -89,9 +92,9 @@ class Locator:
             "score": float(found.image_scores[0]),
             "extent": which_extent(self._scorer.as_spots(found.anomaly_maps)[0].tolist()),
             "layer_scores": dict(zip(self._bank.config.memory_names, scores, strict=True)),
-            "peak": self._to_px((x, y), size_px),
+            "peak": self._to_px((x, y), size_px, shift_px),
             "nearest": self._explain(keys, (x, y)),
-            "regions": [self._describe(region, keys, size_px) for region in regions],
+            "regions": [self._describe(region, keys, size_px, shift_px) for region in regions],
         }
         if self._thresholds is not None:
             share = self._share_above(found.anomaly_maps[0], self._thresholds.pixel)
@@ -103,12 +106,17 @@ class Locator:
         num_inspected = anomaly_map.numel() if self._roi is None else int(self._roi.sum())
         return int((anomaly_map > threshold).sum()) / num_inspected
 
-    def _describe(self, region: Region, keys: Tensor, size_px: tuple[int, int]) -> dict[str, Any]:
+    def _describe(
+        self, region: Region, keys: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int]
+    ) -> dict[str, Any]:
         """Take a region to the picture's own pixels, and say what it is like."""
-        peak = self._to_px(region.peak, size_px)
+        peak = self._to_px(region.peak, size_px, shift_px)
         rows, columns = self._sides(size_px)
-        top, bottom = to_picture_span(region.top, region.bottom, *rows)
-        left, right = to_picture_span(region.left, region.right, *columns)
+        spans = (region.top, region.bottom, *rows), (region.left, region.right, *columns)
+        (top, bottom), (left, right) = (
+            (min(max(end + shift, 0), own) for end in to_picture_span(*span))
+            for span, shift, own in zip(spans, shift_px, size_px, strict=True)
+        )
         # In a picture smaller than the input a region may miss every centre, not its peak's.
         left, right = min(left, peak["x"]), max(right, peak["x"] + 1)
         top, bottom = min(top, peak["y"]), max(bottom, peak["y"] + 1)
@@ -129,10 +137,14 @@ class Locator:
         preprocessing = self._bank.config.preprocessing
         return tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
 
-    def _to_px(self, place: tuple[int, int], size_px: tuple[int, int]) -> dict[str, int]:
-        rows, columns = self._sides(size_px)
-        x, y = place
-        return {"x": to_picture_px(x, *columns), "y": to_picture_px(y, *rows)}
+    def _to_px(
+        self, place: tuple[int, int], size_px: tuple[int, int], shift_px: tuple[int, int]
+    ) -> dict[str, int]:
+        sides = zip(place[::-1], self._sides(size_px), shift_px, size_px, strict=True)
+        y, x = (
+            min(max(to_picture_px(at, *side) + shift, 0), own - 1) for at, side, shift, own in sides
+        )
+        return {"x": x, "y": y}
 
     def _explain(self, keys: Tensor, place: tuple[int, int]) -> dict[str, Any]:
         """Find the nominal picture and place nearest to what was seen at a place.
@@ -155,37 +167,54 @@ class Locator:
             "input_y": row * height // h + height // h // 2,
         }
 
-    def picture_map(self, anomaly_map: Tensor, size_px: tuple[int, int]) -> NDArray[np.float32]:
+    def picture_map(
+        self, anomaly_map: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
+    ) -> NDArray[np.float32]:
         """Take an anomaly map to a picture's own pixels.
 
         Args:
             anomaly_map: (H, W) over the input.
             size_px: the picture's own height and width.
+            shift_px: as for :meth:`locate`.
 
         Returns:
             (height, width) float32; NaN where the picture was not inspected, outside the crop or
             the region of interest.
         """
-        return np.concatenate([strip for _, strip in self.map_strips(anomaly_map, size_px)])
+        strips = self.map_strips(anomaly_map, size_px, shift_px)
+        return np.concatenate([strip for _, strip in strips])
 
     def map_strips(
-        self, anomaly_map: Tensor, size_px: tuple[int, int]
+        self, anomaly_map: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
 
         Args:
             anomaly_map: as for :meth:`picture_map`.
             size_px: likewise.
+            shift_px: likewise.
 
         Yields:
             The first row's number, and (n, width) float32 as of :meth:`picture_map`.
         """
         sides = self._sides(size_px)
         device = anomaly_map.device
-        rows, columns = (picture_matrix(*side).float().to(device) for side in sides)
-        own_rows, own_columns = (to_places(*side).to(device) for side in sides)
+        # What lies at a px of the picture lay so much higher and farther left in the input.
+        at = [
+            (torch.arange(own) - shift).clamp(0, own - 1)
+            for own, shift in zip(size_px, shift_px, strict=True)
+        ]
+        rows, columns = (
+            picture_matrix(*side).float()[px].to(device) for side, px in zip(sides, at, strict=True)
+        )
+        own_rows, own_columns = (
+            to_places(*side)[px].to(device) for side, px in zip(sides, at, strict=True)
+        )
         roi = None if self._roi is None else self._roi.to(device)
-        (first, end), (left, right) = (inspected_span(*side) for side in sides)
+        (first, end), (left, right) = (
+            (max(begin + shift, 0), max(last + shift, 0))
+            for (begin, last), shift in zip(map(_span, sides), shift_px, strict=True)
+        )
         at_a_time = max(1, _STRIP_PX // size_px[1])
         for top in range(0, size_px[0], at_a_time):
             some = slice(top, top + at_a_time)
@@ -200,3 +229,7 @@ class Locator:
             strip[:, :left] = torch.nan
             strip[:, right:] = torch.nan
             yield top, strip.cpu().numpy()
+
+
+def _span(side: tuple[int, int, int]) -> tuple[int, int]:
+    return inspected_span(*side)

@@ -28,7 +28,8 @@ def record_of(
     if isinstance(one, Unreadable):
         return {"path": str(one.path), "error": str(one.error)}
     picture = one.prepared.picture
-    located = detector.locator.locate(one.found, picture.size_px)
+    shift_px = one.prepared.shift_px
+    located = detector.locator.locate(one.found, picture.size_px, shift_px)
     score = located["score"]
     try:
         check_score(picture.path, score)
@@ -36,9 +37,11 @@ def record_of(
         return {"path": str(picture.path), "error": str(error)}
     record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
     lit = one.prepared.lit
-    differs = detector.bank.differences(one.prepared.like, lit)
+    differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:
         record["differs"] = differs
+    if one.prepared.placed is not None:
+        record["shift"] = {"x": shift_px[1], "y": shift_px[0]}
     if lit is not None:
         record["light"] = [round(gain, 3) for gain in lit.gains]
     if picture.moment is not None:

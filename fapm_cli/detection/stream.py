@@ -59,7 +59,7 @@ def judge(
             torch.set_num_threads(before)  # what one thread sets, all see
         return
     preprocessing = detector.bank.config.preprocessing
-    for batch in read_batches(items, preprocessing, batch_size, detector.relight):
+    for batch in read_batches(items, preprocessing, batch_size, detector.fitting):
         good = [one for one in batch if isinstance(one, Prepared)]
         found = detector.detect_inputs(_stacked([one.input for one in good])) if good else None
         numbers = iter(range(len(good)))
@@ -78,7 +78,7 @@ def _stacked(inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:
-    one = prepare_item(item, detector.bank.config.preprocessing, detector.relight)
+    one = prepare_item(item, detector.bank.config.preprocessing, detector.fitting)
     if isinstance(one, Unreadable):
         return one
     return Judged(one, detector.detect_inputs(one.input.unsqueeze(0)))

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from fapm_cli.bank.backbone import check_weights
-from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.bank import Bank, common
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
-from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions
+from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions, seen_by_all
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.turned import angles
 from fapm_cli.network.extraction import FeatureExtractor
@@ -69,13 +71,16 @@ def add_pictures(
     bank = with_pixels(bank)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
     likes: dict[str, Seen] = {}  # by the digest of each file
-    batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of)
+    batches = nominal_batches(
+        files, bank.config, batch_size, on_bad, likes, part_of, bank.registration
+    )
     fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
     if bank.thumbnails is None or encoded is None:
         grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage)
     else:
-        pictures = _read(bank, fresh, len(files), on_stage)
-        thumbnails = bank.thumbnails + tuple(encoded)
+        pictures, seen_by_new = _read(bank, fresh, len(files), on_stage)
+        bank = replace(bank, roi=common(bank.roi, seen_by_new))
+        thumbnails = (*(bank.thumbnails or ()), *encoded)
         grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
         grown, suspects = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
     num_before = len(bank.pictures)
@@ -89,21 +94,24 @@ def add_pictures(
 
 def _read(
     bank: Bank, fresh: Iterator[NominalBatch], capacity: int, on_stage: OnStage
-) -> tuple[NominalPicture, ...]:
-    """A bank's pictures and new ones behind them, each of the part that it is said to show.
+) -> tuple[tuple[NominalPicture, ...], Tensor | None]:
+    """A bank's pictures and new ones behind them, each of the part that it is said to show; and
+    what all new ones show, (H, W) bool, where they were moved.
 
     Raises:
         PictureError: none is new.
     """
-    pictures = [*bank.pictures]
+    pictures, seen = [*bank.pictures], None
     groups: list[tuple[bool, Hashable]] = [(False, picture.group) for picture in pictures]
     for batch in fresh:
         numbers = range(len(pictures), len(pictures) + len(batch.names))
         groups += [(True, part) for part in batch.parts or numbers]
         pictures += batch.pictures
+        if batch.seen is not None:
+            seen = seen_by_all(seen, batch.seen)
         on_stage("read", len(pictures) - len(bank.pictures), capacity)
     _check_new(len(pictures) - len(bank.pictures))
-    return tuple(in_groups(pictures, groups))
+    return tuple(in_groups(pictures, groups)), seen
 
 
 def _check_new(number: int) -> None:

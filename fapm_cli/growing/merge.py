@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,11 @@ def difference(one: Bank, other: Bank) -> str | None:
         found = f"the backbone's weights: {one.weights_hash[:12]}… and {other.weights_hash[:12]}…"
     if found is None and not _equal(one.roi, other.roi):
         found = "the region of interest"
+    references = (
+        None if b.registration is None else b.registration.reference for b in (one, other)
+    )
+    if found is None and not np.array_equal(*references):
+        found = "where their parts lie: aligned banks have no common place"
     return found
 
 

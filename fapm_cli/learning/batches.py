@@ -16,7 +16,8 @@ from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Item, Prepared, read_batches
+from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
+from fapm_cli.pictures.registration import Registration
 from fapm_cli.pictures.seen import Seen
 
 PartOf = Callable[[Path, str], str]
@@ -32,12 +33,14 @@ class NominalBatch:
         names: what to call each.
         sha256: digest of each one's file.
         parts: a name of the part that each shows; None to find near twins instead.
+        seen: (B, H, W) bool, what pictures show that were moved; None for all.
     """
 
     pixels: Tensor
     names: Sequence[str]
     sha256: Sequence[str]
     parts: Sequence[str] | None = None
+    seen: Tensor | None = None
 
     @functools.cached_property
     def pictures(self) -> list[NominalPicture]:
@@ -54,6 +57,7 @@ class NominalBatch:
             [self.names[i] for i in indices],
             [self.sha256[i] for i in indices],
             None if self.parts is None else [self.parts[i] for i in indices],
+            None if self.seen is None else self.seen[list(indices)],
         )
 
 
@@ -64,12 +68,14 @@ def nominal_batches(
     on_bad: Callable[[Unreadable], None] | None,
     likes: dict[str, Seen],
     part_of: PartOf | None = None,
+    registration: Registration | None = None,
 ) -> Iterator[NominalBatch]:
     """Read pictures as :func:`build_from_files` says; ``likes`` is told, by the digest of each
     file, what it is like.
     """
     names = (name for _, name in files)
-    for batch in read_batches((file for file, _ in files), config.preprocessing, batch_size):
+    items, fitting = (file for file, _ in files), Fitting(registration)
+    for batch in read_batches(items, config.preprocessing, batch_size, fitting):
         good, good_names = [], []
         for one, name in zip(batch, names, strict=False):
             if isinstance(one, Prepared):
@@ -87,7 +93,14 @@ def nominal_batches(
                 [one.picture.sha256 for one in good],
                 part_of
                 and [part_of(one.picture.path, n) for one, n in zip(good, good_names, strict=True)],
+                _seen(good),
             )
+
+
+def _seen(some: Sequence[Prepared]) -> Tensor | None:
+    """(B, H, W) bool, what pictures show; None where they were not moved."""
+    seen = [torch.from_numpy(one.placed.seen) for one in some if one.placed is not None]
+    return torch.stack(seen) if seen else None
 
 
 def unseen(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
+from fapm_cli.bank.bank import OWN_WEIGHTS, Bank, common
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.config import BankConfig, Preprocessing
 from fapm_cli.errors import PictureError
@@ -30,11 +30,14 @@ from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.reading import Item, prepare_item
+from fapm_cli.pictures.registration import Registration
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import find_bit_depth
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
+
+_ALIGNED_BY = 32  # pictures at most, taken evenly: their mean hardly changes with more
 
 
 def build_from_files(
@@ -88,8 +91,9 @@ def build_from_files(
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     config = with_turn(config, len(files), functools.partial(_show, files, config.preprocessing))
     on_begin(config)
+    registration = _register(files, config)
     likes: dict[str, Seen] = {}  # by the digest of each file
-    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of)
+    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
     bank = build_bank(
         unseen(batches, set(), on_known),
         len(files),
@@ -103,7 +107,24 @@ def build_from_files(
         on_suspects=on_suspects,
         on_stage=on_stage,
     )
-    return replace(bank, seen=Seen.join([likes[picture.sha256] for picture in bank.pictures]))
+    seen = Seen.join([likes[picture.sha256] for picture in bank.pictures])
+    return replace(bank, seen=seen, registration=registration)
+
+
+def _register(files: Sequence[tuple[Item, str]], config: BankConfig) -> Registration | None:
+    """Find where parts lie, by some of the pictures; None where they are not to be aligned.
+
+    Raises:
+        PictureError: parts can't be registered.
+    """
+    if config.align == "none":
+        return None
+    numbers = sorted({round(i * (len(files) - 1) / (_ALIGNED_BY - 1)) for i in range(_ALIGNED_BY)})
+    shown = (_show(files, config.preprocessing, number) for number in numbers)
+    some = [pixels for pixels in shown if pixels is not None]
+    if not some:
+        raise PictureError("no nominal picture could be read; give a folder of good pictures")
+    return Registration.of(some)
 
 
 def _show(
@@ -171,7 +192,7 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         program_versions(),
-        roi,
+        common(roi, extracted.seen),
         None if encoded is None else tuple(encoded),
     )
     learnt, suspects = learn(bank, extracted, on_stage)

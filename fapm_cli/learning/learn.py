@@ -12,6 +12,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
+from fapm_cli.errors import PictureError
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.choose_metric import choose_metric
 from fapm_cli.learning.held_out import HeldOut
@@ -45,6 +46,7 @@ class Extracted:
         copies: per memory (N_p, N·V·N_v, C) vectors of turned copies, picture by picture.
         pictures: in groups, yet to be judged.
         pixels: (N, H, W, 3) uint8, what they show.
+        seen: (H, W) bool, what all of them do; None where none was moved.
         spoiled: of some of them, spoiled; None where no metric is to be chosen.
     """
 
@@ -52,6 +54,7 @@ class Extracted:
     copies: list[Tensor]
     pictures: list[NominalPicture]
     pixels: Tensor
+    seen: Tensor | None
     spoiled: Spoiled | None
 
     def of(self, kept: Sequence[int]) -> Extracted:
@@ -62,6 +65,7 @@ class Extracted:
             [of_pictures(v, numbers, total) if v.shape[1] else v for v in self.copies],
             [self.pictures[i] for i in kept],
             self.pixels[numbers],
+            self.seen,
             None if self.spoiled is None else self.spoiled.of(kept),
         )
 
@@ -99,6 +103,18 @@ def learn(
     return judged_by(response, bank), suspects
 
 
+def seen_by_all(before: Tensor | None, seen: Tensor) -> Tensor:
+    """(H, W) bool, what (B, H, W) pictures and those before all show.
+
+    Raises:
+        PictureError: nothing.
+    """
+    both = seen.all(dim=0) if before is None else before & seen.all(dim=0)
+    if not both.any():
+        raise PictureError("no place of the part is in all pictures: leave --align out")
+    return both
+
+
 def light_of(pixels: Tensor, roi: Tensor | None) -> Light:
     """The light of (N, H, W, 3) px, where a bank inspects."""
     return Light.of(pixels.numpy(), None if roi is None else roi.cpu().numpy())
@@ -134,6 +150,7 @@ def extract(
         for views in (1, num_copies)
     )
     shown = torch.empty(capacity, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
+    seen: Tensor | None = None
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
@@ -143,6 +160,8 @@ def extract(
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
         first = len(pictures)
         shown[first : first + len(batch.pixels)] = batch.pixels
+        if batch.seen is not None:
+            seen = seen_by_all(seen, batch.seen)
         for pixels in torch.split(batch.pixels, at_a_time):
             last = first + len(pixels)
             with extractor.observing() if first < OBSERVED else nullcontext():
@@ -168,7 +187,7 @@ def extract(
         for vectors, views in ((features, 1), (copies, num_copies))
     )
     spoiled = None if spoiling is None else spoiling.taken()
-    return Extracted(features, copies, pictures, shown[:total], spoiled)
+    return Extracted(features, copies, pictures, shown[:total], seen, spoiled)
 
 
 def _extract_copies(

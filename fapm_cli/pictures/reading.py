@@ -30,7 +30,8 @@ from fapm_cli.pictures.picture import (
 )
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
 from fapm_cli.pictures.read_ahead import Room, batched, in_order
-from fapm_cli.pictures.seen import Seen
+from fapm_cli.pictures.registration import Placed, Registration
+from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,37 @@ class Prepared:
         picture: what is known of it; its own px are not kept.
         pixels: (H, W, 3) uint8, what it shows.
         lit: the same in the light of a bank's pictures; None where that is not asked for.
+        placed: where its part lies; None where that is not asked for.
     """
 
     picture: Facts
     pixels: Tensor
     lit: Lit | None = None
+    placed: Placed | None = None
 
     @property
     def input(self) -> Tensor:
-        """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own."""
-        return self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
+        """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own. Of a
+        placed picture (H, W, 4): the fourth says what it shows, 255, or not, 0.
+        """
+        shown = self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
+        if self.placed is None:
+            return shown
+        seen = torch.from_numpy(self.placed.seen).unsqueeze(2) * 255
+        return torch.cat([shown, seen.to(shown.dtype)], dim=2)
+
+    @property
+    def differs(self) -> list[str]:
+        """In what it could not be fitted to a bank's pictures, or hardly, as keys of
+        :data:`fapm_cli.pictures.seen.DIFFERENCES`.
+        """
+        found = [PLACE] if self.placed is not None and not self.placed.registered else []
+        return [*found, LIGHT] if self.lit is not None and self.lit.differs else found
+
+    @property
+    def shift_px(self) -> tuple[int, int]:
+        """By how many px of the picture its part lies lower and farther right than good ones."""
+        return (0, 0) if self.placed is None else self.placed.shift_px
 
     @property
     def like(self) -> Seen:
@@ -65,12 +87,24 @@ Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
 
 
-Relight = Callable[[Pixels], Lit]
-"""Brings a picture to the light of a bank's pictures."""
+@dataclass(frozen=True)
+class Fitting:
+    """How pictures are fitted to those of a bank; None: not.
+
+    Attributes:
+        registration: where its parts lie.
+        relight: brings px to its light.
+    """
+
+    registration: Registration | None = None
+    relight: Callable[[Pixels], Lit] | None = None
+
+
+AS_IT_IS = Fitting()
 
 
 def prepare_item(
-    item: Item, preprocessing: Preprocessing, relight: Relight | None = None
+    item: Item, preprocessing: Preprocessing, fitting: Fitting = AS_IT_IS
 ) -> Prepared | Unreadable:
     """Read, if that is to be done, and prepare one picture."""
     if isinstance(item, Unreadable):
@@ -85,14 +119,19 @@ def prepare_item(
                 picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
                 return Unreadable(Path(item), error)
-            return _prepared(picture, preprocessing, relight)
-    return _prepared(picture, preprocessing, relight)
+            return _prepared(picture, preprocessing, fitting)
+    return _prepared(picture, preprocessing, fitting)
 
 
-def _prepared(picture: Picture, preprocessing: Preprocessing, relight: Relight | None) -> Prepared:
-    pixels = prepare(picture.image, preprocessing)
-    lit = None if relight is None else relight(pixels)
-    return Prepared(picture.facts, torch.from_numpy(pixels), lit)
+def _prepared(picture: Picture, preprocessing: Preprocessing, fitting: Fitting) -> Prepared:
+    placed = None
+    if fitting.registration is None:
+        pixels = prepare(picture.image, preprocessing)
+    else:
+        placed = fitting.registration.place(picture.image, picture.size_px, preprocessing)
+        pixels = placed.pixels
+    lit = None if fitting.relight is None else fitting.relight(pixels)
+    return Prepared(picture.facts, torch.from_numpy(pixels), lit, placed)
 
 
 def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
@@ -115,10 +154,10 @@ def read_batches(
     items: Iterable[Item | None],
     preprocessing: Preprocessing,
     batch_size: int,
-    relight: Relight | None = None,
+    fitting: Fitting = AS_IT_IS,
 ) -> Iterator[list[Prepared | Unreadable]]:
     """Read and prepare pictures in threads; an unreadable one stands in its place."""
-    work = functools.partial(prepare_item, preprocessing=preprocessing, relight=relight)
+    work = functools.partial(prepare_item, preprocessing=preprocessing, fitting=fitting)
     return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
 
 

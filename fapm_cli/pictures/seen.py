@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LIGHT = "light"
+LIGHT, PLACE = "light", "place"
 DIFFERENCES = {
     "grey": "grey where it knows colour",
     "colour": "in colour where it knows grey",
@@ -18,6 +18,7 @@ DIFFERENCES = {
     "small": "much smaller than its input (blurred)",
     "depth": "of another bit depth",
     "compressed": "compressed with loss where it knows none (JPEG)",
+    PLACE: "where no part is found to align by",
     LIGHT: "in another light than all of its own",
 }
 """In what a picture may differ, and how to say it of several."""

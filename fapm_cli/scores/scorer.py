@@ -14,7 +14,7 @@ from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
-from fapm_cli.scores.geometry import covered, make_spreader
+from fapm_cli.scores.geometry import covered, make_spreader, wholly
 from fapm_cli.scores.image_score import paper_image_score, share_weights, top_score
 
 Found = list[tuple[Tensor, Tensor]]  # per memory, as :meth:`Scorer.search` returns
@@ -101,14 +101,21 @@ class Scorer:
         self._outside = [~part.unsqueeze(2) for part in inside]
         self._num_inspected = int(roi.sum())
 
-    def __call__(self, patches: Sequence[Tensor]) -> Scored:
+    def __call__(self, patches: Sequence[Tensor], shown: Tensor | None = None) -> Scored:
         """Score target vectors.
 
         Args:
             patches: per memory (N_p, B·N_v, C), as
                 :func:`fapm_cli.memory.grid.to_patches` cuts them.
+            shown: (B, H, W) bool over the input, what each picture shows; None for all.
         """
-        return self.combine(self.search(patches))
+        found = self.search(patches)
+        if shown is not None:
+            found = [
+                (d * wholly(shown, (d.shape[1], d.shape[2])).unsqueeze(3), keys)
+                for d, keys in found
+            ]
+        return self.combine(found)
 
     def search(
         self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None

@@ -58,6 +58,7 @@ def extracted(spread_like: bool, moved: int) -> tuple[Bank, Extracted]:
         [f[:, :0] for f in features],
         pictures,
         torch.zeros(PICTURES, 32, 32, 3, dtype=torch.uint8),
+        None,
         Spoiled(apart, torch.arange(PICTURES)),
     )
 
