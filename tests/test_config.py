@@ -94,6 +94,7 @@ LATER = (
     ("metric",),
     ("turn",),
     ("turn_found",),
+    ("align",),
     ("query", "light"),
 )
 

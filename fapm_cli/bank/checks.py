@@ -99,16 +99,12 @@ def check_registration(
     Raises:
         ValueError: it is anything else.
     """
-    if (config.align == "none") != (reference is None) or (likeness is None) != (reference is None):
-        raise ValueError(
-            "its parts don't fit: where its pictures are aligned to is missing, or not"
-        )
+    aligned, wanted = config.align != "none", (*config.preprocessing.crop_px, 3)
+    if {reference is not None, likeness is not None} != {aligned}:
+        raise ValueError("its parts don't fit: half of where its parts lie is missing")
     if reference is None:
         return None
-    if reference.dtype != torch.uint8 or tuple(reference.shape) != (
-        *config.preprocessing.crop_px,
-        3,
-    ):
+    if reference.dtype != torch.uint8 or tuple(reference.shape) != wanted:
         raise ValueError(f"reference is {reference.dtype} {tuple(reference.shape)}")
     if not -1 <= float(likeness) <= 1.001:
         raise ValueError(f"likeness is {likeness}")
