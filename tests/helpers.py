@@ -17,7 +17,7 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.memory.patch_memory import patch_memory
-from fapm_cli.pictures.light import Light
+from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.scorer import Scorer

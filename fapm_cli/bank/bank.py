@@ -16,8 +16,8 @@ from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError
-from fapm_cli.pictures.light import Light
-from fapm_cli.pictures.registration import Registration
+from fapm_cli.pictures.fitting.light import Light
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import Thresholds

@@ -13,8 +13,8 @@ from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.config import BankConfig
 from fapm_cli.memory.metric import DIMENSIONS
-from fapm_cli.pictures.light import Light
-from fapm_cli.pictures.registration import Registration
+from fapm_cli.pictures.fitting.light import Light
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
 

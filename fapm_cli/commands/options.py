@@ -148,13 +148,9 @@ AlignOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+_NEIGHBORS = "Nearest keys averaged into a score (default: the bank's)."
 NeighborsOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="K",
-        help="Nearest keys averaged into a score (default: the bank's).",
-        rich_help_panel=SCORING,
-    ),
+    int | None, typer.Option(metavar="K", help=_NEIGHBORS, rich_help_panel=SCORING)
 ]
 _WEIGHTS = "One weight per layer (default: the bank's)."
 LayerWeightsOption = Annotated[
@@ -168,14 +164,8 @@ SigmaOption = Annotated[
         rich_help_panel=SCORING,
     ),
 ]
-ReachOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Also search patches this far around a vector's own (default: the bank's).",
-        rich_help_panel=SCORING,
-    ),
-]
+_REACH = "Also search patches this far around a vector's own (default: the bank's)."
+ReachOption = Annotated[int | None, typer.Option(metavar="N", help=_REACH, rich_help_panel=SCORING)]
 
 CalibrationOption = Annotated[
     str | None,

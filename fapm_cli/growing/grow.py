@@ -19,8 +19,15 @@ from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
-from fapm_cli.learning.batches import NominalBatch, PartOf, encode_passing, nominal_batches, unseen
-from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions, seen_by_all
+from fapm_cli.learning.batches import (
+    NominalBatch,
+    PartOf,
+    encode_passing,
+    nominal_batches,
+    seen_by_all,
+    unseen,
+)
+from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.turned import angles
 from fapm_cli.network.extraction import FeatureExtractor

@@ -20,7 +20,7 @@ from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.light import Light
+from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
 

@@ -15,9 +15,9 @@ from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
-from fapm_cli.pictures.registration import Registration
 from fapm_cli.pictures.seen import Seen
 
 PartOf = Callable[[Path, str], str]
@@ -101,6 +101,18 @@ def _seen(some: Sequence[Prepared]) -> Tensor | None:
     """(B, H, W) bool, what pictures show; None where they were not moved."""
     seen = [torch.from_numpy(one.placed.seen) for one in some if one.placed is not None]
     return torch.stack(seen) if seen else None
+
+
+def seen_by_all(before: Tensor | None, seen: Tensor) -> Tensor:
+    """(H, W) bool, what (B, H, W) pictures and those before all show.
+
+    Raises:
+        PictureError: nothing.
+    """
+    both = seen.all(dim=0) if before is None else before & seen.all(dim=0)
+    if not both.any():
+        raise PictureError("no place of the part is in all pictures: leave --align out")
+    return both
 
 
 def unseen(

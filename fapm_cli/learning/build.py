@@ -28,9 +28,9 @@ from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.reading import Item, prepare_item
-from fapm_cli.pictures.registration import Registration
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import find_bit_depth
 from fapm_cli.scores.calibration import Calibration

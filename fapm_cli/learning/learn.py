@@ -12,8 +12,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
-from fapm_cli.errors import PictureError
-from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.batches import NominalBatch, seen_by_all
 from fapm_cli.learning.choose_metric import choose_metric
 from fapm_cli.learning.held_out import HeldOut
 from fapm_cli.learning.nominal_response import (
@@ -27,7 +26,7 @@ from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.light import Light
+from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.scores.extents import FEWEST_PARTS
 from fapm_cli.scores.suspects import find_suspects
 from fapm_cli.version import __version__
@@ -101,18 +100,6 @@ def learn(
         if choice.floor is not None:
             response = nominal_response(bank, features, on_stage=on_stage, held_out=held_out)
     return judged_by(response, bank), suspects
-
-
-def seen_by_all(before: Tensor | None, seen: Tensor) -> Tensor:
-    """(H, W) bool, what (B, H, W) pictures and those before all show.
-
-    Raises:
-        PictureError: nothing.
-    """
-    both = seen.all(dim=0) if before is None else before & seen.all(dim=0)
-    if not both.any():
-        raise PictureError("no place of the part is in all pictures: leave --align out")
-    return both
 
 
 def light_of(pixels: Tensor, roi: Tensor | None) -> Light:

@@ -17,7 +17,8 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.decoding import reading_bytes
-from fapm_cli.pictures.light import Lit
+from fapm_cli.pictures.fitting.light import Lit
+from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (
     Facts,
@@ -30,7 +31,6 @@ from fapm_cli.pictures.picture import (
 )
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
 from fapm_cli.pictures.read_ahead import Room, batched, in_order
-from fapm_cli.pictures.registration import Placed, Registration
 from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
 
 

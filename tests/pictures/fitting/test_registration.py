@@ -19,8 +19,8 @@ from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import default_config
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
-from fapm_cli.pictures.registration import Registration
 from fapm_cli.scores.geometry import wholly
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.pictures.light import Exact, Light, tones_of
+from fapm_cli.pictures.fitting.light import Exact, Light, tones_of
 from fapm_cli.pictures.preparing import Pixels
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
