@@ -106,7 +106,7 @@ def check_registration(
         return None
     if reference.dtype != torch.uint8 or tuple(reference.shape) != wanted:
         raise ValueError(f"reference is {reference.dtype} {tuple(reference.shape)}")
-    if not -1 <= float(likeness) <= 1.001:
+    if type(likeness) not in (int, float) or not -5 <= likeness <= 1.001:
         raise ValueError(f"likeness is {likeness}")
     return Registration(reference.cpu().numpy(), float(likeness))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import torch
@@ -97,11 +96,9 @@ class Detector:
             self.roi,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
-        relight = None
-        if query.light == "corrected" and bank.light is not None:
-            inspected = None if bank.roi is None else bank.roi.cpu().numpy()
-            relight = functools.partial(bank.light.correct, inspected=inspected)
-        self.fitting = Fitting(bank.registration, relight)
+        light = bank.light if query.light == "corrected" else None
+        inspected = None if bank.roi is None else bank.roi.cpu().numpy()
+        self.fitting = Fitting(bank.registration, light, inspected)
         self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
         # With a reach, the search asks the device which patches have neighbours.
         self._run = runner(self._work, self.plan, static=query.reach == 0)

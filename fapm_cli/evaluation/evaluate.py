@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.config import Preprocessing
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
@@ -16,7 +15,6 @@ from fapm_cli.evaluation.evaluation import Evaluation, Figures
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.nominal_response import OnStage
-from fapm_cli.pictures.reading import Prepared
 from fapm_cli.pictures.seen import Differences
 
 _INVERTED = 0.5  # a mask that marks more than this is odd; where most do, they may be inverted
@@ -48,8 +46,8 @@ class _Truth:
         if not self._has_masks or (is_bad and not labelled.masks):
             return
         preprocessing = self._detector.bank.config.preprocessing
-        mask = read_truth(labelled, judged.prepared.picture.size_px, preprocessing)
-        mask = _placed(mask, judged.prepared, preprocessing)
+        size_px, shift_px = judged.prepared.picture.size_px, judged.prepared.shift_px
+        mask = read_truth(labelled, size_px, preprocessing, shift_px)
         self.num_masked += is_bad
         self.num_inverted += mask.mean() > _INVERTED
         anomaly_map = self._detector.inspected_map(judged.found)
@@ -57,21 +55,6 @@ class _Truth:
             anomaly_map[~judged.prepared.placed.seen] = np.nan
         for kind in _kinds(labelled, self._category):
             self.pixels[kind].add(anomaly_map, mask)
-
-
-def _placed(
-    mask: NDArray[np.bool_], prepared: Prepared, preprocessing: Preprocessing
-) -> NDArray[np.bool_]:
-    """An input's mask, moved as the picture was."""
-    sides = zip(prepared.shift_px, preprocessing.resize_px, prepared.picture.size_px, strict=True)
-    down, right = (round(px * resized / own) for px, resized, own in sides)
-    if (down, right) == (0, 0):
-        return mask
-    height, width = mask.shape
-    rows, columns = np.arange(height) + down, np.arange(width) + right
-    there = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
-    moved: NDArray[np.bool_] = mask[rows.clip(0, height - 1)][:, columns.clip(0, width - 1)] & there
-    return moved
 
 
 def _kinds(labelled: TestPicture, category: Category) -> list[str]:

@@ -108,17 +108,17 @@ def _read(
     Raises:
         PictureError: none is new.
     """
-    pictures, seen = [*bank.pictures], None
+    pictures, seen = [*bank.pictures], list[Tensor]()
     groups: list[tuple[bool, Hashable]] = [(False, picture.group) for picture in pictures]
     for batch in fresh:
         numbers = range(len(pictures), len(pictures) + len(batch.names))
         groups += [(True, part) for part in batch.parts or numbers]
         pictures += batch.pictures
         if batch.seen is not None:
-            seen = seen_by_all(seen, batch.seen)
+            seen.append(batch.seen)
         on_stage("read", len(pictures) - len(bank.pictures), capacity)
     _check_new(len(pictures) - len(bank.pictures))
-    return tuple(in_groups(pictures, groups)), seen
+    return tuple(in_groups(pictures, groups)), seen_by_all(seen) if seen else None
 
 
 def _check_new(number: int) -> None:
@@ -170,6 +170,7 @@ def _grow(
         pictures=tuple(in_groups(pictures, groups)),
         ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
+        roi=common(bank.roi, extracted.seen_by_all),
         light=bank.light and bank.light.widened([light_of(extracted.pixels, bank.roi)]),
     )
     response = nominal_response(grown, features, num_before, on_stage)

@@ -103,13 +103,13 @@ def _seen(some: Sequence[Prepared]) -> Tensor | None:
     return torch.stack(seen) if seen else None
 
 
-def seen_by_all(before: Tensor | None, seen: Tensor) -> Tensor:
-    """(H, W) bool, what (B, H, W) pictures and those before all show.
+def seen_by_all(parts: Sequence[Tensor]) -> Tensor:
+    """(H, W) bool, what (B, H, W) pictures all show, of some parts of at least one.
 
     Raises:
         PictureError: nothing.
     """
-    both = seen.all(dim=0) if before is None else before & seen.all(dim=0)
+    both = torch.stack([part.all(dim=0) for part in parts]).all(dim=0)
     if not both.any():
         raise PictureError("no place of the part is in all pictures: leave --align out")
     return both

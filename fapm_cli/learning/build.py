@@ -192,7 +192,7 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         program_versions(),
-        common(roi, extracted.seen),
+        common(roi, extracted.seen_by_all),
         None if encoded is None else tuple(encoded),
     )
     learnt, suspects = learn(bank, extracted, on_stage)
@@ -200,7 +200,9 @@ def build_bank(
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
-        learnt, suspects = learn(_only(bank, kept), extracted.of(kept), on_stage)
+        left = extracted.of(kept)
+        only = replace(_only(bank, kept), roi=common(roi, left.seen_by_all))
+        learnt, suspects = learn(only, left, on_stage)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
 

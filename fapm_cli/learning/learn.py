@@ -45,7 +45,7 @@ class Extracted:
         copies: per memory (N_p, N·V·N_v, C) vectors of turned copies, picture by picture.
         pictures: in groups, yet to be judged.
         pixels: (N, H, W, 3) uint8, what they show.
-        seen: (H, W) bool, what all of them do; None where none was moved.
+        seen: (N, H, W) bool, what of the part each shows; None where none was moved.
         spoiled: of some of them, spoiled; None where no metric is to be chosen.
     """
 
@@ -56,6 +56,11 @@ class Extracted:
     seen: Tensor | None
     spoiled: Spoiled | None
 
+    @property
+    def seen_by_all(self) -> Tensor | None:
+        """(H, W) bool, what all of them show; None where none was moved."""
+        return None if self.seen is None else seen_by_all([self.seen])
+
     def of(self, kept: Sequence[int]) -> Extracted:
         """The same of some of the pictures; their groups are as before."""
         numbers, total = torch.tensor(kept), len(self.pictures)
@@ -64,7 +69,7 @@ class Extracted:
             [of_pictures(v, numbers, total) if v.shape[1] else v for v in self.copies],
             [self.pictures[i] for i in kept],
             self.pixels[numbers],
-            self.seen,
+            None if self.seen is None else self.seen[numbers],
             None if self.spoiled is None else self.spoiled.of(kept),
         )
 
@@ -137,7 +142,7 @@ def extract(
         for views in (1, num_copies)
     )
     shown = torch.empty(capacity, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
-    seen: Tensor | None = None
+    seen: list[Tensor] = []
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
@@ -148,7 +153,7 @@ def extract(
         first = len(pictures)
         shown[first : first + len(batch.pixels)] = batch.pixels
         if batch.seen is not None:
-            seen = seen_by_all(seen, batch.seen)
+            seen.append(batch.seen)
         for pixels in torch.split(batch.pixels, at_a_time):
             last = first + len(pixels)
             with extractor.observing() if first < OBSERVED else nullcontext():
@@ -174,7 +179,8 @@ def extract(
         for vectors, views in ((features, 1), (copies, num_copies))
     )
     spoiled = None if spoiling is None else spoiling.taken()
-    return Extracted(features, copies, pictures, shown[:total], seen, spoiled)
+    there = torch.cat(seen) if seen else None
+    return Extracted(features, copies, pictures, shown[:total], there, spoiled)
 
 
 def _extract_copies(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.compute.cores import usable_cores
@@ -17,7 +18,7 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.decoding import reading_bytes
-from fapm_cli.pictures.fitting.light import Lit
+from fapm_cli.pictures.fitting.light import Light, Lit
 from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (
@@ -93,11 +94,26 @@ class Fitting:
 
     Attributes:
         registration: where its parts lie.
-        relight: brings px to its light.
+        light: of its pictures.
+        roi: (H, W) bool, where that is looked at; None for all.
     """
 
     registration: Registration | None = None
-    relight: Callable[[Pixels], Lit] | None = None
+    light: Light | None = None
+    roi: NDArray[np.bool_] | None = None
+
+    def relight(self, pixels: Pixels, placed: Placed | None) -> Lit | None:
+        """Bring px to the light, what the picture does not show apart: that is in it already."""
+        if self.light is None:
+            return None
+        if placed is None or self.registration is None:
+            return self.light.correct(pixels, self.roi)
+        lit = self.light.correct(
+            pixels, placed.seen if self.roi is None else placed.seen & self.roi
+        )
+        if lit.pixels is not pixels:
+            lit.pixels[~placed.seen] = self.registration.reference[~placed.seen]
+        return lit
 
 
 AS_IT_IS = Fitting()
@@ -130,8 +146,9 @@ def _prepared(picture: Picture, preprocessing: Preprocessing, fitting: Fitting) 
     else:
         placed = fitting.registration.place(picture.image, picture.size_px, preprocessing)
         pixels = placed.pixels
-    lit = None if fitting.relight is None else fitting.relight(pixels)
-    return Prepared(picture.facts, torch.from_numpy(pixels), lit, placed)
+    return Prepared(
+        picture.facts, torch.from_numpy(pixels), fitting.relight(pixels, placed), placed
+    )
 
 
 def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:

@@ -14,9 +14,10 @@ from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
-from fapm_cli.scores.geometry import covered, make_spreader, wholly
+from fapm_cli.scores.geometry import Spreader, covered, make_spreader, wholly
 from fapm_cli.scores.image_score import paper_image_score, share_weights, top_score
 
+_LEAST = 1e-3  # of a px' mean that comes from places that are shown
 Found = list[tuple[Tensor, Tensor]]  # per memory, as :meth:`Scorer.search` returns
 
 
@@ -111,11 +112,9 @@ class Scorer:
         """
         found = self.search(patches)
         if shown is not None:
-            found = [
-                (d * wholly(shown, (d.shape[1], d.shape[2])).unsqueeze(3), keys)
-                for d, keys in found
-            ]
-        return self.combine(found)
+            places = [wholly(shown, size).unsqueeze(3) for size in self._map_sizes]
+            found = [(d * there, keys) for (d, keys), there in zip(found, places, strict=True)]
+        return self.combine(found, shown)
 
     def search(
         self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None
@@ -136,11 +135,13 @@ class Scorer:
             found.append((distances, keys))
         return found
 
-    def combine(self, found: Found) -> Scored:
-        """Turn what :meth:`search` found into scores."""
-        placed, fused = self._fuse(found)
+    def combine(self, found: Found, shown: Tensor | None = None) -> Scored:
+        """Turn what :meth:`search` found into scores; where ``shown`` is False it must be 0."""
+        placed, fused = self._fuse(found, shown)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
+        if shown is not None:
+            maps = _of_shown(maps, self._spread, shown, max(self._map_sizes), shown)
         layers, anomaly_maps = self._summarise(maps[:, :-1]), maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
         images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
@@ -160,17 +161,18 @@ class Scorer:
     def _paper_scores(self, found: Found) -> Tensor:
         return paper_image_score([d for d, _ in found], self.query.layer_weights)
 
-    def _fuse(self, found: Found) -> tuple[Tensor, Tensor]:
+    def _fuse(self, found: Found, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map."""
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
-        placed = torch.stack(
-            [
-                m if place is None else place(m)
-                for place, m in zip(self._place, score_maps, strict=True)
-            ],
-            dim=1,
-        )
-        return placed, torch.einsum("blhw,l->bhw", placed, self._weights)
+        finest, placed = max(self._map_sizes), []
+        for place, own, size in zip(self._place, score_maps, self._map_sizes, strict=True):
+            one = own if place is None else place(own)
+            if place is not None and shown is not None:
+                there = wholly(shown, finest)
+                one = _of_shown(one.unsqueeze(1), place, shown, size, there).squeeze(1)
+            placed.append(one)
+        both = torch.stack(placed, dim=1)
+        return both, torch.einsum("blhw,l->bhw", both, self._weights)
 
     def as_spots(self, anomaly_maps: Tensor) -> Tensor:
         """(B, 3) of (B, H, W): each extent as the spot that would be as unusual; (B, 1) without."""
@@ -189,3 +191,19 @@ class Scorer:
         if self.query.image_score == "max":
             return maps.amax(dim=(-2, -1))
         return top_score(maps, self._num_inspected)
+
+
+def _of_shown(
+    maps: Tensor, spread: Spreader, shown: Tensor, size: tuple[int, int], wanted: Tensor
+) -> Tensor:
+    """Make of sums, in which what is not shown is 0, means over what is, as at a region's rim.
+
+    Args:
+        maps: (B, n, H, W), spread from ``size``.
+        spread: what spread them.
+        shown: (B, H, W) bool over the input.
+        size: of the map before.
+        wanted: (B, H, W) bool, where a mean is asked for; 0 elsewhere.
+    """
+    share = spread(wholly(shown, size).float()).unsqueeze(1)
+    return torch.where(wanted.unsqueeze(1) & (share > _LEAST), maps / share.clamp(min=_LEAST), 0)

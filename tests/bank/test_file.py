@@ -618,6 +618,7 @@ def test_a_header_that_is_no_json_object_is_refused(bank_path: Path, text: str) 
         ("light", None),
         ("light", 5),
         ("light", {}),
+        ("likeness", 0.5),
         ("light", {"levels": [], "spreads": [], "gains": [], "gammas": []}),
     ],
 )

@@ -30,7 +30,10 @@ _JPEG = frozenset((".jpg", ".jpeg"))
 
 
 def read_truth(
-    one: TestPicture, size_px: tuple[int, int], preprocessing: Preprocessing
+    one: TestPicture,
+    size_px: tuple[int, int],
+    preprocessing: Preprocessing,
+    shift_px: tuple[int, int] = (0, 0),
 ) -> NDArray[np.bool_]:
     """Read where a picture is defective, in the input's pixels.
 
@@ -38,6 +41,7 @@ def read_truth(
         one: a picture that is good, or has masks: what any of them marks counts.
         size_px: the picture's own height and width.
         preprocessing: masks are resized (nearest pixel) and cropped as the pictures are.
+        shift_px: by how many px the part lies lower and farther right than in the input.
 
     Returns:
         (H, W) bool.
@@ -55,7 +59,18 @@ def read_truth(
                 f"{wide}×{tall}; give it the picture's size"
             )
         whole |= mask
-    return fit_mask(whole, preprocessing)
+    return fit_mask(_moved_back(whole, *shift_px), preprocessing)
+
+
+def _moved_back(mask: NDArray[np.bool_], down: int, right: int) -> NDArray[np.bool_]:
+    """A mask without a shift; what comes in from outside is not marked."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    rows = slice(max(-down, 0), min(height - down, height))
+    columns = slice(max(-right, 0), min(width - right, width))
+    own_rows = slice(rows.start + down, rows.stop + down)
+    moved[rows, columns] = mask[own_rows, columns.start + right : columns.stop + right]
+    return moved
 
 
 def pictures_and_masks(

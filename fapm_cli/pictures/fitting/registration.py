@@ -8,6 +8,7 @@ and judged by nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,10 @@ _REACH = 0.1  # of each side: as far as a part may be shifted
 _COARSER = 2
 _ROUNDS = 2  # of bringing pictures together
 _APART_PX = 1.0  # by how much two halves of the good pictures may place one otherwise
-_LIKENESS = 0.7  # of the least that a good picture has
-_FADING_PX = 1  # of the input, that resizing mixes with what lies outside
+_LIKENESS = 0.7  # of the least that is usual of a good picture
+_ODD = 3 * 1.4826  # median absolute deviations: good pictures that are less alike are odd
+_FLAT = 1.0  # grey levels: what differs by less shows nothing to align by
+_SUPPORT_PX = {"bilinear": 1, "lanczos": 3}  # how far a filter looks, in the coarser px
 
 Grey = NDArray[np.float32]
 Seen = NDArray[np.bool_]
@@ -55,7 +58,7 @@ class Registration:
 
     Attributes:
         reference: (H, W, 3) uint8, the mean of good pictures brought together.
-        likeness: the least correlation that one of them has with it.
+        likeness: the least correlation with it that is usual of them.
     """
 
     reference: Pixels
@@ -70,9 +73,14 @@ class Registration:
 
         Raises:
             PictureError: parts can't be registered: two halves of the pictures would place them
-                otherwise.
+                otherwise, or there is nothing to see.
         """
         reference = _brought_together(pictures)
+        if float(_middle(_grey(reference)).std()) < _FLAT:
+            raise PictureError(
+                "parts can't be registered: the middle of the good pictures shows nothing to align "
+                "by; leave --align out"
+            )
         if len(pictures) >= 4:
             halves = [_brought_together(pictures[first::2]) for first in (0, 1)]
             apart = _apart([[_find(half, one)[:2] for one in pictures] for half in halves])
@@ -82,7 +90,9 @@ class Registration:
                     f"{apart:.1f} px apart (more than {_APART_PX:g}); do they turn, or show a "
                     "surface? Leave --align out"
                 )
-        return cls(reference, min(_find(reference, one)[2] for one in pictures))
+        found = np.array([_find(reference, one)[2] for one in pictures])
+        median = np.median(found)
+        return cls(reference, float(median - _ODD * np.median(np.abs(found - median))))
 
     def place(self, image: Image.Image, size_px: tuple[int, int], to: Preprocessing) -> Placed:
         """Prepare a picture so that its part lies where the good ones do.
@@ -95,7 +105,7 @@ class Registration:
         pixels = prepare(image, to)
         whole = np.ones(pixels.shape[:2], bool)
         rows, columns, likeness = _find(self.reference, pixels)
-        if likeness < _LIKENESS * self.likeness:
+        if likeness < max(_LIKENESS * self.likeness, 0.0) or likeness <= 0:
             return Placed(pixels, whole, registered=False)
         sides = zip((rows, columns), size_px, to.resize_px, strict=True)
         down, right = (round(px * own / resized) for px, own, resized in sides)
@@ -115,7 +125,8 @@ def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
     for shift, own, resized, cropped in zip((y, x), size, to.resize_px, to.crop_px, strict=True):
         scale, margin = resized / own, (resized - cropped) // 2
         at = np.arange(cropped) + margin
-        fading = _FADING_PX if shift else 0
+        reach = _SUPPORT_PX[to.resampling] * max(1.0, scale)
+        fading = math.ceil(reach) if shift else 0
         first, end = max(-shift, 0) * scale, (own - max(shift, 0)) * scale
         low = first + fading if shift < 0 else first
         high = end - fading if shift > 0 else end
@@ -125,16 +136,30 @@ def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
 
 
 def _find(reference: Pixels, pixels: Pixels) -> tuple[float, float, float]:
-    """By how many px of the input a part lies lower and farther right, and the correlation."""
+    """By how many px of the input a part lies lower and farther right, and the correlation: -1
+    where it lies farther than a tenth.
+    """
     wanted, shown = _grey(reference), _grey(pixels)
-    height, width = wanted.shape
-    rows, columns = round(height * _REACH), round(width * _REACH)
-    middle = np.ascontiguousarray(wanted[rows : height - rows, columns : width - columns])
-    likeness = cv2.matchTemplate(shown, middle, cv2.TM_CCOEFF_NORMED)
+    rows, columns = _margins(wanted)
+    likeness = cv2.matchTemplate(shown, _middle(wanted), cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    if y in (0, 2 * rows) or x in (0, 2 * columns):
+        return 0.0, 0.0, -1.0  # it lies farther than was looked
     down = y - rows + _between(likeness[:, x], int(y))
     right = x - columns + _between(likeness[y], int(x))
     return _COARSER * float(down), _COARSER * float(right), float(likeness[y, x])
+
+
+def _margins(grey: Grey) -> tuple[int, int]:
+    height, width = grey.shape
+    return max(round(height * _REACH), 1), max(round(width * _REACH), 1)
+
+
+def _middle(grey: Grey) -> Grey:
+    """What of a picture is looked for in others."""
+    rows, columns = _margins(grey)
+    height, width = grey.shape
+    return np.ascontiguousarray(grey[rows : height - rows, columns : width - columns])
 
 
 def _between(values: NDArray[Any], at: int) -> float:
@@ -154,10 +179,14 @@ def _grey(pixels: Pixels) -> Grey:
 
 
 def _brought_together(pictures: Sequence[Pixels]) -> Pixels:
-    """The mean of pictures, each moved to where the mean of before has its part."""
+    """The mean of pictures, each moved to where the mean of before has its part; as many lie
+    higher as lower, and farther left as right.
+    """
     reference = pictures[0]
     for _ in range(_ROUNDS):
-        moved = [_moved(one, *_find(reference, one)[:2]) for one in pictures]
+        shifts = np.array([_find(reference, one)[:2] for one in pictures])
+        shifts -= np.median(shifts, axis=0)
+        moved = [_moved(one, *shift) for one, shift in zip(pictures, shifts, strict=True)]
         reference = np.rint(np.mean(moved, axis=0)).astype(np.uint8)
     return reference
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOOD, ROOT, SAMPLES, assert_fails, build, fapm
+from helpers import scorer_of, small_bank
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import default_config
-from fapm_cli.config import Preprocessing
+from fapm_cli.config import Preprocessing, Resampling
 from fapm_cli.errors import PictureError
-from fapm_cli.pictures.fitting.registration import Registration
+from fapm_cli.pictures.fitting.registration import Registration, _seen
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.scores.geometry import wholly
 
@@ -106,6 +108,46 @@ def test_what_shows_no_part_is_left_where_it_is() -> None:
         assert placed.shift_px == (0, 0)
         assert placed.seen.all()
         assert np.array_equal(placed.pixels, prepared(image))
+
+
+@pytest.mark.parametrize(("down", "right"), [(30, 0), (-30, 0), (0, 40), (0, -40)])
+def test_a_part_that_lies_too_far_off_is_left_where_it_is(down: int, right: int) -> None:
+    placed = KNOWN.place(part(54, down, right), OWN, INPUT)
+    assert not placed.registered
+    assert placed.shift_px == (0, 0)
+
+
+def test_good_parts_lie_in_the_middle_of_where_they_lie_whichever_comes_first() -> None:
+    shifts = [(12, 12), *[(0, 0)] * 4, (-4, 2), (4, -2)]
+    known = Registration.of([prepared(part(i, *shift)) for i, shift in enumerate(shifts)])
+    assert known.place(part(60), OWN, INPUT).shift_px == pytest.approx((0, 0), abs=1.5)
+
+
+def test_one_odd_picture_makes_no_likeness_usual() -> None:
+    black = np.zeros((*INPUT.crop_px, 3), np.uint8)
+    known = Registration.of([*(prepared(part(i)) for i in range(10)), black])
+    noise = np.random.default_rng(5).integers(0, 256, (*OWN, 3), dtype=np.uint8)
+    assert not known.place(Image.fromarray(noise), OWN, INPUT).registered
+    assert known.place(part(55, 6, 6), OWN, INPUT).registered
+
+
+def test_pictures_with_nothing_in_their_middle_can_not_be_registered() -> None:
+    with pytest.raises(PictureError, match="shows nothing to align by"):
+        Registration.of([np.full((*INPUT.crop_px, 3), 90, np.uint8)] * 5)
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "lanczos"])
+@pytest.mark.parametrize("own", [(24, 32), (48, 64), (192, 256), (500, 700)])
+def test_nothing_from_outside_a_picture_is_in_what_it_shows(
+    resampling: Resampling, own: tuple[int, int]
+) -> None:
+    to = replace(INPUT, resampling=resampling)
+    down, right = own[0] // 12, -own[1] // 12
+    flat = Image.new("RGB", own[::-1], (200, 200, 200))
+    moved = prepared(flat.crop((right, down, right + own[1], down + own[0])), to)
+    seen = _seen(down, right, own, to)
+    assert seen.any()
+    assert (moved[seen] == 200).all()
 
 
 def test_surfaces_can_not_be_registered() -> None:
@@ -197,9 +239,36 @@ def test_shifted_parts_get_the_verdicts_of_those_that_lie_well(
             # Where it lies in the picture, shift and all.
             assert moved["peak"]["x"] - still["peak"]["x"] == pytest.approx(right, abs=16)
             assert moved["peak"]["y"] - still["peak"]["y"] == pytest.approx(down, abs=16)
-            strongest = moved["regions"][0]
-            assert 0 <= strongest["peak"]["x"] - strongest["x"] < strongest["width"]
-            assert 0 <= strongest["peak"]["y"] - strongest["y"] < strongest["height"]
+            for region in moved["regions"]:
+                assert 0 <= region["peak"]["x"] - region["x"] < region["width"]
+                assert 0 <= region["peak"]["y"] - region["y"] < region["height"]
+
+
+def test_shifted_parts_in_another_light_get_the_same_verdicts(
+    aligned: Path, sets: dict[str, Path], tmp_path: Path
+) -> None:
+    for path in sorted((sets["moved"] / "test" / "good").iterdir()):
+        with Image.open(path) as image:
+            dark = np.rint(np.asarray(image.convert("RGB")) * 0.6).astype(np.uint8)
+        Image.fromarray(dark).save(tmp_path / path.name)
+    records = fapm("score", aligned, tmp_path, "--json").json
+    assert {one["verdict"] for one in records} == {"ok"}
+    assert all("light" in one["differs"] for one in records)
+
+
+def test_a_region_beside_what_is_not_shown_is_judged_whole() -> None:
+    bank = small_bank()
+    scorer = scorer_of(bank, bank.config.with_query(calibration="none").query, None)
+    shown = torch.ones(1, 64, 96, dtype=torch.bool)
+    shown[:, 48:] = False
+    found = []
+    for size in bank.map_sizes:
+        there = wholly(shown, size).float().unsqueeze(3)
+        found.append((there, torch.zeros_like(there).long()))
+    maps = scorer.combine(found, shown).anomaly_maps[0]
+    torch.testing.assert_close(maps[:48], torch.ones(48, 96))
+    assert bool((maps[48:] == 0).all())
+    assert float(scorer.combine(found).anomaly_maps[0, 47].max()) < 0.9  # as sums, it would fade
 
 
 def test_pixel_figures_hold_for_shifted_parts(aligned: Path, sets: dict[str, Path]) -> None:
@@ -260,20 +329,34 @@ def test_pictures_that_can_not_be_aligned_are_refused(tmp_path: Path) -> None:
     assert_fails(result, "align 'much'", "none or shift")
 
 
+@pytest.mark.parametrize("thumbnails", [True, False])
 def test_new_pictures_are_aligned_to_those_of_before(
-    aligned: Path, sets: dict[str, Path], tmp_path: Path
+    sets: dict[str, Path], tmp_path: Path, thumbnails: bool
 ) -> None:
-    new = sets["moved"] / "test" / "good"
+    good = [cut(path, tmp_path / "good" / f"{path.stem}.png") for path in GOOD[:6]]
+    lean = () if thumbnails else ("--no-thumbnails",)
+    aligned = build(tmp_path / "bank.st", good, "--align", "shift", *lean)
+    new = cut(GOOD[8], tmp_path / "new.png", 12, -12)
     grown = tmp_path / "grown.st"
-    assert fapm("add", aligned, new / "000.png", new / "001.png", "-o", grown).code == 0
+    assert fapm("add", aligned, new, "-o", grown).code == 0
     before, after = load_bank(aligned), load_bank(grown)
     assert before.registration is not None
     assert after.registration is not None
     assert np.array_equal(after.registration.reference, before.registration.reference)
-    assert after.inspected_share <= before.inspected_share
-    scores = [fapm("score", path, new / "000.png", "--json").json[0] for path in (aligned, grown)]
+    assert after.inspected_share < before.inspected_share
+    scores = [fapm("score", path, new, "--json").json[0] for path in (aligned, grown)]
     assert scores[1]["score"] < scores[0]["score"]
-    assert scores[1]["shift"] == scores[0]["shift"]
+
+
+def test_what_a_dropped_picture_does_not_show_is_inspected_all_the_same(tmp_path: Path) -> None:
+    good = [cut(path, tmp_path / "good" / f"{path.stem}.png") for path in GOOD[:14]]
+    bad = cut(SAMPLES / "test" / "stain" / "000.jpg", tmp_path / "bad.png", 12, 12)
+    drop = ("--align", "shift", "--metric", "plain", "--drop-outliers")
+    assert fapm("build", *good, bad, "-o", tmp_path / "both.st", *drop).code == 0
+    assert fapm("build", *good, "-o", tmp_path / "good.st", *drop).code == 0
+    both, without = (load_bank(tmp_path / f"{name}.st") for name in ("both", "good"))
+    assert len(both.pictures) == len(without.pictures) == 14
+    assert both.inspected_share == pytest.approx(without.inspected_share, abs=0.03)
 
 
 def test_banks_aligned_to_their_own_pictures_do_not_merge(aligned: Path, tmp_path: Path) -> None:
