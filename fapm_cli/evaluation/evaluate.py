@@ -52,7 +52,7 @@ class _Truth:
         self.num_inverted += mask.mean() > _INVERTED
         anomaly_map = self._detector.inspected_map(judged.found)
         if judged.prepared.placed is not None:
-            anomaly_map[~judged.prepared.placed.seen] = np.nan
+            anomaly_map[~judged.prepared.placed.judged] = np.nan
         for kind in _kinds(labelled, self._category):
             self.pixels[kind].add(anomaly_map, mask)
 

@@ -54,13 +54,13 @@ class Prepared:
     @property
     def input(self) -> Tensor:
         """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own. Of a
-        placed picture (H, W, 4): the fourth says what it shows, 255, or not, 0.
+        placed picture (H, W, 4): the fourth says what is judged, 255, or not, 0.
         """
         shown = self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
         if self.placed is None:
             return shown
-        seen = torch.from_numpy(self.placed.seen).unsqueeze(2) * 255
-        return torch.cat([shown, seen.to(shown.dtype)], dim=2)
+        judged = torch.from_numpy(self.placed.judged).unsqueeze(2) * 255
+        return torch.cat([shown, judged.to(shown.dtype)], dim=2)
 
     @property
     def differs(self) -> list[str]:

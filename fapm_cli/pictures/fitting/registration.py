@@ -28,6 +28,7 @@ _ROUNDS = 2  # of bringing pictures together
 _APART_PX = 1.0  # by how much two halves of the good pictures may place one otherwise
 _LIKENESS = 0.7  # of the least that is usual of a good picture
 _ODD = 3 * 1.4826  # median absolute deviations: good pictures that are less alike are odd
+_MARGIN_PX = 8  # of the input, a place of a map: what lies beside what is not shown sees it
 _FLAT = 1.0  # grey levels: what differs by less shows nothing to align by
 _SUPPORT_PX = {"bilinear": 1, "lanczos": 3}  # how far a filter looks, in the coarser px
 
@@ -42,12 +43,15 @@ class Placed:
     Attributes:
         pixels: (H, W, 3) uint8.
         seen: (H, W) bool, what the picture shows of it.
+        judged: (H, W) bool, the same but for what lies beside the rest: the network looks around
+            each place, and sees that there.
         shift_px: by how many px of the picture the part lies lower and farther right.
         registered: whether the part was found.
     """
 
     pixels: Pixels
     seen: Seen
+    judged: Seen
     shift_px: tuple[int, int] = (0, 0)
     registered: bool = True
 
@@ -106,17 +110,17 @@ class Registration:
         whole = np.ones(pixels.shape[:2], bool)
         rows, columns, likeness = _find(self.reference, pixels)
         if likeness < max(_LIKENESS * self.likeness, 0.0) or likeness <= 0:
-            return Placed(pixels, whole, registered=False)
+            return Placed(pixels, whole, whole, registered=False)
         sides = zip((rows, columns), size_px, to.resize_px, strict=True)
         down, right = (round(px * own / resized) for px, own, resized in sides)
         if (down, right) == (0, 0):
-            return Placed(pixels, whole)
+            return Placed(pixels, whole, whole)
         y = round(down * image.height / size_px[0])
         x = round(right * image.width / size_px[1])
         moved = prepare(image.crop((x, y, x + image.width, y + image.height)), to)
         seen = _seen(y, x, image.size[::-1], to)
         moved[~seen] = self.reference[~seen]
-        return Placed(moved, seen, (down, right))
+        return Placed(moved, seen, _away_from(~seen), (down, right))
 
 
 def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
@@ -133,6 +137,13 @@ def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
         inside.append((at >= low) & (at + 1 <= high + 1e-6))
     seen: Seen = inside[0][:, None] & inside[1]
     return seen
+
+
+def _away_from(hidden: Seen) -> Seen:
+    """What lies no nearer than the margin to what is hidden."""
+    around = np.ones((2 * _MARGIN_PX + 1,) * 2, np.uint8)
+    away: Seen = cv2.dilate(hidden.astype(np.uint8), around) == 0
+    return away
 
 
 def _find(reference: Pixels, pixels: Pixels) -> tuple[float, float, float]:

@@ -69,7 +69,9 @@ def test_a_shift_is_found_and_taken_back(down: int, right: int) -> None:
 
 
 @pytest.mark.parametrize(("down", "right"), [(10, 0), (-10, 0), (0, 14), (0, -14), (9, -13)])
-def test_what_a_moved_picture_does_not_show_is_known_to_the_px(down: int, right: int) -> None:
+def test_what_a_moved_picture_does_not_show_is_known_and_what_lies_beside_it_not_judged(
+    down: int, right: int
+) -> None:
     placed = KNOWN.place(part(51, down, right), OWN, INPUT)
     rows, columns = placed.shift_px
     scale = OWN[0] / INPUT.crop_px[0]
@@ -82,6 +84,8 @@ def test_what_a_moved_picture_does_not_show_is_known_to_the_px(down: int, right:
             assert whole or not placed.seen[y, x]
             inner = top >= 4 and bottom <= OWN[0] - 4 and left >= 4 and end <= OWN[1] - 4
             assert placed.seen[y, x] or not inner
+            beside = slice(max(y - 8, 0), y + 9), slice(max(x - 8, 0), x + 9)
+            assert placed.judged[y, x] == placed.seen[beside].all()
 
 
 def test_a_draft_of_a_picture_is_moved_as_the_whole() -> None:
