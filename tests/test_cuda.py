@@ -75,6 +75,21 @@ def test_inputs_of_either_type_give_the_same_scores_in_any_order(bank: Path) -> 
         assert torch.equal(detector.detect_inputs(one).image_scores, wanted)
 
 
+def test_what_a_picture_does_not_show_is_judged_by_nobody_there_too(bank: Path) -> None:
+    found = []
+    for device in (CPU, CUDA):
+        loaded = load_bank(bank, device)
+        shown = torch.full((*pixels(loaded, 3).shape[:3], 1), 255, dtype=torch.uint8)
+        shown[:, -24:] = 0
+        inputs = torch.cat([pixels(loaded, 3), shown.to(pixels(loaded, 1).device)], dim=3)
+        detector = Detector(loaded, plan=make_plan(device, "fp32"))
+        found.append(detector.detect_inputs(inputs))
+        assert bool((found[-1].anomaly_maps[:, -24:] == 0).all())
+    torch.testing.assert_close(
+        found[1].image_scores.cpu(), found[0].image_scores, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_a_replayed_graph_gives_what_the_first_run_gave(bank: Path) -> None:
     loaded = load_bank(bank, CUDA)
     detector = Detector(loaded, plan=make_plan(CUDA))
