@@ -48,8 +48,14 @@ def with_turn(config: BankConfig, number: int, show: Callable[[int], Pixels | No
     if step:
         some = np.unique(np.linspace(0, number - 1, _LOOKED_AT).round().astype(int))
         shown = [pixels for pixels in map(show, some.tolist()) if pixels is not None]
-        step = step if parts_turn(shown) else 0
+        step = usual_step(_num_different(number, show)) if parts_turn(shown) else 0
     return replace(config, turn=step)
+
+
+def _num_different(number: int, show: Callable[[int], Pixels | None]) -> int:
+    """How many of the pictures a bank will hold: copies count once, what can't be shown not."""
+    shown = (show(i) for i in range(number))
+    return len({pixels.tobytes() for pixels in shown if pixels is not None})
 
 
 def parts_turn(pictures: Sequence[Pixels]) -> bool:

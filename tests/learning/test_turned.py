@@ -256,6 +256,23 @@ def test_banks_that_grow_find_it_anew(tmp_path: Path, turning: list[Path]) -> No
         assert torch.equal(load_bank(path).memories[0].keys, load_bank(both).memories[0].keys)
 
 
+def test_copies_and_what_can_not_be_read_make_no_fewer_turns(
+    tmp_path: Path, turning: list[Path]
+) -> None:
+    files = [tmp_path / f"{i:02}.png" for i in range(16)]
+    for i, path in enumerate(files):
+        Image.fromarray(key(i, 20 * i, 96, 96)).save(path)
+    at_once = build(tmp_path / "at_once.st", files, *SMALL)
+    with Image.open(files[3]) as image:
+        image.save(tmp_path / "copy.bmp")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    more = tmp_path / "more.st"
+    extra = (*files, tmp_path / "copy.bmp", tmp_path / "broken.png", "--skip-bad")
+    assert fapm("build", *extra, "-o", more, *SMALL, "--metric", "plain").code == 0
+    assert load_bank(more).config.turn == load_bank(at_once).config.turn == 20
+    assert torch.equal(load_bank(more).memories[0].keys, load_bank(at_once).memories[0].keys)
+
+
 def test_banks_without_thumbnails_merge_whatever_was_found(
     tmp_path: Path, turning: list[Path]
 ) -> None:
