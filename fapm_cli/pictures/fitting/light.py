@@ -27,8 +27,7 @@ _PALE = 240  # usual levels from which on none tells a power
 _WITHIN, _SLACK = 2.5, 0.01  # standard deviations, and in a logarithm
 _SPREAD, _AS_MANY = 0.03, 3  # what lights usually differ by, as much as so many pictures say
 _MOST = np.log(3)  # what differs by more can't be told from another picture
-_MOST_POWER = np.log(2)
-_BETTER = 0.7  # a power must leave so much less than a gain does
+_MOST_POWER = np.log(2.5)  # linear levels for sRGB's are 2.2
 _HIDDEN = 0.5  # nor what white hides in more of the picture than usual
 _TOLD = np.log(1.1)
 _SHAPES = {"levels": (TONES, 3), "spreads": (TONES, 3), "gains": (2, PLACES), "gammas": (2, PLACES)}
@@ -167,7 +166,7 @@ class Light:
         powers = _medians(apart / below_white, tell)
         unlike_power = (weights * np.abs(apart - powers * below_white)).sum()
         gammas = np.log(np.maximum(1 + powers, 0.1))
-        is_gamma = unlike_power < _BETTER * unlike_gain and np.abs(gammas).max() <= _MOST_POWER
+        is_gamma = unlike_power < unlike_gain and np.abs(gammas).max() <= _MOST_POWER
         return gains, gammas, bool(is_gamma)
 
     def _undo(self, pixels: Pixels, logs: Values, is_gamma: bool) -> Exact:
