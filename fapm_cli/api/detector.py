@@ -60,9 +60,12 @@ class Detector:
 
     @property
     def limits(self) -> list[str]:
-        """What keeps the rest from being inspected: ``crop``, ``ROI``."""
+        """What keeps the rest from being inspected: ``crop``, ``ROI``, or what all good pictures
+        show of a part that they are aligned by.
+        """
         preprocessing = self.learnt.config.preprocessing
-        return ["crop"] * preprocessing.crops + ["ROI"] * (self.engine.roi is not None)
+        region = "ROI" if self.learnt.registration is None else "part that all good pictures show"
+        return ["crop"] * preprocessing.crops + [region] * (self.engine.roi is not None)
 
     def __call__(self, picture: Picture) -> Result:
         """Judge one picture.

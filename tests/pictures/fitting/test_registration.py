@@ -233,6 +233,10 @@ def test_shifted_parts_get_the_verdicts_of_those_that_lie_well(
         records = fapm("score", aligned, sets[name] / "test", "--json").json
         jsonschema.validate(records, SCHEMA)
         found[name] = {"/".join(Path(r["path"]).with_suffix("").parts[-2:]): r for r in records}
+    share = 1 - load_bank(aligned).inspected_share
+    told = fapm("score", aligned, sets["still"] / "test" / "good", "--json").err
+    assert f"{share:.0%} of each picture is not inspected" in told
+    assert "outside the part that all good pictures show" in told
     for picture, still in found["still"].items():
         moved, (down, right) = found["moved"][picture], shifts[picture]
         if not picture.startswith("displaced"):
