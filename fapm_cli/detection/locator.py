@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,7 @@ class Locator:
         roi = None if self._roi is None else self._roi.to(device)
         (first, end), (left, right) = (
             (max(begin + shift, 0), max(last + shift, 0))
-            for (begin, last), shift in zip(map(_span, sides), shift_px, strict=True)
+            for (begin, last), shift in zip(starmap(inspected_span, sides), shift_px, strict=True)
         )
         at_a_time = max(1, _STRIP_PX // size_px[1])
         for top in range(0, size_px[0], at_a_time):
@@ -229,7 +230,3 @@ class Locator:
             strip[:, :left] = torch.nan
             strip[:, right:] = torch.nan
             yield top, strip.cpu().numpy()
-
-
-def _span(side: tuple[int, int, int]) -> tuple[int, int]:
-    return inspected_span(*side)

@@ -164,14 +164,15 @@ def _grow(
         memories.append(replace(grown_memory, metrics=bank.memories[j].metrics))
         on_stage("select", j + 1, len(features))
     groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
+    roi = common(bank.roi, extracted.seen_by_all)
     grown = replace(
         bank,
         memories=tuple(memories),
         pictures=tuple(in_groups(pictures, groups)),
         ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
-        roi=common(bank.roi, extracted.seen_by_all),
-        light=bank.light and bank.light.widened([light_of(extracted.pixels, bank.roi)]),
+        roi=roi,
+        light=bank.light and bank.light.widened([light_of(extracted.pixels, roi)]),
     )
     response = nominal_response(grown, features, num_before, on_stage)
     parts = [picture.group for picture in grown.pictures[num_before:]]

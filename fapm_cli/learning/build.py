@@ -32,7 +32,7 @@ from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.reading import Item, prepare_item
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.pictures.whole_set import find_bit_depth
+from fapm_cli.pictures.whole_set import evenly, find_bit_depth
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
@@ -119,9 +119,8 @@ def _register(files: Sequence[tuple[Item, str]], config: BankConfig) -> Registra
     """
     if config.align == "none":
         return None
-    numbers = sorted({round(i * (len(files) - 1) / (_ALIGNED_BY - 1)) for i in range(_ALIGNED_BY)})
-    shown = (_show(files, config.preprocessing, number) for number in numbers)
-    some = [pixels for pixels in shown if pixels is not None]
+    show = functools.partial(_show, files, config.preprocessing)
+    some = [one for one in map(show, evenly(len(files), _ALIGNED_BY)) if one is not None]
     if not some:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
     return Registration.of(some)

@@ -110,7 +110,6 @@ def _exceeded(
     all_bad = torch.arange(len(spoiled.pictures))
     good: list[Found] = []
     bad: list[Found] = []
-    order: list[Tensor] = []
     judged = (  # whose vectors, which of them, of which pictures
         (features, len(bank.pictures), numbers, numbers, good),
         (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
@@ -127,10 +126,9 @@ def _exceeded(
                 queries = [of_pictures(v, some, total) for v in vectors]
                 leave_out = leave_own_out(bank, of_them, queries)
                 parts.append(scorer.search(queries, leave_out))
-                if parts is bad:
-                    order.append(of_them)
-    found = where_known(good + bad)
-    return _shares(bank, plain, found[: len(good)], found[len(good) :], torch.cat(order))
+    found, folds = where_known(good + bad), held_out.folds[spoiled.pictures]
+    in_order = torch.cat([spoiled.pictures[folds == fold] for fold in held_out.numbers])
+    return _shares(bank, plain, found[: len(good)], found[len(good) :], in_order)
 
 
 def _shares(

@@ -7,6 +7,7 @@ pictures themselves: then two of them are far more alike when one is turned.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from fapm_cli.config import BankConfig
 from fapm_cli.pictures.preparing import Pixels
+from fapm_cli.pictures.whole_set import evenly
 
 _FEWEST, _LOOKED_AT = 3, 8  # pictures that tell whether parts turn: at least, at most
 _SIDE_PX = 32  # of what is compared: as large as shows how a part lies
@@ -46,8 +48,7 @@ def with_turn(config: BankConfig, number: int, show: Callable[[int], Pixels | No
         return config
     step = usual_step(number)
     if step:
-        some = np.unique(np.linspace(0, number - 1, _LOOKED_AT).round().astype(int))
-        shown = [pixels for pixels in map(show, some.tolist()) if pixels is not None]
+        shown = [one for one in map(show, evenly(number, _LOOKED_AT)) if one is not None]
         step = usual_step(_num_different(number, show)) if parts_turn(shown) else 0
     return replace(config, turn=step)
 
@@ -71,19 +72,19 @@ def parts_turn(pictures: Sequence[Pixels]) -> bool:
     if len(pictures) < _FEWEST:
         return False
     small = [_middle(pixels) for pixels in pictures]
+    turned = [[_turn(one, angle) for angle in range(0, 360, 20)] for one in small]
     shares = []
     for i, one in enumerate(small):
         wide = cv2.copyMakeBorder(one, *(_SIDE_PX // 2,) * 4, cv2.BORDER_REPLICATE)
-        for other in small[:i]:
-            apart = [_apart(wide, _turn(other, angle)) for angle in range(0, 360, 20)]
+        for other in turned[:i]:
+            apart = [_apart(wide, part) for part in other]
             shares.append(min(apart[1:]) / apart[0] if apart[0] > 0 else 1.0)
     return float(np.median(shares)) < _ALIKE
 
 
 def _apart(wide: NDArray[Any], part: NDArray[Any]) -> float:
     """How far a part is, at the best of all places, from what a wider picture shows there."""
-    mask = np.repeat(_disc()[..., None], part.shape[2], axis=2).astype(np.float32)
-    squares = cv2.matchTemplate(wide, part, cv2.TM_SQDIFF, mask=mask)
+    squares = cv2.matchTemplate(wide, part, cv2.TM_SQDIFF, mask=_disc())
     return float(np.sqrt(max(squares.min(), 0)))
 
 
@@ -102,11 +103,12 @@ def _middle(pixels: Pixels) -> NDArray[np.float32]:
     return flat.round(2).reshape(_SIDE_PX, _SIDE_PX, 3).astype(np.float32)
 
 
-def _disc() -> NDArray[np.bool_]:
-    """(32, 32): what stays in the picture at every angle."""
+@functools.cache
+def _disc() -> NDArray[np.float32]:
+    """(32, 32, 3): 1 for what stays in the picture at every angle, 0 elsewhere."""
     rows, columns = np.mgrid[:_SIDE_PX, :_SIDE_PX] - (_SIDE_PX - 1) / 2
-    inside: NDArray[np.bool_] = rows**2 + columns**2 <= ((_SIDE_PX - 1) / 2) ** 2
-    return inside
+    inside = rows**2 + columns**2 <= ((_SIDE_PX - 1) / 2) ** 2
+    return np.repeat(inside[..., None], 3, axis=2).astype(np.float32)
 
 
 def angles(step: int) -> range:

@@ -21,6 +21,11 @@ from fapm_cli.pictures.wide_samples import ALL_BITS
 _DEPTHS = (8, 10, 12, 14, 16)
 
 
+def evenly(number: int, most: int) -> list[int]:
+    """The numbers of some of so many pictures, two or more at most, evenly taken, each once."""
+    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
+
+
 def usual_aspect(items: Iterable[Item]) -> float:
     """Height by width of upright pictures: the median, so that half of them are no wider.
 

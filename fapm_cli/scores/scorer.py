@@ -76,6 +76,7 @@ class Scorer:
         device = memories[0].centers.device
         self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
         finest = max(map_sizes)
+        self._finest = list(map_sizes).index(finest)
         self._factors = torch.ones(finest, device=device)
         self.extents = None
         if calibration is not None and query.calibration == "local":
@@ -110,11 +111,7 @@ class Scorer:
                 :func:`fapm_cli.memory.grid.to_patches` cuts them.
             shown: (B, H, W) bool over the input, what each picture shows; None for all.
         """
-        found = self.search(patches)
-        if shown is not None:
-            places = [wholly(shown, size).unsqueeze(3) for size in self._map_sizes]
-            found = [(d * there, keys) for (d, keys), there in zip(found, places, strict=True)]
-        return self.combine(found, shown)
+        return self.combine(self.search(patches), shown)
 
     def search(
         self, patches: Sequence[Tensor], leave_out: Sequence[LeaveOut] | None = None
@@ -136,12 +133,17 @@ class Scorer:
         return found
 
     def combine(self, found: Found, shown: Tensor | None = None) -> Scored:
-        """Turn what :meth:`search` found into scores; where ``shown`` is False it must be 0."""
-        placed, fused = self._fuse(found, shown)
+        """Turn what :meth:`search` found into scores, of what is ``shown`` as when called."""
+        there = None
+        if shown is not None:
+            there = [wholly(shown, size) for size in self._map_sizes]
+            both = zip(found, there, strict=True)
+            found = [(distances * of.unsqueeze(3), keys) for (distances, keys), of in both]
+        placed, fused = self._fuse(found, there)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
-        if shown is not None:
-            maps = _of_shown(maps, self._spread, shown, max(self._map_sizes), shown)
+        if shown is not None and there is not None:
+            maps = _of_shown(maps, self._spread, there[self._finest], shown)
         layers, anomaly_maps = self._summarise(maps[:, :-1]), maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
         images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
@@ -161,15 +163,16 @@ class Scorer:
     def _paper_scores(self, found: Found) -> Tensor:
         return paper_image_score([d for d, _ in found], self.query.layer_weights)
 
-    def _fuse(self, found: Found, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map."""
+    def _fuse(self, found: Found, there: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map; ``there``
+        says of each memory's places which are shown, (B, h_j, w_j) bool.
+        """
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
-        finest, placed = max(self._map_sizes), []
-        for place, own, size in zip(self._place, score_maps, self._map_sizes, strict=True):
+        placed = []
+        for j, (place, own) in enumerate(zip(self._place, score_maps, strict=True)):
             one = own if place is None else place(own)
-            if place is not None and shown is not None:
-                there = wholly(shown, finest)
-                one = _of_shown(one.unsqueeze(1), place, shown, size, there).squeeze(1)
+            if place is not None and there is not None:
+                one = _of_shown(one.unsqueeze(1), place, there[j], there[self._finest]).squeeze(1)
             placed.append(one)
         both = torch.stack(placed, dim=1)
         return both, torch.einsum("blhw,l->bhw", both, self._weights)
@@ -193,17 +196,14 @@ class Scorer:
         return top_score(maps, self._num_inspected)
 
 
-def _of_shown(
-    maps: Tensor, spread: Spreader, shown: Tensor, size: tuple[int, int], wanted: Tensor
-) -> Tensor:
+def _of_shown(maps: Tensor, spread: Spreader, shown: Tensor, wanted: Tensor) -> Tensor:
     """Make of sums, in which what is not shown is 0, means over what is, as at a region's rim.
 
     Args:
-        maps: (B, n, H, W), spread from ``size``.
-        spread: what spread them.
-        shown: (B, H, W) bool over the input.
-        size: of the map before.
+        maps: (B, n, H, W).
+        spread: what spread them from (h, w).
+        shown: (B, h, w) bool.
         wanted: (B, H, W) bool, where a mean is asked for; 0 elsewhere.
     """
-    share = spread(wholly(shown, size).float()).unsqueeze(1)
+    share = spread(shown.float()).unsqueeze(1)
     return torch.where(wanted.unsqueeze(1) & (share > _LEAST), maps / share.clamp(min=_LEAST), 0)

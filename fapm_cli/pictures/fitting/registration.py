@@ -8,6 +8,7 @@ and judged by nobody.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,13 +81,14 @@ class Registration:
                 otherwise, or there is nothing to see.
         """
         reference = _brought_together(pictures)
-        if float(_middle(_grey(reference)).std()) < _FLAT:
+        template = _template(reference)
+        if float(template.std()) < _FLAT:
             raise PictureError(
                 "parts can't be registered: the middle of the good pictures shows nothing to align "
                 "by; leave --align out"
             )
         if len(pictures) >= 4:
-            halves = [_brought_together(pictures[first::2]) for first in (0, 1)]
+            halves = [_template(_brought_together(pictures[first::2])) for first in (0, 1)]
             apart = _apart([[_find(half, one)[:2] for one in pictures] for half in halves])
             if apart > _APART_PX:
                 raise PictureError(
@@ -94,9 +96,13 @@ class Registration:
                     f"{apart:.1f} px apart (more than {_APART_PX:g}); do they turn, or show a "
                     "surface? Leave --align out"
                 )
-        found = np.array([_find(reference, one)[2] for one in pictures])
+        found = np.array([_find(template, one)[2] for one in pictures])
         median = np.median(found)
         return cls(reference, float(median - _ODD * np.median(np.abs(found - median))))
+
+    @functools.cached_property
+    def _template(self) -> Grey:
+        return _template(self.reference)
 
     def place(self, image: Image.Image, size_px: tuple[int, int], to: Preprocessing) -> Placed:
         """Prepare a picture so that its part lies where the good ones do.
@@ -108,8 +114,8 @@ class Registration:
         """
         pixels = prepare(image, to)
         whole = np.ones(pixels.shape[:2], bool)
-        rows, columns, likeness = _find(self.reference, pixels)
-        if likeness < max(_LIKENESS * self.likeness, 0.0) or likeness <= 0:
+        rows, columns, likeness = _find(self._template, pixels)
+        if likeness <= 0 or likeness < _LIKENESS * self.likeness:
             return Placed(pixels, whole, whole, registered=False)
         sides = zip((rows, columns), size_px, to.resize_px, strict=True)
         down, right = (round(px * own / resized) for px, own, resized in sides)
@@ -146,13 +152,13 @@ def _away_from(hidden: Seen) -> Seen:
     return away
 
 
-def _find(reference: Pixels, pixels: Pixels) -> tuple[float, float, float]:
+def _find(template: Grey, pixels: Pixels) -> tuple[float, float, float]:
     """By how many px of the input a part lies lower and farther right, and the correlation: -1
     where it lies farther than a tenth.
     """
-    wanted, shown = _grey(reference), _grey(pixels)
-    rows, columns = _margins(wanted)
-    likeness = cv2.matchTemplate(shown, _middle(wanted), cv2.TM_CCOEFF_NORMED)
+    shown = _grey(pixels)
+    rows, columns = _margins(shown)
+    likeness = cv2.matchTemplate(shown, template, cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(likeness.argmax()), likeness.shape)
     if y in (0, 2 * rows) or x in (0, 2 * columns):
         return 0.0, 0.0, -1.0  # it lies farther than was looked
@@ -166,17 +172,16 @@ def _margins(grey: Grey) -> tuple[int, int]:
     return max(round(height * _REACH), 1), max(round(width * _REACH), 1)
 
 
-def _middle(grey: Grey) -> Grey:
-    """What of a picture is looked for in others."""
+def _template(pixels: Pixels) -> Grey:
+    """What of a picture is looked for in others: its middle."""
+    grey = _grey(pixels)
     rows, columns = _margins(grey)
     height, width = grey.shape
     return np.ascontiguousarray(grey[rows : height - rows, columns : width - columns])
 
 
 def _between(values: NDArray[Any], at: int) -> float:
-    """Where beside its greatest value a line has its top, by the parabola through three."""
-    if not 0 < at < len(values) - 1:
-        return 0.0
+    """Where beside its greatest value, at no end, a line has its top: a parabola through three."""
     before, top, after = (float(one) for one in values[at - 1 : at + 2])
     bend = before - 2 * top + after
     return 0.0 if bend >= 0 else 0.5 * (before - after) / bend
@@ -195,7 +200,8 @@ def _brought_together(pictures: Sequence[Pixels]) -> Pixels:
     """
     reference = pictures[0]
     for _ in range(_ROUNDS):
-        shifts = np.array([_find(reference, one)[:2] for one in pictures])
+        template = _template(reference)
+        shifts = np.array([_find(template, one)[:2] for one in pictures])
         shifts -= np.median(shifts, axis=0)
         moved = [_moved(one, *shift) for one, shift in zip(pictures, shifts, strict=True)]
         reference = np.rint(np.mean(moved, axis=0)).astype(np.uint8)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.pictures.fitting.light import Exact, Light, tones_of
+from fapm_cli.pictures.fitting.light import Exact, Light, Lit, tones_of
 from fapm_cli.pictures.preparing import Pixels
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
@@ -83,32 +83,31 @@ def test_in_the_usual_light_nothing_changes(number: int) -> None:
     assert lit.gains == pytest.approx([1] * 3, abs=0.03)
 
 
+def taken_back(pixels: Pixels, moved: Pixels) -> Lit:
+    """What becomes of a picture in another light: next to what it was."""
+    lit = LIGHT.correct(moved)
+    assert lit.beyond
+    assert apart(lit.pixels, pixels) < 3 < apart(moved, pixels)
+    return lit
+
+
 @pytest.mark.parametrize("factor", [0.4, 0.6, 0.8, 0.9, 1.1, 1.2])
 def test_another_exposure_is_taken_back(factor: float) -> None:
     pixels = scene(50)
-    moved = exposed(pixels, factor, factor, factor)
-    lit = LIGHT.correct(moved)
-    assert lit.beyond
+    lit = taken_back(pixels, exposed(pixels, factor, factor, factor))
     assert lit.differs or factor in (0.9, 1.1)
-    assert apart(lit.pixels, pixels) < 3 < apart(moved, pixels)
     assert lit.gains == pytest.approx([factor] * 3, rel=0.03)
 
 
 @pytest.mark.parametrize("gamma", [0.7, 0.8, 1.25, 1.5])
 def test_another_gamma_is_taken_back(gamma: float) -> None:
     pixels = scene(51)
-    moved = powered(pixels, gamma)
-    lit = LIGHT.correct(moved)
-    assert lit.beyond
-    assert apart(lit.pixels, pixels) < 3 < apart(moved, pixels)
+    taken_back(pixels, powered(pixels, gamma))
 
 
 def test_another_white_balance_is_taken_back() -> None:
     pixels = scene(52)
-    moved = exposed(pixels, 1.15, 1.0, 0.85)
-    lit = LIGHT.correct(moved)
-    assert lit.beyond
-    assert apart(lit.pixels, pixels) < 3 < apart(moved, pixels)
+    taken_back(pixels, exposed(pixels, 1.15, 1.0, 0.85))
 
 
 def test_what_white_hides_is_taken_for_what_is_usual_there() -> None:
