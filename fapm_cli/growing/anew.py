@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,6 +17,7 @@ from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.pictures.preparing import Pixels
 
 _AT_A_TIME = 16
 
@@ -42,8 +43,7 @@ def learn_anew(
         BankError: a thumbnail is damaged.
     """
     count = len(bank.pictures)
-    show = functools.partial(nominal_picture, bank)
-    bank = replace(bank, config=with_turn(bank.config, count, show))
+    bank = replace(bank, config=with_turn(bank.config, count, functools.partial(_shown, bank)))
     batches = _thumbnail_batches(bank)
     extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
     pictures = bank.pictures
@@ -55,10 +55,15 @@ def learn_anew(
     return learn(bank, extracted, on_stage)
 
 
+def _shown(bank: Bank, numbers: Iterable[int]) -> Iterator[Pixels]:
+    """Some of a bank's pictures, which has thumbnails."""
+    shown = (nominal_picture(bank, number) for number in numbers)
+    return (pixels for pixels in shown if pixels is not None)
+
+
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
     for numbers in torch.split(torch.arange(len(bank.pictures)), _AT_A_TIME):
-        shown = (nominal_picture(bank, int(i)) for i in numbers)
-        pixels = torch.stack([torch.from_numpy(one) for one in shown if one is not None])
+        pixels = torch.stack([torch.from_numpy(one) for one in _shown(bank, numbers.tolist())])
         some = [bank.pictures[int(i)] for i in numbers]
         yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])
 

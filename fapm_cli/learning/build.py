@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
+from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
@@ -89,9 +90,12 @@ def build_from_files(
         paths = [Path(file) for file, _ in files if isinstance(file, str | Path)]
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
-    config = with_turn(config, len(files), functools.partial(_show, files, config.preprocessing))
+    show = functools.partial(_show, files, config.preprocessing)
+    config = with_turn(config, len(files), show)
     on_begin(config)
-    registration = _register(files, config)
+    registration = None
+    if config.align != "none":
+        registration = Registration.of([*show(evenly(len(files), _ALIGNED_BY))])
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
     bank = build_bank(
@@ -111,27 +115,14 @@ def build_from_files(
     return replace(bank, seen=seen, registration=registration)
 
 
-def _register(files: Sequence[tuple[Item, str]], config: BankConfig) -> Registration | None:
-    """Find where parts lie, by some of the pictures; None where they are not to be aligned.
-
-    Raises:
-        PictureError: parts can't be registered.
-    """
-    if config.align == "none":
-        return None
-    show = functools.partial(_show, files, config.preprocessing)
-    some = [one for one in map(show, evenly(len(files), _ALIGNED_BY)) if one is not None]
-    if not some:
-        raise PictureError("no nominal picture could be read; give a folder of good pictures")
-    return Registration.of(some)
-
-
 def _show(
-    files: Sequence[tuple[Item, str]], preprocessing: Preprocessing, number: int
-) -> Pixels | None:
-    """One of the pictures; None where it can't be read, which reading all of them will tell."""
-    one = prepare_item(files[number][0], preprocessing)
-    return None if isinstance(one, Unreadable) else one.pixels.numpy()
+    files: Sequence[tuple[Item, str]], preprocessing: Preprocessing, numbers: Iterable[int]
+) -> Iterator[Pixels]:
+    """Some of the pictures; but what can't be read, which reading all of them will tell."""
+    work = functools.partial(prepare_item, preprocessing=preprocessing)
+    for one in in_order((files[number][0] for number in numbers), work):
+        if not isinstance(one, Unreadable):
+            yield one.pixels.numpy()
 
 
 def build_bank(

@@ -8,7 +8,7 @@ pictures themselves: then two of them are far more alike when one is turned.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,8 @@ _ALIKE = 0.7  # a part that turns is twice as near when turned; one that does no
 _VIEWS = 300  # as many pictures and copies as make a bank that needs no more poses
 _STEPS = tuple(step for step in range(20, 181) if 360 % step == 0)
 
+Show = Callable[[Iterable[int]], Iterable[Pixels]]
+
 
 def usual_step(number: int) -> int:
     """The degrees by which so many pictures are turned, if their parts turn; 0 for none."""
@@ -36,27 +38,22 @@ def usual_step(number: int) -> int:
     return next((step for step in _STEPS if number * (360 // step) <= _VIEWS), 0)
 
 
-def with_turn(config: BankConfig, number: int, show: Callable[[int], Pixels | None]) -> BankConfig:
+def with_turn(config: BankConfig, number: int, show: Show) -> BankConfig:
     """Configure copies as the pictures ask for them, where they are to say it.
 
     Args:
         config: what to build.
         number: how many pictures there are.
-        show: shows one by its number, (H, W, 3) uint8; None where it can't be shown.
+        show: shows those of some numbers that can be, (H, W, 3) uint8 each.
     """
     if not config.turn_found:
         return config
     step = usual_step(number)
     if step:
-        shown = [one for one in map(show, evenly(number, _LOOKED_AT)) if one is not None]
-        step = usual_step(_num_different(number, show)) if parts_turn(shown) else 0
+        # Of pictures that a bank holds copies count once, and what can't be shown not.
+        turn = parts_turn([*show(evenly(number, _LOOKED_AT))])
+        step = usual_step(len({one.tobytes() for one in show(range(number))})) if turn else 0
     return replace(config, turn=step)
-
-
-def _num_different(number: int, show: Callable[[int], Pixels | None]) -> int:
-    """How many of the pictures a bank will hold: copies count once, what can't be shown not."""
-    shown = (show(i) for i in range(number))
-    return len({pixels.tobytes() for pixels in shown if pixels is not None})
 
 
 def parts_turn(pictures: Sequence[Pixels]) -> bool:

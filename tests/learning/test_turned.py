@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -209,11 +210,15 @@ def test_copies_are_found_where_they_are_asked_for_alone() -> None:
     shown = [key(i, angle) for i, angle in enumerate((0, 70, 140, 210, 280))]
     own = default_config()
     assert own.turn_found
-    assert with_turn(own, 5, shown.__getitem__).turn == 20
-    assert with_turn(own, 5, lambda i: key(i, 0)).turn == 0
-    assert with_turn(own, 5, lambda i: None).turn == 0
+
+    def show(numbers: Iterable[int]) -> Iterable[Pixels]:
+        return [shown[number] for number in numbers]
+
+    assert with_turn(own, 5, show).turn == 20
+    assert with_turn(own, 5, lambda numbers: [key(i, 0) for i in numbers]).turn == 0
+    assert with_turn(own, 5, lambda numbers: []).turn == 0
     for config in (default_config(turn=0), default_config(turn=45), paper_config()):
-        assert with_turn(config, 5, shown.__getitem__) == config
+        assert with_turn(config, 5, show) == config
     assert not default_config(variant="A").turn_found
 
 

@@ -74,12 +74,14 @@ class Registration:
         """Learn it.
 
         Args:
-            pictures: (H, W, 3) uint8 each, at least one.
+            pictures: (H, W, 3) uint8 each.
 
         Raises:
             PictureError: parts can't be registered: two halves of the pictures would place them
-                otherwise, or there is nothing to see.
+                otherwise, or there is nothing to see, or no picture.
         """
+        if not pictures:
+            raise PictureError("no nominal picture could be read; give a folder of good pictures")
         reference = _brought_together(pictures)
         template = _template(reference)
         if float(template.std()) < _FLAT:
