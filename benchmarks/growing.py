@@ -26,7 +26,7 @@ from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 
 STEPS = 4
 CHAIN = 8

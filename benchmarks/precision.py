@@ -23,7 +23,7 @@ from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures.reading import read_batches
 
 

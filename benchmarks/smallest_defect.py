@@ -24,7 +24,7 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.datasets import read_category
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures.reading import Prepared, prepare_item
 
 SIZES_PX = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -26,7 +26,7 @@ from fapm_cli.evaluation.datasets import TestPicture, read_category
 from fapm_cli.evaluation.metrics import image_curve
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 
 NUM_SMUGGLED = 5
 

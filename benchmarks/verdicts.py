@@ -24,7 +24,7 @@ from fapm_cli.evaluation.datasets import read_category
 from fapm_cli.evaluation.metrics import balanced_accuracy, image_curve
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 
 
 def score(detector: Detector, paths: Iterable[Path]) -> NDArray[np.float64]:

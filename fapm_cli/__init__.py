@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from fapm_cli.memory.coreset import adaptive_coreset as adaptive_coreset
     from fapm_cli.memory.patch_memory import patch_memory as patch_memory
     from fapm_cli.memory.search import search as search
-    from fapm_cli.network.extraction import load_extractor as load_extractor
+    from fapm_cli.network.loading import load_extractor as load_extractor
     from fapm_cli.pictures.seen import DIFFERENCES as DIFFERENCES
     from fapm_cli.pictures.seen import Differences as Differences
     from fapm_cli.scores.aim import Aim as Aim
@@ -124,7 +124,7 @@ HOMES = {
     "evaluate_category": "api.evaluation",
     "paper_methods": "evaluation.paper",
     "paper_variant": "evaluation.paper",
-    "load_extractor": "network.extraction",
+    "load_extractor": "network.loading",
     "adaptive_coreset": "memory.coreset",
     "patch_memory": "memory.patch_memory",
     "search": "memory.search",

@@ -19,7 +19,8 @@ Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
 Align = Literal["none", "shift"]
 
-MOST_PATCHES = 64  # of a side of the grid
+MOST_PATCHES = 512  # of a side of the grid
+_MOST_PX = 32 * MOST_PATCHES
 
 VARIANTS = {
     # Table 2 of the paper: (patch-wise, layer-wise, adaptive)
@@ -58,7 +59,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         """Check every value."""
         for resize, crop in zip(self.resize_px, self.crop_px, strict=True):
-            _check("crop_px", crop, 32 <= crop <= resize <= 4096, "32 ≤ crop ≤ resize ≤ 4096 px")
+            fits = 32 <= crop <= resize <= _MOST_PX
+            _check("crop_px", crop, fits, f"32 ≤ crop ≤ resize ≤ {_MOST_PX} px")
         _check_choice("resampling", self.resampling, Resampling)
         _check("mean", self.mean, all(abs(m) <= 1e4 for m in self.mean), "within ±10000")
         _check("std", self.std, all(1e-3 <= s <= 1e4 for s in self.std), "0.001 to 10000")
@@ -88,6 +90,8 @@ class Query:
         image_score: the map's most unusual of ``extents``, ``top`` mean or ``max``; or ``paper``'s.
         calibration: whether scores are judged against what good parts do at their place.
         light: whether pictures in a light that no good one had are brought back to theirs.
+        spot_px: px of the map that a spot is at most, of which its score is the mean; 0 for a share
+            of what is inspected, however large that is.
     """
 
     num_neighbors: int
@@ -98,6 +102,7 @@ class Query:
     image_score: ImageScore
     calibration: LocalCalibration
     light: LightUse = "as-is"  # as before there was a choice
+    spot_px: int = 0  # likewise
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -111,6 +116,7 @@ class Query:
         _check_choice("image score", self.image_score, ImageScore)
         _check_choice("calibration", self.calibration, LocalCalibration)
         _check_choice("light", self.light, LightUse)
+        _check("spot", self.spot_px, 0 <= self.spot_px <= 2**24, "0 to 16777216 px")
 
 
 @dataclass(frozen=True)

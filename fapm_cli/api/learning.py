@@ -24,7 +24,8 @@ from fapm_cli.growing.merge import difference, merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
-from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures.reading import Item, read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.pictures.whole_set import usual_aspect

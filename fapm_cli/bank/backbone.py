@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
 from fapm_cli.errors import BankError
-from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import load_extractor
 
 
 def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:

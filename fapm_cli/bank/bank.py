@@ -105,7 +105,7 @@ class Bank:
     backbone: dict[str, Tensor] | None
     versions: dict[str, str]
     roi: Tensor | None = None
-    thumbnails: tuple[bytes, ...] | None = None
+    thumbnails: Sequence[bytes] | None = None
     previous_thresholds: Thresholds | None = None
     seen: Seen | None = None
     metric: MetricChoice | None = None

@@ -27,6 +27,8 @@ DTYPES = {
     "widened": torch.bool,
 }
 
+_KEYS_AT_A_TIME = 2**14
+
 
 def check_ranges(ranges: dict[str, Any]) -> Ranges:
     """Check what each convolution is fed: finite, around 0.
@@ -143,7 +145,7 @@ def check_memory(
         values = getattr(memory, part)
         if int(values.min()) < 0 or int(values.max()) >= end:
             raise ValueError(f"{part} out of range")
-    if not (memory.keys.isfinite().all() and memory.radius_sq.isfinite().all()):
+    if not (_all_finite(memory.keys) and memory.radius_sq.isfinite().all()):
         raise ValueError("values that are not finite")
     if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
         raise ValueError("values out of range")
@@ -181,3 +183,8 @@ def check_choice(choice: Any, metrics: Sequence[Tensor | None]) -> MetricChoice 
     if floor not in [at for at, _ in found]:
         raise ValueError(f"metric floor {floor!r} was not tried")
     return MetricChoice(None if floor is None else float(floor), found)
+
+
+def _all_finite(keys: Tensor) -> bool:
+    """Whether all of (ΣK_i, C) are, asked of some at a time: the question copies what it is of."""
+    return all(bool(part.isfinite().all()) for part in torch.split(keys, _KEYS_AT_A_TIME))

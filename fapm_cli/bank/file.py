@@ -45,6 +45,7 @@ _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
 _USUAL, _REFERENCE = "usual_light", "reference"
+_MAPPED_BYTES = 64 * 2**20
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -123,8 +124,7 @@ def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = _read_header(path, file.metadata() or {})
             names = set(file.keys())
-            # Cloned: the file may be overwritten while the bank is in use.
-            tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
+            tensors = {name: _read(file.get_tensor(name)) for name in sorted(names)}
     except (SafetensorError, OSError) as error:
         raise BankError(
             f"bank {path} is damaged or not a bank ({error}); build it again"
@@ -134,6 +134,13 @@ def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
     except (KeyError, TypeError, ValueError, OverflowError, OptionError) as error:
         reason = str(error).strip("'\"")
         raise BankError(f"bank {path} is damaged ({reason}); build it again") from error
+
+
+def _read(mapped: Tensor) -> Tensor:
+    """Copy a tensor, since the file may be overwritten while the bank is in use; a very large one
+    stays in the file, and is read as it is needed.
+    """
+    return mapped if mapped.nbytes > _MAPPED_BYTES else mapped.clone()
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fapm_cli.network import backbones
 
 _PATCH_PX = 32  # a grid patch of the paper's
 _SIDE_PX = 224
+_MOST_OWN = 1024  # patches: each metric is a matrix, and takes as much as many pictures' vectors
 
 
 def default_config(
@@ -46,9 +47,9 @@ def default_config(
         coreset_ratio: share of vectors kept.
         spread_threshold: D_th.
         metric: ``own`` to each patch, as far as that finds more, or ``plain``; None for ``own``
-            where there are several patches.
+            where there are several patches, 1,024 at most.
         turn: degrees; copies turned by its multiples are learnt, too. 0 for none; None for as the
-            pictures ask for, where there are several patches.
+            pictures ask for, where there are several patches, as above.
         align: whether pictures are moved so that a part lies where the good ones do.
 
     Raises:
@@ -63,8 +64,9 @@ def default_config(
         grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))
     if not patch_wise:
         grid = (1, 1)
+    few = grid[0] * grid[1] <= _MOST_OWN
     if metric is None:
-        metric = "plain" if grid == (1, 1) else "own"
+        metric = "own" if grid != (1, 1) and few else "plain"
     num_memories = len(tapped) if layer_wise else 1
     own = tapped == spec.default_layers and layer_wise
     return BankConfig(
@@ -79,7 +81,7 @@ def default_config(
         adaptive=adaptive,
         metric=metric,
         turn=turn or 0,
-        turn_found=turn is None and grid != (1, 1),
+        turn_found=turn is None and grid != (1, 1) and few,
         align=align,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
@@ -92,6 +94,7 @@ def default_config(
             image_score="extents",
             calibration="local",
             light="corrected",
+            spot_px=_PATCH_PX**2,
         ),
     )
 
@@ -121,6 +124,7 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
             image_score="paper",
             calibration="none",
             light="as-is",
+            spot_px=0,
         ),
     )
 

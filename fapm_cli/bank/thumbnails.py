@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import overload
 
 import numpy as np
 import torch
@@ -77,7 +78,37 @@ def pack_thumbnails(thumbnails: Sequence[bytes]) -> tuple[Tensor, Tensor]:
     return data, torch.tensor([len(one) for one in thumbnails]).cumsum(0)
 
 
-def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> tuple[bytes, ...]:
+class Packed(Sequence[bytes]):
+    """Thumbnails as they lie in a bank's file: none is read before it is asked for."""
+
+    def __init__(self, data: Tensor, ends: Sequence[int]):
+        """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
+        self._data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._spans)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """One of them, or some."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        first, end = self._spans[index]
+        return self._data[first:end].cpu().numpy().tobytes()
+
+    def start(self, index: int) -> bytes:
+        """The first bytes of one."""
+        first, end = self._spans[index]
+        return self._data[first : min(first + _HEADER_BYTES, end)].cpu().numpy().tobytes()
+
+
+def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> Packed:
     """Undo :func:`pack_thumbnails`, checking everything but the pictures themselves.
 
     Args:
@@ -100,8 +131,7 @@ def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> 
         0 < stop - start <= most for start, stop in zip(starts, stops, strict=True)
     ):
         raise ValueError("thumbnail_ends don't add up")
-    whole = data.cpu().numpy().tobytes()
-    thumbnails = tuple(whole[a:b] for a, b in zip(starts, stops, strict=True))
-    if not all(_size_px(one) == size_px for one in thumbnails):
+    thumbnails = Packed(data, stops)
+    if not all(_size_px(thumbnails.start(i)) == size_px for i in range(count)):
         raise ValueError("a thumbnail is no lossless WebP of the input's size")
     return thumbnails

@@ -14,11 +14,10 @@ from fapm_cli.bank.bank import Bank, common
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
+from fapm_cli.detection.finder import Finder
 from fapm_cli.detection.graphs import runner
 from fapm_cli.detection.locator import Locator
 from fapm_cli.errors import BankError, OptionError
-from fapm_cli.memory.grid import to_patches
-from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Fitting
 from fapm_cli.scores.scorer import Scorer
@@ -69,17 +68,7 @@ class Detector:
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
         self.extractor = extractor.follow(self.plan)
-        memories = [
-            patch_memory(
-                m.keys.to(self.device),
-                m.key_counts,
-                bank.config.grid,
-                self.plan.choosing_dtype,
-                h * w // len(m.key_counts) if query.reach == 0 else None,
-                None if m.metrics is None else m.metrics.to(self.device),
-            )
-            for m, (h, w) in zip(bank.memories, bank.map_sizes, strict=True)
-        ]
+        self._finder = Finder(bank, self.extractor, self.plan, query)
         self.roi = common(bank.roi, roi)
         self._outside = None if self.roi is None else ~self.roi.to(self.device)
         self._finest = bank.map_sizes.index(max(bank.map_sizes))
@@ -90,10 +79,11 @@ class Detector:
             bank.config.grid,
             bank.config.preprocessing.crop_px,
             query,
-            memories,
+            [],
             bank.map_sizes,
             calibration,
             self.roi,
+            self.device,
         )
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if query.light == "corrected" else None
@@ -145,10 +135,8 @@ class Detector:
     def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """From pixels to the parts of a :class:`Detection`."""
         pixels = pixels.to(self.device)
-        features = self.extractor(pixels[..., :3])
         shown = pixels[..., 3] > 0 if pixels.shape[3] == 4 else None
-        patches = [to_patches(m, self.bank.config.grid) for m in features]
-        scored = self.scorer(patches, shown)
+        scored = self.scorer.combine(self.scorer.inside(self._finder(pixels[..., :3])), shown)
         width = scored.anomaly_maps.shape[2]
         maps = scored.anomaly_maps
         if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same

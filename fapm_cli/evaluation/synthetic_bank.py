@@ -14,7 +14,8 @@ from fapm_cli.evaluation.speed import noise
 from fapm_cli.learning.learn import MIN_KEYS, program_versions
 from fapm_cli.memory.coreset import num_keys
 from fapm_cli.network.backbones import PAPER_BACKBONE
-from fapm_cli.network.extraction import RANDOM, FeatureExtractor, load_extractor
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import RANDOM, load_extractor
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.thresholds import UNSET
 

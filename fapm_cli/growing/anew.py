@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.preparing import Pixels
 
-_AT_A_TIME = 16
+_AT_A_TIME, _AT_A_TIME_PX = 16, 2**25
 
 
 def without_keys(banks: Sequence[Bank]) -> list[Bank]:
@@ -62,7 +63,9 @@ def _shown(bank: Bank, numbers: Iterable[int]) -> Iterator[Pixels]:
 
 
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
-    for numbers in torch.split(torch.arange(len(bank.pictures)), _AT_A_TIME):
+    at_a_time = _AT_A_TIME_PX // math.prod(bank.config.preprocessing.crop_px)
+    at_a_time = min(max(at_a_time, 1), _AT_A_TIME)
+    for numbers in torch.split(torch.arange(len(bank.pictures)), at_a_time):
         pixels = torch.stack([torch.from_numpy(one) for one in _shown(bank, numbers.tolist())])
         some = [bank.pictures[int(i)] for i in numbers]
         yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])

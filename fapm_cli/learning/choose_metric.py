@@ -16,6 +16,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.learning.held_out import (
     HeldOut,
+    at_a_time,
     bank_calibration,
     bank_memories,
     bank_scorer,
@@ -30,7 +31,6 @@ from fapm_cli.scores.scorer import Found
 
 FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01
-_AT_A_TIME = 16
 
 
 @torch.inference_mode()
@@ -119,7 +119,8 @@ def _exceeded(
         scorer = bank_scorer(bank, memories)
         for vectors, total, rows, pictures, parts in judged:
             in_fold = held_out.folds[pictures] == fold
-            split = (torch.split(one[in_fold], _AT_A_TIME) for one in (rows, pictures))
+            together = at_a_time(vectors, total)
+            split = (torch.split(one[in_fold], together) for one in (rows, pictures))
             for some, of_them in zip(*split, strict=True):
                 if not len(some):
                     continue

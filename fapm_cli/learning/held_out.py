@@ -21,6 +21,7 @@ from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
 
 FOLDS = 3
+_TOGETHER, _TOGETHER_BYTES = 16, 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class HeldOut:
             ]
         memories = zip(bank.memories, metrics, strict=True)
         return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))
+
+
+def at_a_time(vectors: Sequence[Tensor], num_pictures: int) -> int:
+    """How many pictures of (N_p, N·N_v, C) vectors to judge together: fewer of large ones."""
+    per_picture = sum(one.nbytes for one in vectors) // num_pictures
+    return min(max(_TOGETHER_BYTES // per_picture, 1), _TOGETHER)
 
 
 def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:

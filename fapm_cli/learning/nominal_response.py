@@ -12,6 +12,7 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import scores_of_groups
 from fapm_cli.learning.held_out import (
     HeldOut,
+    at_a_time,
     bank_calibration,
     bank_memories,
     bank_scorer,
@@ -34,7 +35,7 @@ from fapm_cli.scores.thresholds import (
 
 OnStage = Callable[[str, int, int], None]
 
-_AT_A_TIME = 16
+_TOGETHER = 16
 # A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
 # times what it does in its own bank.
 _ALONE = 3.0
@@ -154,7 +155,8 @@ def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], lis
     """Say of (B, H, W) anomaly maps what suspects are found by, away from the rim."""
     inner = anomaly_maps[:, _inner(bank)]
     level = inner.kthvalue(max(round(_LEVEL * inner.shape[1]), 1)).values
-    return top_score(inner.unsqueeze(1)).tolist(), level.tolist()
+    spot_px = bank.config.query.spot_px
+    return top_score(inner.unsqueeze(1), most_px=spot_px).tolist(), level.tolist()
 
 
 def _search(
@@ -171,7 +173,7 @@ def _search(
     elsewhere: list[Found] = []
     order: list[Tensor] = []
     for scorer, judged in judges:
-        for pictures in torch.split(judged, _AT_A_TIME):
+        for pictures in torch.split(judged, at_a_time(features, total - first)):
             queries = [
                 of_pictures(vectors, pictures - first, total - first) for vectors in features
             ]
@@ -212,7 +214,7 @@ def _in_order(parts: list[Found], pictures: Tensor) -> list[Found]:
         [torch.cat(values)[order.to(values[0].device)] for values in zip(*found, strict=True)]
         for found in zip(*parts, strict=True)
     ]
-    split = [[torch.split(v, _AT_A_TIME) for v in both] for both in by_memory]
+    split = [[torch.split(v, _TOGETHER) for v in both] for both in by_memory]
     return [[(both[0][i], both[1][i]) for both in split] for i in range(len(split[0][0]))]
 
 

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
 
-# A window is 1 / 14 of each side, 16 of 224 px: the area of the blur that an image score averages.
-_WINDOWS = 14
-_ENOUGH = 1000
+_ENOUGH, _AT_LEAST = 1000, 50
+_ENOUGH_PX = 2**30  # of all pseudo-defective pictures: there are fewer large ones
 _AT_ONCE = 16  # rounds of few pictures are scored together: the same scores, sooner
 
 
@@ -55,6 +54,8 @@ def pseudo_scores(
 ) -> list[float]:
     """Score about a thousand pseudo-defective pictures: all pictures equally often.
 
+    A window has the area that an image score is the mean of: 1 / 14 of each side, 16 of 224 px.
+
     Args:
         scorer: calibrated.
         found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it.
@@ -64,11 +65,14 @@ def pseudo_scores(
     """
     num_pictures = sum(len(part[0][0]) for part in found)
     heights, widths = zip(*(d.shape[1:3] for d, _ in found[0]), strict=True)
-    windows = min(_WINDOWS, *heights), min(_WINDOWS, *widths)
+    a_side = round(scorer.spot_share**-0.5)
+    windows = min(a_side, *heights), min(a_side, *widths)
     weights = _inspected_shares(roi, windows).cumsum(0)
-    rounds = -(-_ENOUGH // num_pictures)
+    enough = min(max(_ENOUGH_PX // scorer.num_px, _AT_LEAST), _ENOUGH)
+    rounds = -(-enough // num_pictures)
+    at_once = min(_AT_ONCE, _ENOUGH_PX // _ENOUGH * _AT_ONCE // scorer.num_px)
     scores: list[float] = []
-    for lots in torch.split(torch.arange(rounds), max(_AT_ONCE // num_pictures, 1)):
+    for lots in torch.split(torch.arange(rounds), max(at_once // num_pictures, 1)):
         drawn = [
             [_draw(len(part[0][0]), windows, weights, generator) for part in found] for _ in lots
         ]

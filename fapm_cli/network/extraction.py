@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +12,12 @@ from torch.nn import functional as F
 from fapm_cli.compute.device import has_onednn
 from fapm_cli.compute.plan import Plan, Ranges
 from fapm_cli.config import BankConfig
-from fapm_cli.errors import BankError, OptionError, WeightsError
+from fapm_cli.errors import BankError
 from fapm_cli.network.backbones import Stages, look_up
-from fapm_cli.network.folding import fold_batch_norm, random_weights, take_folded
 from fapm_cli.network.int8 import observing, quantizable, quantize
 from fapm_cli.network.packed import pack
 from fapm_cli.network.resnet import chains
-from fapm_cli.network.weights import StateDict, read_weights, weights_hash
-
-RANDOM = "random"
+from fapm_cli.network.tiling import TILE_PX, Tiling
 
 
 class FeatureExtractor(nn.Module):
@@ -54,6 +49,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
         self.eval().requires_grad_(False)
         self.map_shapes: list[tuple[int, int, int]] = []
+        self._tiling: Tiling | None = None
 
     def tap(self, pixels: Tensor) -> list[Tensor]:
         """Run the backbone alone.
@@ -125,22 +121,36 @@ class FeatureExtractor(nn.Module):
         """While it lasts, widen the ``ranges`` that int8 needs to what nominal pictures feed."""
         return observing(self.stages, self.ranges)
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
+    def forward(self, pixels: Tensor, rows: slice = slice(None)) -> list[Tensor]:
         """Extract the locally aware maps of each memory.
 
         Args:
             pixels: (B, H, W, 3) uint8 or float32 of 0 to 255, RGB, H×W the preprocessing's crop.
+            rows: of px, those whose maps are wanted; all, where the input is not run by tiles.
 
         Returns:
             One (B, C, h, w) float32 map per memory, in the units of its layer scale; all layers
             in one, at the finest one's h×w, where memories are not layer-wise.
         """
-        return self.locally_aware(self.tap(pixels))
+        if self._tiling is None:
+            return self._run(pixels)
+        return self._tiling.run(self._run, pixels, rows)
 
-    def locally_aware(self, taps: list[Tensor]) -> list[Tensor]:
-        """Pool and scale what :meth:`tap` gave, and join it where memories are not layer-wise."""
+    def tile_px(self, device: torch.device) -> int | None:
+        """Px of a side that are run at a time; None where inputs are run whole."""
+        return None if self._tiling is None else self._tiling.core_px(device.type)
+
+    def _run(self, pixels: Tensor) -> list[Tensor]:
+        """Extract the maps of px in one run."""
+        return self.locally_aware(self.tap(pixels), pixels.shape[1])
+
+    def locally_aware(self, taps: list[Tensor], height_px: int) -> list[Tensor]:
+        """Pool and scale what :meth:`tap` gave of px of this height, and join it where memories
+        are not layer-wise.
+        """
         maps = [
-            self._pool(t.float()) * s for t, s in zip(taps, self.config.layer_scales, strict=True)
+            self._pool(tap.float(), height_px) * scale
+            for tap, scale in zip(taps, self.config.layer_scales, strict=True)
         ]
         if self.config.layer_wise:
             return maps
@@ -150,9 +160,9 @@ class FeatureExtractor(nn.Module):
         ]
         return [torch.cat(upsampled, dim=1)]
 
-    def _pool(self, tap: Tensor) -> Tensor:
+    def _pool(self, tap: Tensor, height_px: int) -> Tensor:
         """Average 3×3 places, after bringing the map to the finest stride."""
-        stride = self.config.preprocessing.crop_px[0] // tap.shape[-2]
+        stride = height_px // tap.shape[-2]
         if stride < self.config.finest_stride:
             tap = F.avg_pool2d(tap, self.config.finest_stride // stride)
         # Paper open: the pooling's padding. Without its zeros, rims do not fade.
@@ -160,77 +170,37 @@ class FeatureExtractor(nn.Module):
 
     @torch.inference_mode()
     def find_shapes(self) -> None:
-        """Find ``map_shapes`` by running once.
+        """Find ``map_shapes``, and whether inputs are run by tiles, by running once.
 
         On the meta device this would need no values, but torch then imports its compiler, which
         takes longer than all the rest of a start.
+
+        Raises:
+            OptionError: the input is to be run by tiles, and can't be.
         """
-        maps = self.locally_aware(self._run_once())
-        self.map_shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+        size_px, probed_px = self.config.preprocessing.crop_px, self._probed_px
+        taps = self._run_once()
+        maps = self.locally_aware(taps, probed_px[0])
+        if probed_px != size_px:
+            self._tiling = Tiling.of(self._run, max(probed_px[0] // t.shape[-2] for t in taps))
+            self._tiling.check(size_px)
+        self.map_shapes = [(m.shape[1], *_scaled(m.shape, probed_px, size_px)) for m in maps]
+
+    @property
+    def _probed_px(self) -> tuple[int, int]:
+        """Height and width of what is run once: the input, or a tile."""
+        size_px = self.config.preprocessing.crop_px
+        tile = TILE_PX["cpu"]
+        return size_px if max(size_px) <= tile else (tile, tile)
 
     @torch.inference_mode()
     def _run_once(self) -> list[Tensor]:
         """Tap a black picture: for what only a run can tell."""
-        return self.tap(torch.zeros(1, *self.config.preprocessing.crop_px, 3, dtype=torch.uint8))
+        return self.tap(torch.zeros(1, *self._probed_px, 3, dtype=torch.uint8))
 
 
-def load_extractor(
-    config: BankConfig, weights: str | StateDict | None = None, seed: int = 0
-) -> FeatureExtractor:
-    """Make the backbone that ``config`` names, cut after its last layer, with its weights.
-
-    Args:
-        config: what to tap, and how.
-        weights: a file, ``random``, cut and folded weights as a bank holds them, or None for the
-            backbone's own ImageNet weights.
-        seed: for random weights.
-
-    Raises:
-        OptionError: no such backbone or layer.
-        WeightsError: weights can't be had or don't fit.
-    """
-    extractor = FeatureExtractor(config, _cut(config))
-    stages = extractor.stages
-    if isinstance(weights, Mapping):
-        state = take_folded(stages, weights)
-    elif weights == RANDOM:
-        state = random_weights(stages, seed)
-    else:
-        path = Path(weights) if weights is not None else look_up(config.backbone).own_weights()
-        state = _load_folded(stages, config.backbone, path)
-    broken = [name for name, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise WeightsError(f"weights {broken[0]!r} are not finite: the file is damaged")
-    stages.load_state_dict(state, strict=True, assign=True)
-    extractor.weights_hash = weights_hash(state)
-    extractor.to(memory_format=torch.channels_last)
-    extractor.eval().requires_grad_(False)
-    extractor.cpu().find_shapes()
-    return extractor
-
-
-def _cut(config: BankConfig) -> Stages:
-    """Keep the stages up to the last tapped layer."""
-    stages = look_up(config.backbone).stages()
-    unknown = [layer for layer in config.layers if layer not in stages]
-    if unknown:
-        raise OptionError(
-            f"{config.backbone} has no layer {unknown[0]!r}; its layers are {', '.join(stages)}"
-        )
-    names = list(stages)
-    last = max(names.index(layer) for layer in config.layers)
-    return {name: stages[name] for name in names[: last + 1]}
-
-
-def _load_folded(stages: nn.ModuleDict, name: str, path: Path) -> dict[str, Tensor]:
-    """Read a weights file, check that it is the backbone's, and fold it into the cut stages."""
-    state, backbone = read_weights(path), look_up(name)
-    whole = backbone.file_names()
-    foreign = [key for key in state if key not in whole and not backbone.is_head(key)]
-    if foreign:
-        raise WeightsError(f"weights file {path} has {foreign[0]!r}: it is not {name}'s")
-    renamed = {whole[key]: value for key, value in state.items() if key in whole}
-    try:
-        return fold_batch_norm(stages, renamed)
-    except WeightsError as error:
-        raise WeightsError(f"weights file {path}: {error}") from error
+def _scaled(shape: torch.Size, fed: tuple[int, int], own: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a map of ``own`` px, by those of a (B, C, h, w) map of px ``fed``."""
+    if fed == own:
+        return shape[2], shape[3]
+    return own[0] // (fed[0] // shape[2]), own[1] // (fed[1] // shape[3])

@@ -39,4 +39,7 @@ def fit(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resamp
     resized = image.resize((width, height), resample)
     crop_height, crop_width = preprocessing.crop_px
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    return np.array(resized)[top : top + crop_height, left : left + crop_width].copy()
+    pixels = np.array(resized)
+    if preprocessing.crops:
+        pixels = pixels[top : top + crop_height, left : left + crop_width].copy()
+    return pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ class Prepared:
 
 
 _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many the threads
+
+_WAITING_BYTES = 128 * 2**20  # of prepared px
 
 Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
@@ -173,9 +176,14 @@ def read_batches(
     batch_size: int,
     fitting: Fitting = AS_IT_IS,
 ) -> Iterator[list[Prepared | Unreadable]]:
-    """Read and prepare pictures in threads; an unreadable one stands in its place."""
+    """Read and prepare pictures in threads; an unreadable one stands in its place.
+
+    Of large inputs there are fewer in a batch, and fewer wait.
+    """
     work = functools.partial(prepare_item, preprocessing=preprocessing, fitting=fitting)
-    return batched(in_order(items, work, ahead=max(2 * batch_size, 8)), batch_size)
+    there = max(_WAITING_BYTES // (3 * math.prod(preprocessing.crop_px)), 1)
+    ahead = min(max(2 * batch_size, 8), there)
+    return batched(in_order(items, work, ahead=ahead), min(batch_size, there))
 
 
 def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:

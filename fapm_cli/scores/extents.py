@@ -76,12 +76,13 @@ class Extents:
         return torch.stack(values, dim=1)
 
 
-def extent_means(maps: Tensor, num_inspected: int | None = None) -> Tensor:
+def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 0) -> Tensor:
     """Means of anomaly maps over their largest 0.5 %, 5 % and all of what is inspected.
 
     Args:
         maps: (B, H, W) float32.
         num_inspected: px that shares are of, where the others are 0; None for all.
+        spot_px: that a spot is at most; 0 for any number.
 
     Returns:
         (B, 3) float32.
@@ -90,7 +91,8 @@ def extent_means(maps: Tensor, num_inspected: int | None = None) -> Tensor:
     num_px = num_inspected or maps.shape[1] * maps.shape[2]
     area = top_score(blocks, max(num_px // _BLOCK**2, 1), _AREA_SHARE)
     whole = maps.sum(dim=(1, 2)) / num_px
-    return torch.stack([top_score(maps, num_inspected, TOP_SHARE), area, whole], dim=1)
+    spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
+    return torch.stack([spot, area, whole], dim=1)
 
 
 def which_extent(as_spots: Sequence[float]) -> str:

@@ -7,6 +7,7 @@ one small matrix, made once, that works at any output size on any device.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
+
+_BLOCK = 256  # places of a side at a time
+_LARGE = 1024  # places of a side from which on that is worth it
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,27 @@ class Spreader:
 
     def __call__(self, score_map: Tensor) -> Tensor:
         """Spread (..., h, w) to (..., H, W): ``A_h · map · A_wᵀ``."""
-        spread = self.rows @ score_map @ self.columns.mT
-        return spread if self.gain is None else spread * self.gain
+        if not self._blocks:
+            spread = self.rows @ score_map @ self.columns.mT
+            return spread if self.gain is None else spread * self.gain
+        spread = score_map.new_empty(*score_map.shape[:-2], len(self.rows), len(self.columns))
+        for out, fed in self._blocks[0]:
+            part = self.rows[out, fed] @ score_map[..., fed, :]
+            for across, seen in self._blocks[1]:
+                spread[..., out, across] = part[..., seen] @ self.columns[across, seen].mT
+        return spread if self.gain is None else spread.mul_(self.gain)
+
+    @functools.cached_property
+    def _blocks(self) -> list[list[tuple[slice, slice]]]:
+        """By side, blocks of places and the places of the map that any of them is made of.
+
+        What is far away has no weight: in large maps, to multiply by its zeros is most of the work.
+        None where maps are small: one product each is faster.
+        """
+        sides = (self.rows, self.columns)
+        if max(len(side) for side in sides) <= _LARGE:
+            return []
+        return [[_block(side, first) for first in range(0, len(side), _BLOCK)] for side in sides]
 
     def restrict(self, known: Tensor, wanted: Tensor) -> Spreader:
         """Spread what is known only: each place's weighted mean over the known places.
@@ -47,6 +70,13 @@ class Spreader:
         """
         share = self(known.to(self.rows.dtype))
         return dataclasses.replace(self, gain=torch.where(wanted, 1 / share, 0))
+
+
+def _block(side: Tensor, first: int) -> tuple[slice, slice]:
+    """Some places of an (n, m) side, and the span of those that they are made of."""
+    out = slice(first, min(first + _BLOCK, len(side)))
+    fed = side[out].any(dim=0).nonzero().flatten()
+    return out, slice(int(fed[0]), int(fed[-1]) + 1)
 
 
 def make_spreader(
@@ -68,7 +98,7 @@ def make_spreader(
     # Paper open: how coarse scores are placed. The official repeat mixes places up in a patch.
     upsample = resize_matrix if placement == "bilinear" else repeat_matrix
     rows, columns = (
-        (gaussian_matrix(out, sigma) @ upsample(out, own)).float().to(device)
+        _blurred(upsample(out, own), sigma).float().to(device)
         for own, out in zip(size, finer, strict=True)
     )
     return Spreader(rows, columns)
@@ -104,9 +134,12 @@ def sampling_matrix(num_out: int, num_in: int, scale: float, offset: float) -> T
     at = at.clamp(0, num_in - 1)
     low = at.floor().long()
     high = (low + 1).clamp(max=num_in - 1)
-    share = (at - low).unsqueeze(1)
-    eye = torch.eye(num_in, dtype=torch.float64)
-    return eye[low] * (1 - share) + eye[high] * share
+    share = at - low
+    matrix = torch.zeros(num_out, num_in, dtype=torch.float64)
+    outputs = torch.arange(num_out)
+    matrix[outputs, low] = 1 - share
+    matrix[outputs, high] += share
+    return matrix
 
 
 def resize_matrix(num_out: int, num_in: int) -> Tensor:
@@ -120,26 +153,35 @@ def repeat_matrix(num_out: int, num_in: int) -> Tensor:
     return torch.eye(num_in, dtype=torch.float64)[nearest]
 
 
-def gaussian_matrix(num: int, sigma: float) -> Tensor:
+def gaussian_matrix(num: int, sigma: float, first: int = 0, end: int | None = None) -> Tensor:
     """Blur a line with a Gaussian cut at 4σ, mirrored at the ends (edge value repeated).
 
     Args:
         num: values in the line.
         sigma: standard deviation in values; 0 blurs nothing.
+        first, end: the span of values wanted; None for all that follow.
 
     Returns:
-        (num, num) float64; every row sums to 1.
+        (end - first, num) float64; every row sums to 1.
     """
+    values = torch.arange(first, num if end is None else end).unsqueeze(1)
+    blur = torch.zeros(len(values), num, dtype=torch.float64)
     if sigma == 0:
-        return torch.eye(num, dtype=torch.float64)
+        return blur.scatter_(1, values, 1.0)
     radius = int(4 * sigma + 0.5)
     steps = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (steps.double() / sigma) ** 2)
     kernel /= kernel.sum()
-    place = (torch.arange(num).unsqueeze(1) + steps) % (2 * num)
+    place = (values + steps) % (2 * num)
     mirrored = torch.where(place < num, place, 2 * num - 1 - place)
-    blur = torch.zeros(num, num, dtype=torch.float64)
-    return blur.scatter_add_(1, mirrored, kernel.expand(num, -1))
+    return blur.scatter_add_(1, mirrored, kernel.expand(len(values), -1))
+
+
+def _blurred(matrix: Tensor, sigma: float) -> Tensor:
+    """Blur what an (n, m) float64 matrix gives, some rows of the blur at a time."""
+    num = len(matrix)
+    spans = ((first, min(first + _LARGE, num)) for first in range(0, num, _LARGE))
+    return torch.cat([gaussian_matrix(num, sigma, *span) @ matrix for span in spans])
 
 
 def inspected_span(num_px: int, resize_px: int, crop_px: int) -> tuple[int, int]:

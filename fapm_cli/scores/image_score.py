@@ -14,20 +14,25 @@ def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
-def top_score(maps: Tensor, num_inspected: int | None = None, share: float = TOP_SHARE) -> Tensor:
+def top_score(
+    maps: Tensor, num_inspected: int | None = None, share: float = TOP_SHARE, most_px: int = 0
+) -> Tensor:
     """Mean of the largest share of each map; 0.5 % is the area of the blur (a disc of 2σ).
 
-    The maximum is one px's word, the noisiest there is; docs/accuracy.md compares.
+    The maximum is one px's word, the noisiest there is; docs/accuracy.md compares. In a large map a
+    share is more than any spot that is looked for.
 
     Args:
         maps: (..., H, W).
         num_inspected: px that the share is of, where the others are 0; None for all.
         share: above 0, up to 1.
+        most_px: that it is at most; 0 for any number.
 
     Returns:
         (...) same dtype.
     """
     num_px = max(1, round(share * (num_inspected or maps.shape[-2] * maps.shape[-1])))
+    num_px = min(num_px, most_px or num_px)
     return _largest(maps.flatten(-2), num_px).mean(dim=-1)
 
 

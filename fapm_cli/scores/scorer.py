@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from fapm_cli.memory.search import search
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
 from fapm_cli.scores.geometry import Spreader, covered, make_spreader, wholly
-from fapm_cli.scores.image_score import paper_image_score, share_weights, top_score
+from fapm_cli.scores.image_score import TOP_SHARE, paper_image_score, share_weights, top_score
 
+_MAPS_PX = 2**22  # of all layers' maps that are there at a time
 _LEAST = 1e-3  # of a px' mean that comes from places that are shown
 Found = list[tuple[Tensor, Tensor]]  # per memory, as :meth:`Scorer.search` returns
 
@@ -42,7 +44,13 @@ class Scored:
 
 
 class Scorer:
-    """Patch memories laid out on a device, and the query that is made of them (§2.3)."""
+    """Patch memories laid out on a device, and the query that is made of them (§2.3).
+
+    Attributes:
+        query: how it scores.
+        extents: what is usual of wide extents; None where only spots are judged.
+        num_px: px of the input.
+    """
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class Scorer:
         map_sizes: Sequence[tuple[int, int]],
         calibration: Calibration | None = None,
         roi: Tensor | None = None,
+        device: torch.device | None = None,
     ):
         """Prepare to score pictures of one input size.
 
@@ -64,16 +73,17 @@ class Scorer:
             grid: rows and columns of patches.
             input_px: H, W of the input.
             query: how to score.
-            memories: of each layer, or one of all.
+            memories: of each layer, or one of all; none where another searches.
             map_sizes: (h, w) of each one's map.
             calibration: None for none yet.
             roi: (H, W) bool over the input, what to inspect; None for all.
+            device: where; None for where the memories are.
         """
         self.query = query
         self._grid = grid
         self._memories = memories
         self._map_sizes = map_sizes
-        device = memories[0].centers.device
+        device = device or memories[0].centers.device
         self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
         finest = max(map_sizes)
         self._finest = list(map_sizes).index(finest)
@@ -87,6 +97,8 @@ class Scorer:
             for size in map_sizes
         ]
         self._spread = make_spreader(finest, input_px, query.sigma, query.placement, device)
+        self.num_px = math.prod(input_px)
+        self._at_a_time = max(_MAPS_PX // self.num_px, 1)
         self._outside: list[Tensor] | None = None
         self._num_inspected: int | None = None
         if roi is not None:
@@ -127,10 +139,15 @@ class Scorer:
                 None if leave_out is None else leave_out[j],
             )
             distances, keys = (from_patches(v, self._grid, *self._map_sizes[j]) for v in both)
-            if self._outside is not None:
-                distances = distances.masked_fill(self._outside[j], 0)
             found.append((distances, keys))
-        return found
+        return self.inside(found)
+
+    def inside(self, found: Found) -> Found:
+        """What was found, with distances of 0 where nothing is inspected."""
+        if self._outside is None:
+            return found
+        both = zip(found, self._outside, strict=True)
+        return [(distances.masked_fill(out, 0), keys) for (distances, keys), out in both]
 
     def combine(self, found: Found, shown: Tensor | None = None) -> Scored:
         """Turn what :meth:`search` found into scores, of what is ``shown`` as when called."""
@@ -141,13 +158,17 @@ class Scorer:
             found = [(distances * of.unsqueeze(3), keys) for (distances, keys), of in both]
         placed, fused = self._fuse(found, there)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
-        maps = self._spread(torch.cat([placed, fused.unsqueeze(1)], dim=1) * self._factors)
-        if shown is not None and there is not None:
-            maps = _of_shown(maps, self._spread, there[self._finest], shown)
-        layers, anomaly_maps = self._summarise(maps[:, :-1]), maps[:, -1]
+        every, layers = torch.cat([placed, fused.unsqueeze(1)], dim=1), []
+        for number, some in enumerate(torch.split(every, self._at_a_time, dim=1)):
+            maps = self._spread(some * self._factors)
+            if shown is not None and there is not None:
+                maps = _of_shown(maps, self._spread, there[self._finest], shown)
+            of_layers = placed.shape[1] - number * self._at_a_time
+            layers.append(self._summarise(maps[:, :of_layers]))
+            anomaly_maps = maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
         images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
-        return Scored(fused, nearest, layers, anomaly_maps, images)
+        return Scored(fused, nearest, torch.cat(layers, dim=1), anomaly_maps, images)
 
     def image_scores(self, found: Found) -> Tensor:
         """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
@@ -155,6 +176,11 @@ class Scorer:
             return self._paper_scores(found)
         _, fused = self._fuse(found)
         return self._judge(self._spread(fused * self._factors))
+
+    @property
+    def spot_share(self) -> float:
+        """Share of the input that a spot's score is the mean of, where all is inspected."""
+        return min(TOP_SHARE, (self.query.spot_px or self.num_px) / self.num_px)
 
     @property
     def _is_paper(self) -> bool:
@@ -185,7 +211,7 @@ class Scorer:
 
     def extent_means(self, anomaly_maps: Tensor) -> Tensor:
         """(B, 3) means of (B, H, W) maps over what is inspected, by extent."""
-        return extent_means(anomaly_maps, self._num_inspected)
+        return extent_means(anomaly_maps, self._num_inspected, self.query.spot_px)
 
     def _judge(self, anomaly_maps: Tensor) -> Tensor:
         return self.as_spots(anomaly_maps).amax(dim=1)
@@ -193,7 +219,7 @@ class Scorer:
     def _summarise(self, maps: Tensor) -> Tensor:
         if self.query.image_score == "max":
             return maps.amax(dim=(-2, -1))
-        return top_score(maps, self._num_inspected)
+        return top_score(maps, self._num_inspected, most_px=self.query.spot_px)
 
 
 def _of_shown(maps: Tensor, spread: Spreader, shown: Tensor, wanted: Tensor) -> Tensor:

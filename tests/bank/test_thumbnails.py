@@ -46,7 +46,7 @@ def test_a_thumbnail_is_the_very_picture() -> None:
         assert np.array_equal(back, pixels)
         ends = torch.tensor([len(data)])
         raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        assert unpack_thumbnails(raw, ends, 1, (64, 96)) == (data,)
+        assert list(unpack_thumbnails(raw, ends, 1, (64, 96))) == [data]
 
 
 @pytest.mark.parametrize(

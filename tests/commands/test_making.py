@@ -21,7 +21,7 @@ from fapm_cli.compute import cores
 from fapm_cli.compute.device import free_bytes
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.memory.coreset import MEMORY_BYTES
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures import reading
 from fapm_cli.pictures.picture import Picture, read_picture
 from fapm_cli.pictures.preparing import prepare

@@ -18,7 +18,7 @@ from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import OptionError
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.build import build_bank
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 
 CPU = torch.device("cpu")
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")

@@ -16,7 +16,7 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, _stacked, judge
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.network.extraction import load_extractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures.reading import read_roi
 
 

@@ -26,7 +26,8 @@ from fapm_cli.learning.batches import nominal_batches
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.learn import extract
 from fapm_cli.memory.grid import from_patches
-from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import load_extractor
 
 # Parts of unequal size, and one picture that is in two.
 PARTS = GOOD[:5], GOOD[4:8], GOOD[8:16]

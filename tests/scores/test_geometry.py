@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from itertools import product
 
 import numpy as np
@@ -213,3 +214,17 @@ def test_nearest_placement_without_blur_repeats_each_place() -> None:
     spread = make_spreader((2, 3), (4, 9), 0, "nearest", CPU)(scores)
     for y, x in product(range(4), range(9)):
         assert float(spread[0, y, x]) == float(scores[0, y // 2, x // 3])
+
+
+@pytest.mark.parametrize("placement", ["bilinear", "nearest"])
+@pytest.mark.parametrize("sigma", [0.0, 4.0])
+def test_a_large_map_is_spread_block_by_block(placement: Placement, sigma: float) -> None:
+    spread = make_spreader((130, 20), (1300, 200), sigma, placement, torch.device("cpu"))
+    maps = torch.rand(2, 3, 130, 20)
+    assert len(spread._blocks[0]) == 6
+    torch.testing.assert_close(spread(maps), spread.rows @ maps @ spread.columns.mT)
+    known = torch.rand(130, 20) > 0.3
+    whole = dataclasses.replace(spread, gain=None)(known.float())
+    restricted = spread.restrict(known, whole > 0.1)
+    wanted = torch.where(whole > 0.1, (spread.rows @ (maps * known) @ spread.columns.mT) / whole, 0)
+    torch.testing.assert_close(restricted(maps * known), wanted, rtol=1e-4, atol=1e-5)

@@ -118,3 +118,11 @@ def test_the_largest_are_those_of_all_ties_and_all(
     values = torch.randint(50, (*maps, n), generator=generator).float()
     k = min(k, n)
     assert torch.equal(_largest(values, k), values.sort(dim=-1, descending=True).values[..., :k])
+
+
+def test_a_spot_of_a_large_map_is_no_larger_than_it_may_be() -> None:
+    maps = torch.rand(2, 80, 90)
+    falling = maps.flatten(1).sort(dim=1, descending=True).values
+    torch.testing.assert_close(top_score(maps, most_px=5), falling[:, :5].mean(dim=1))
+    torch.testing.assert_close(top_score(maps, most_px=500), top_score(maps))  # 36 px are 0.5 %
+    torch.testing.assert_close(top_score(maps, most_px=0), top_score(maps))

@@ -23,7 +23,8 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.build import build_bank
 from fapm_cli.memory.grid import to_patches
-from fapm_cli.network.extraction import FeatureExtractor, load_extractor
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import load_extractor
 from fapm_cli.scores.calibration import local_calibration, place_share
 from fapm_cli.scores.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
 from fapm_cli.scores.image_score import top_score
