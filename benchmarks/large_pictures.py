@@ -59,7 +59,7 @@ def shot(part: Pixels, number: int, spots: int = 0, spot_px: int = 0) -> Pixels:
         cv2.circle(seen, (x, y), 0, colour, spot_px)
     noise = draw.normal(0, 3, (HEIGHT, WIDTH, 1)).astype(np.float32)
     lit = np.float32(draw.uniform(0.98, 1.02)) * seen + noise
-    return np.clip(lit, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 255).round(), np.uint8)
 
 
 def write(folder: Path, pictures: int, judged: int) -> None:

@@ -96,6 +96,7 @@ LATER = (
     ("turn_found",),
     ("align",),
     ("query", "light"),
+    ("query", "spot_px"),
 )
 
 
@@ -107,6 +108,7 @@ def test_a_configuration_of_before_uses_all_bits_the_plain_metric_and_the_light_
     assert before.preprocessing.bit_depth == 16
     assert before.metric == "plain"
     assert before.query.light == "as-is"
+    assert before.query.spot_px == 0
 
 
 def test_a_metric_of_each_patch_needs_several() -> None:
@@ -189,7 +191,9 @@ OUT_OF_RANGE = [
     ("finest_stride", 0),
     ("finest_stride", 65),
     ("grid", [0, 7]),
-    ("grid", [7, 65]),
+    ("grid", [7, 513]),
+    ("query.spot_px", -1),
+    ("query.spot_px", 2**24 + 1),
     ("coreset_ratio", 0.0),
     ("coreset_ratio", 1.001),
     ("spread_threshold", -0.001),
@@ -210,7 +214,7 @@ OUT_OF_RANGE = [
     ("query.image_score", "mean"),
     ("query.calibration", "global"),
     ("preprocessing.resize_px", [223, 224]),
-    ("preprocessing.resize_px", [4097, 224]),
+    ("preprocessing.resize_px", [16385, 224]),
     ("preprocessing.crop_px", [31, 224]),
     ("preprocessing.crop_px", [224, 225]),
     ("preprocessing.resampling", "nearest"),

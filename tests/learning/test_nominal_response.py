@@ -40,8 +40,11 @@ SIDE = 224
 class Recorder:
     """Stands for a scorer: keeps what it is to score, each memory's spots as bool maps."""
 
-    def __init__(self) -> None:
+    num_px = 224 * 224
+
+    def __init__(self, spot_share: float = 0.005) -> None:
         self.spots: list[list[Tensor]] = []
+        self.spot_share = spot_share
 
     def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Remember the spots, and score nothing."""
@@ -54,12 +57,14 @@ SQUARE = ((28, 28), (14, 14))
 
 
 def drawn_windows(
-    roi: Tensor | None, map_sizes: tuple[tuple[int, int], ...] = SQUARE
+    roi: Tensor | None,
+    map_sizes: tuple[tuple[int, int], ...] = SQUARE,
+    recorder: Any = None,
 ) -> list[list[Tensor]]:
     """The windows of a thousand pseudo-defects, on each memory's map."""
     keys = torch.zeros(1, 1, 1, 1).long()
     maps = [[[(torch.full((10, *s, 1), value), keys) for s in map_sizes]] for value in (0.0, 1.0)]
-    recorder: Any = Recorder()
+    recorder = recorder or Recorder()
     pseudo_scores(recorder, maps[0], maps[1], roi, torch.Generator().manual_seed(0))
     spots: list[list[Tensor]] = recorder.spots
     return spots
@@ -109,6 +114,17 @@ def test_a_pseudo_defect_is_a_fourteenth_or_a_place_and_as_often_in_one_place_as
         counts[tuple(window)] += 1
     assert (counts > 0).float().mean() > 0.95
     assert counts.max() < 24
+
+
+def test_of_large_pictures_there_are_fewer_with_smaller_spots() -> None:
+    recorder = Recorder(1 / 28**2)
+    recorder.num_px = 2**24
+    both = ((28, 28), (28, 28))
+    spots = drawn_windows(None, both, recorder)
+    assert len(spots) == 70  # 2**30 px, in whole rounds of the ten pictures
+    assert all(int(fine.sum()) == 1 for fine, _ in spots)
+    recorder.num_px = 2**30
+    assert len(drawn_windows(None, both, recorder)) == 70 + 50
 
 
 def test_windows_are_the_same_each_time() -> None:
