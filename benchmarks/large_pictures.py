@@ -82,7 +82,7 @@ def measure(folder: Path, size: str) -> None:
     command = [sys.executable, "-m", "fapm_cli", "build", str(folder / "train"), "-o", str(bank)]
     begin = time.perf_counter()
     plainly = ["--size", size, "--metric", "plain", "--turn", "none"]
-    subprocess.run([*command, *plainly, "--quiet"], check=True)
+    subprocess.run([*command, *plainly], check=True)
     built = time.perf_counter() - begin
     detector = fapm.load(bank).detector(precision="fp32")
     found, times = {}, []

@@ -101,8 +101,8 @@ class Tiling:
                 self._run_tile(network, pixels, down, across)
                 for across in self._cuts(0, width, pixels.device.type)
             ]
-            of_rows.append([torch.cat(parts, dim=3) for parts in zip(*of_columns, strict=True)])
-        return [torch.cat(parts, dim=2) for parts in zip(*of_rows, strict=True)]
+            of_rows.append(_join(of_columns, 3))
+        return _join(of_rows, 2)
 
     def _cuts(self, first: int, end: int, device: str) -> Iterator[range]:
         """Cut a side's px into tiles of nearly one length."""
@@ -130,3 +130,10 @@ class Tiling:
             ]
             parts.append(one[:, :, inner[0], inner[1]])
         return parts
+
+
+def _join(parts: list[list[Tensor]], dim: int) -> list[Tensor]:
+    """Join each map's parts; one alone is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return [torch.cat(of_one, dim=dim) for of_one in zip(*parts, strict=True)]
