@@ -6,19 +6,16 @@ one small matrix, made once, that works at any output size on any device.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
 
 
-@dataclass(frozen=True)
-class Spreader:
+class Spreader(nn.Module):
     """Spreads a map over another: upsampling and blur as two small matrices.
 
     Attributes:
@@ -29,9 +26,16 @@ class Spreader:
 
     rows: Tensor
     columns: Tensor
-    gain: Tensor | None = None
+    gain: Tensor | None
 
-    def __call__(self, score_map: Tensor) -> Tensor:
+    def __init__(self, rows: Tensor, columns: Tensor, gain: Tensor | None = None):
+        """Take the matrices, as above."""
+        super().__init__()
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns)
+        self.register_buffer("gain", gain)
+
+    def forward(self, score_map: Tensor) -> Tensor:
         """Spread (..., h, w) to (..., H, W): ``A_h · map · A_wᵀ``."""
         spread = self.rows @ score_map @ self.columns.mT
         return spread if self.gain is None else spread * self.gain
@@ -46,7 +50,7 @@ class Spreader:
             wanted: (H, W) bool, places that a known one reaches; the result is 0 elsewhere.
         """
         share = self(known.to(self.rows.dtype))
-        return dataclasses.replace(self, gain=torch.where(wanted, 1 / share, 0))
+        return Spreader(self.rows, self.columns, torch.where(wanted, 1 / share, 0))
 
 
 def make_spreader(
