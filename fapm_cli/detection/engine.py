@@ -101,7 +101,8 @@ class Engine(nn.Module):
                 :meth:`fapm_cli.detection.detector.Detector.detect_inputs`.
         """
         pixels = pixels.to(self._device)
-        features = self.extractor(pixels[..., :3])
+        # Made floats before all else: TensorRT takes uint8 as an input, and computes with none.
+        features = self.extractor(pixels[..., :3].float())
         shown = pixels[..., 3] > 0 if pixels.shape[3] == 4 else None
         scored = self.scorer([to_patches(m, self._grid) for m in features], shown)
         maps = scored.anomaly_maps

@@ -64,23 +64,19 @@ class PatchMemory(nn.Module):
         self.choosing = choosing
         self.register_buffer("keys", keys)
         self._of_pages = [*pages]
-        self._reaching: dict[int, list[Reaching]] = {}
+        self._reaching: dict[int, Reaching] = {}
         for name, value in pages.items():
             self.register_buffer(name, value)
 
-    def reaching(self, reach: int) -> list[Reaching]:
-        """Which patches search which pages, by how many; found once for each reach.
-
-        Args:
-            reach: as for :func:`fapm_cli.memory.search.search`.
+    def reaching(self, reach: int) -> Reaching:
+        """Which patches search which pages, found once for each ``reach``, of
+        :func:`fapm_cli.memory.search.search`.
         """
         if reach not in self._reaching:
             self._reaching[reach] = self._find_reaching(reach)
         return self._reaching[reach]
 
-    def _find_reaching(self, reach: int) -> list[Reaching]:
-        if reach == 0:
-            return [(self, self.patches.unsqueeze(1), self.numbers.unsqueeze(1))]
+    def _find_reaching(self, reach: int) -> Reaching:
         device, (rows, columns) = self.patches.device, self.grid
         offsets = torch.tensor(neighbor_offsets(reach), device=device)
         row = (self.patches // columns).unsqueeze(1) - offsets[:, 0]
@@ -89,13 +85,20 @@ class PatchMemory(nn.Module):
         patches = row * columns + column
         slots = torch.arange(len(offsets), device=device) * self.most_pages
         slots = slots + self.numbers.unsqueeze(1)
-        num_patches, found = inside.sum(dim=1), []
+        num_patches, parts = inside.sum(dim=1), []
+        shape = (rows * columns, len(offsets) * self.most_pages)
+        places = torch.full(shape, int(num_patches.sum()), device=device)
+        first = 0
         for n in sorted(set(num_patches.tolist())):
             alike = num_patches == n
             some = inside[alike]
+            asking = patches[alike][some]
+            numbers = torch.arange(first, first + len(asking), device=device)
+            places[asking, slots[alike][some]] = numbers
+            first += len(asking)
             part = self if bool(alike.all()) else self.of_pages(alike)
-            found.append((part, patches[alike][some].view(-1, n), slots[alike][some].view(-1, n)))
-        return found
+            parts.append((part, asking.view(-1, n)))
+        return Reaching(parts, places)
 
     def of_pages(self, chosen: Tensor) -> PatchMemory:
         """The memory with some of its pages only."""
@@ -113,10 +116,18 @@ class PatchMemory(nn.Module):
         )
 
 
-Reaching = tuple[PatchMemory, Tensor, Tensor]
-"""Pages that equally many patches search, n; (p, n) those patches; and (p, n) the place of the page
-among all that its patch may search.
-"""
+@dataclass(frozen=True)
+class Reaching:
+    """Which patches search which pages.
+
+    Attributes:
+        parts: pages that equally many patches search, n, and (p, n) int64 those patches.
+        places: (N_p, s) int64, of each patch's up to s pages the number of its pair among all
+            pairs of the parts, in their order; one more than there are for no page.
+    """
+
+    parts: list[tuple[PatchMemory, Tensor]]
+    places: Tensor
 
 
 def patch_memory(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, own_keys
 
@@ -63,16 +64,21 @@ def _search_around(
     Returns:
         Both (N_p, Q, k); distances are +inf where there are fewer keys.
     """
-    shape = (len(queries), (2 * reach + 1) ** 2 * memory.most_pages, queries.shape[1], k)
-    all_sq = queries.new_full(shape, torch.inf)
-    all_indices = torch.zeros(shape, dtype=torch.int64, device=queries.device)
-    for pages, patches, slots in memory.reaching(reach):
-        distances_sq, indices = _search_pages(
-            queries[patches].flatten(1, 2), pages, min(k, memory.width), leave_out
-        )
-        where = (patches, slots, slice(None), slice(distances_sq.shape[2]))
-        by_patch = (*patches.shape, queries.shape[1], -1)
-        all_sq[where], all_indices[where] = distances_sq.view(by_patch), indices.view(by_patch)
+    reaching, num_queries = memory.reaching(reach), queries.shape[1]
+    of_pairs, of_indices = [], []
+    for pages, patches in reaching.parts:
+        asking = queries.index_select(0, patches.flatten()).view(len(patches), -1, queries.shape[2])
+        both = _search_pages(asking, pages, min(k, memory.width), leave_out)
+        distances_sq, indices = (one.reshape(patches.numel(), num_queries, -1) for one in both)
+        missing = (0, k - distances_sq.shape[2])
+        of_pairs.append(F.pad(distances_sq, missing, value=torch.inf))
+        of_indices.append(F.pad(indices, missing))
+    none = of_pairs[0].new_full((1, num_queries, k), torch.inf)
+    shape = (*reaching.places.shape, num_queries, k)
+    all_sq, all_indices = (
+        torch.cat([*parts, last]).index_select(0, reaching.places.flatten()).view(shape)
+        for parts, last in ((of_pairs, none), (of_indices, torch.zeros_like(none).long()))
+    )
     return _nearest_of(all_sq.transpose(1, 2).flatten(2), all_indices.transpose(1, 2).flatten(2), k)
 
 
