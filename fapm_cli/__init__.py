@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fapm_cli.errors import BankError as BankError
     from fapm_cli.errors import DeviceError as DeviceError
     from fapm_cli.errors import FapmError as FapmError
+    from fapm_cli.errors import ModelError as ModelError
     from fapm_cli.errors import OptionError as OptionError
     from fapm_cli.errors import OutputError as OutputError
     from fapm_cli.errors import PictureError as PictureError
@@ -103,6 +104,7 @@ _PAGE = {
     "PictureError": "errors",
     "BankError": "errors",
     "WeightsError": "errors",
+    "ModelError": "errors",
     "DeviceError": "errors",
     "OutputError": "errors",
 }

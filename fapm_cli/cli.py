@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands import bench, build, calibrate, eval, grow, heatmap, info, score
+from fapm_cli.commands import bench, build, calibrate, eval, export, grow, heatmap, info, score
 from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import FapmError
@@ -75,6 +75,8 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "eval": eval.eval_,
     "bench": bench.bench,
     "info": info.info,
+    "export": export.export,
+    "verify": export.verify,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, cls=HelpCommand, no_args_is_help=_name != "bench")(_command)

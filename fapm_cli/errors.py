@@ -7,6 +7,7 @@
     ├── PictureError         a picture that can't be found, read or used
     ├── BankError            a bank that is missing, damaged, foreign or from the future
     ├── WeightsError         backbone weights that are missing, damaged or of another network
+    ├── ModelError           an exported file that is missing, damaged, foreign or unlike its bank
     ├── DeviceError          a device that this machine does not have
     └── OutputError          a file or folder that can't be written
 
@@ -33,6 +34,10 @@ class BankError(FapmError):
 
 class WeightsError(FapmError):
     """Backbone weights are missing, damaged, or belong to another network."""
+
+
+class ModelError(FapmError):
+    """An exported file is missing, damaged, foreign, or does not find what its bank does."""
 
 
 class DeviceError(FapmError):

@@ -20,6 +20,7 @@ FOLDERS = [
     *(
         "growing",
         "detection",
+        "exporting",
         "sources",
         "drawing",
         "evaluation",

@@ -18,6 +18,7 @@ from fapm_cli.compute.device import resolve_device
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection import detector as detection
 from fapm_cli.errors import OptionError
+from fapm_cli.exporting.export import export_bank, verify_file
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import read_roi
 from fapm_cli.scores.aim import Aim, check_finite
@@ -164,6 +165,34 @@ class Bank:
             ),
             self._backbone,
         )
+
+    def export(self, path: str | Path, **ask: Any) -> dict[str, Any]:
+        """Write the bank as one ONNX file, proven to find what fapm does (docs/deployment.md).
+
+        Args:
+            path: of the file.
+            ask: as for :func:`fapm_cli.exporting.export.export_bank`: ``batch``, ``half``,
+                ``opset``, ``as_is``, ``weights``.
+
+        Returns:
+            What was made, and by how much each engine differs, as plain values.
+
+        Raises:
+            OptionError, BankError, ModelError, OutputError: it can't be made, differs, or can't be
+                written; nothing was written then.
+        """
+        return export_bank(self.learnt, path, **ask)
+
+    def verify(self, path: str | Path, weights: str | None = None) -> dict[str, Any]:
+        """Prove an exported file again: that it is of this bank, and finds what fapm does.
+
+        Returns:
+            As :meth:`export`.
+
+        Raises:
+            ModelError: it is missing, something else, changed, of another bank, or differs.
+        """
+        return verify_file(path, self.learnt, weights=weights)
 
     def undo_calibration(self) -> Bank:
         """Go back to the thresholds before the last change.

@@ -9,18 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fapm_cli.bank.backbone import bank_extractor, check_weights
-from fapm_cli.bank.bank import Bank, common
+from fapm_cli.bank.backbone import bank_extractor
+from fapm_cli.bank.bank import Bank
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
-from fapm_cli.detection.finder import Finder
+from fapm_cli.detection.engine import Engine
 from fapm_cli.detection.graphs import runner
 from fapm_cli.detection.locator import Locator
-from fapm_cli.errors import BankError, OptionError
+from fapm_cli.errors import OptionError
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Fitting
-from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
 
@@ -62,36 +61,16 @@ class Detector:
         plan = plan or make_plan("auto")
         self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
-        extractor = extractor or bank_extractor(bank)
-        check_weights(bank, extractor)
-        shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
-        if shapes != extractor.map_shapes:
-            raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
-        self.extractor = extractor.follow(self.plan)
-        self._finder = Finder(bank, self.extractor, self.plan, query)
-        self.roi = common(bank.roi, roi)
-        self._outside = None if self.roi is None else ~self.roi.to(self.device)
-        self._finest = bank.map_sizes.index(max(bank.map_sizes))
-        calibration = bank.calibration
-        if roi is not None:  # of a part of the picture, what is usual of wide extents is not known
-            calibration = dataclasses.replace(calibration, extents=None)
-        self.scorer = Scorer(
-            bank.config.grid,
-            bank.config.preprocessing.crop_px,
-            query,
-            [],
-            bank.map_sizes,
-            calibration,
-            self.roi,
-            self.device,
-        )
+        self._engine = Engine(bank, extractor or bank_extractor(bank), self.plan, query, roi)
+        self.extractor, self.scorer = self._engine.extractor, self._engine.scorer
+        self.roi = self._engine.roi
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if query.light == "corrected" else None
         inspected = None if bank.roi is None else bank.roi.cpu().numpy()
         self.fitting = Fitting(bank.registration, light, inspected)
         self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
-        # With a reach, the search asks the device which patches have neighbours.
-        self._run = runner(self._work, self.plan, static=query.reach == 0)
+        # With a reach, the search first asks the device which patches have neighbours.
+        self._run = runner(self._engine, self.plan, static=query.reach == 0)
 
     @property
     def thresholds(self) -> Thresholds | None:
@@ -132,28 +111,9 @@ class Detector:
             return join([self.detect_inputs(one) for one in torch.split(inputs, 1)])
         return Detection(*self._run(inputs))
 
-    def _work(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """From pixels to the parts of a :class:`Detection`."""
-        pixels = pixels.to(self.device)
-        shown = pixels[..., 3] > 0 if pixels.shape[3] == 4 else None
-        scored = self.scorer.combine(self.scorer.inside(self._finder(pixels[..., :3])), shown)
-        width = scored.anomaly_maps.shape[2]
-        maps = scored.anomaly_maps
-        if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same
-            maps = maps.masked_fill(self._outside, -1)
-        place = maps.flatten(1).argmax(dim=1)
-        peaks = torch.stack([place % width, place // width], dim=1)
-        return (
-            scored.image_scores,
-            scored.layer_scores,
-            scored.anomaly_maps,
-            peaks,
-            scored.nearest[self._finest],
-        )
-
     def inspected_map(self, found: Detection) -> NDArray[np.float32]:
         """The anomaly map of one picture (B = 1) on the CPU: (H, W), NaN where not inspected."""
         anomaly_map = found.anomaly_maps[0]
-        if self._outside is not None:
-            anomaly_map = anomaly_map.masked_fill(self._outside, torch.nan)
+        if self.roi is not None:
+            anomaly_map = anomaly_map.masked_fill(~self.roi.to(anomaly_map.device), torch.nan)
         return anomaly_map.cpu().numpy()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.compute.plan import Plan
@@ -26,27 +25,38 @@ _SLAB = 256  # patches
 KEPT_BYTES = 256 * 2**20  # of keys laid out: of a bank with more, it is done for each picture
 
 
-class Finder:
+class Finder(nn.Module):
     """A bank's memories and its backbone on a device."""
 
-    def __init__(self, bank: Bank, extractor: FeatureExtractor, plan: Plan, query: Query):
+    def __init__(
+        self,
+        bank: Bank,
+        extractor: FeatureExtractor,
+        plan: Plan | None = None,
+        query: Query | None = None,
+    ):
         """Cut the bank into bands, and lay them out if that is not too much to keep.
 
         Args:
             bank: any bank.
             extractor: its backbone, following the plan.
-            plan: where and in which precision to work.
-            query: how to search.
+            plan: where and in which precision to work; None for float32 where the extractor lies.
+            query: how to search; None for the bank's own way.
         """
-        self._bank, self._extractor, self._plan, self._query = bank, extractor, plan, query
-        self._bands = _bands(bank, extractor, plan, query)
+        super().__init__()
+        self.extractor = extractor
+        self._query = query or bank.config.query
+        self._bank, self._device = bank, extractor.mean.device
+        self._dtype = torch.float32 if plan is None else plan.choosing_dtype
+        self._any_number = plan is None or self._query.reach > 0
+        self._bands = _bands(bank, extractor, self._any_number)
+        self._first_keys = {rows: _first_keys(bank, rows) for band in self._bands for rows in band}
         num_keys = sum(memory.keys.numel() for memory in bank.memories)
-        self._kept: dict[range, list[Slab]] | None = None
-        if len(self._bands) == 1 or num_keys * plan.choosing_dtype.itemsize <= KEPT_BYTES:
-            slabs = (rows for band in self._bands for rows in band)
-            self._kept = {rows: self._lay_out(rows) for rows in slabs}
+        kept = len(self._first_keys) == 1 or num_keys * self._dtype.itemsize <= KEPT_BYTES
+        laid_out = [self._lay_out(rows) for rows in self._first_keys] if kept else []
+        self._kept = nn.ModuleList(nn.ModuleList(memories) for memories in laid_out)
 
-    def __call__(self, pixels: Tensor) -> Found:
+    def forward(self, pixels: Tensor) -> Found:
         """Find the nearest keys of (B, H, W, 3) px: per memory, distances and key indices, both
         (B, h_j, w_j, k).
         """
@@ -63,65 +73,70 @@ class Finder:
         """The same of a band, slab by slab."""
         patch_px = pixels.shape[1] // self._bank.config.grid[0]
         first, end = band[0].start, band[-1].stop
-        features = self._extractor(pixels, slice(first * patch_px, end * patch_px))
+        features = self.extractor(pixels, slice(first * patch_px, end * patch_px))
         for rows in band:
-            slabs = self._lay_out(rows) if self._kept is None else self._kept[rows]
             found = []
-            for whole, slab in zip(features, slabs, strict=True):
+            for whole, memory, first_key in zip(
+                features, self._memories(rows), self._first_keys[rows], strict=True
+            ):
                 cells = whole.shape[2] // (end - first)
                 part = whole[:, :, (rows.start - first) * cells : (rows.stop - first) * cells]
-                found.append(self._search(part, rows, slab))
+                distances, keys = self._search(part, rows, memory)
+                found.append((distances, keys + first_key))
             yield found
 
-    def _search(self, feature_map: Tensor, rows: range, slab: Slab) -> tuple[Tensor, Tensor]:
-        """The nearest keys of one memory's map of some rows of patches."""
-        grid = len(rows), self._bank.config.grid[1]
+    def _search(self, part: Tensor, rows: range, memory: PatchMemory) -> tuple[Tensor, Tensor]:
+        """The nearest keys of the part of a map that some rows of patches are."""
+        grid, size = (len(rows), self._bank.config.grid[1]), (part.shape[2], part.shape[3])
         k, reach = self._query.num_neighbors, self._query.reach
-        both = search(to_patches(feature_map, grid), slab.memory, k, reach)
-        size = feature_map.shape[2], feature_map.shape[3]
-        distances, indices = (from_patches(values, grid, *size) for values in both)
-        return distances, indices + slab.first_key
+        distances, keys = search(to_patches(part, grid), memory, k, reach)
+        return from_patches(distances, grid, *size), from_patches(keys, grid, *size)
 
-    def _lay_out(self, rows: range) -> list[Slab]:
-        """Each memory's part of some rows of patches, laid out for search."""
+    def _memories(self, rows: range) -> Iterator[PatchMemory]:
+        """Each memory's part of some rows of patches."""
+        if not len(self._kept):
+            yield from self._lay_out(rows)
+            return
+        kept = self._kept[list(self._first_keys).index(rows)]
+        assert isinstance(kept, nn.ModuleList)
+        for memory in kept:
+            assert isinstance(memory, PatchMemory)
+            yield memory
+
+    def _lay_out(self, rows: range) -> Iterator[PatchMemory]:
+        """The same, laid out for search."""
         columns = self._bank.config.grid[1]
         patches = slice(rows.start * columns, rows.stop * columns)
-        slabs = []
-        for memory, (h, w) in zip(self._bank.memories, self._bank.map_sizes, strict=True):
+        memories = zip(
+            self._bank.memories, self._bank.map_sizes, self._first_keys[rows], strict=True
+        )
+        for memory, (h, w), first in memories:
             counts, metrics = memory.key_counts, memory.metrics
-            first = int(counts[: patches.start].sum())
-            laid_out = patch_memory(
-                memory.keys[first : first + int(counts[patches].sum())].to(self._plan.device),
+            yield patch_memory(
+                memory.keys[first : first + int(counts[patches].sum())].to(self._device),
                 counts[patches],
                 (len(rows), columns),
-                self._plan.choosing_dtype,
-                h * w // len(counts) if self._query.reach == 0 else None,
-                None if metrics is None else metrics[patches].to(self._plan.device),
+                self._dtype,
+                None if self._any_number else h * w // len(counts),
+                None if metrics is None else metrics[patches].to(self._device),
             )
-            slabs.append(Slab(laid_out, first))
-        return slabs
 
 
-@dataclass(frozen=True)
-class Slab:
-    """A memory's part of some rows of patches.
-
-    Attributes:
-        memory: laid out for search.
-        first_key: the number of its first key among all of the bank's.
-    """
-
-    memory: PatchMemory
-    first_key: int
+def _first_keys(bank: Bank, rows: range) -> list[int]:
+    """Of each memory, the number of the first key of some rows of patches."""
+    patches = rows.start * bank.config.grid[1]
+    return [int(memory.key_counts[:patches].sum()) for memory in bank.memories]
 
 
-def _bands(bank: Bank, extractor: FeatureExtractor, plan: Plan, query: Query) -> list[list[range]]:
+def _bands(bank: Bank, extractor: FeatureExtractor, any_number: bool) -> list[list[range]]:
     """Cut the rows of patches into bands of a tile's height, and those into slabs that a CPU's
-    cache holds; one of all on a GPU, which has room, and for a search around a patch, which goes
-    beyond a slab.
+    cache holds; one of all on a GPU, which has room, and for a search of any number of vectors: one
+    around a patch goes beyond a slab.
     """
-    (rows, columns), tile_px = bank.config.grid, extractor.tile_px(plan.device)
-    if tile_px is None or plan.device.type != "cpu" or query.reach > 0:
+    rows, columns = bank.config.grid
+    device = extractor.mean.device
+    tile_px = extractor.tile_px(device)
+    if tile_px is None or device.type != "cpu" or any_number:
         return [[range(rows)]]
     a_band = max(tile_px * rows // bank.config.preprocessing.crop_px[0], 1)
     a_slab = max(_SLAB // columns, 1)

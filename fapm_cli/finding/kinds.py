@@ -56,10 +56,12 @@ _START = re.compile(b"|".join(kind.start for kind in FORMATS.values()), re.DOTAL
 DRAWN_BY = "drawn by fapm"
 """What pictures that fapm draws name as their ``Software``, so that none is taken for a part's."""
 A_BANK, A_DRAWING, A_REPORT = "a bank", f"a picture {DRAWN_BY}", "a report of fapm"
+A_MODEL = "an exported bank"
 _DRAWN_NAME = "_heatmap.png"
 _MARKED = (".png", ".apng", ".tif", ".tiff")  # in these, texts stand before the pixels
 _HEAD_BYTES = 512
 _BANK_START = b'{"__metadata__":{"fapm-bank":'
+_MODEL_START = b"\x12\x04fapm"  # ONNX's producer, behind two bytes of its version
 _REPORT_TITLE = b"<title>fapm report</title>"
 
 
@@ -95,6 +97,8 @@ def kind_of(path: Path) -> str:
         return ""
     if start[8:].startswith(_BANK_START):
         return A_BANK
+    if start[2:].startswith(_MODEL_START):
+        return A_MODEL
     if DRAWN_BY.encode() in start:
         return A_DRAWING
     if _REPORT_TITLE in start:

@@ -9,7 +9,7 @@ import functools
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fapm_cli.compute.device import has_onednn
 
@@ -60,24 +60,34 @@ def hide_from_compiler() -> None:
         kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[method-assign, no-untyped-call]
 
 
-class PlainProducts:
-    """By torch's batched product, on any device, for any number of queries."""
+class PlainProducts(nn.Module):
+    """By torch's batched product, on any device, for any number of queries.
+
+    Attributes:
+        keys: (p, K, C), of any dtype.
+        norms_sq: (p, 1, K), of the same.
+    """
+
+    keys: Tensor
+    norms_sq: Tensor
 
     def __init__(self, keys: Tensor, norms_sq: Tensor):
-        """Take keys (p, K, C) and their squared norms (p, 1, K), of one dtype."""
+        """Take keys and their squared norms, as above."""
+        super().__init__()
         self.exact = keys.dtype == torch.float32
-        self._keys, self._norms_sq = keys, norms_sq
+        self.register_buffer("keys", keys)
+        self.register_buffer("norms_sq", norms_sq)
 
-    def __call__(self, queries: Tensor) -> Tensor:
+    def forward(self, queries: Tensor) -> Tensor:
         """As :class:`KeyProducts` says."""
-        queries = -2 * queries.to(self._keys.dtype)
+        queries = -2 * queries.to(self.keys.dtype)
         if queries.device.type == "cpu":  # there, baddbmm first lays the norms out over its result
-            return torch.bmm(queries, self._keys.mT).add_(self._norms_sq)
-        return torch.baddbmm(self._norms_sq, queries, self._keys.mT)
+            return torch.bmm(queries, self.keys.mT).add_(self.norms_sq)
+        return torch.baddbmm(self.norms_sq, queries, self.keys.mT)
 
     def of_pages(self, chosen: Tensor) -> PlainProducts:
         """Those of some of the pages."""
-        return PlainProducts(self._keys[chosen], self._norms_sq[chosen])
+        return PlainProducts(self.keys[chosen], self.norms_sq[chosen])
 
 
 class PackedProducts:

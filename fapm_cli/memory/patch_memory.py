@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fapm_cli.memory.grid import Grid
+from fapm_cli.memory.grid import Grid, neighbor_offsets
 from fapm_cli.memory.key_products import KeyProducts, PlainProducts, key_products
 from fapm_cli.memory.metric import map_keys
 
 PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
 
 
-@dataclass(frozen=True)
-class PatchMemory:
+class PatchMemory(nn.Module):
     """The memories m_i of one layer, laid out for search.
 
     Keys lie on p pages of one size, so that one product serves all patches and widened ones don't
@@ -39,33 +38,96 @@ class PatchMemory:
             they lie as they are.
     """
 
-    grid: Grid
     keys: Tensor
-    fewest: int
     patches: Tensor
     numbers: Tensor
     first: Tensor
     end: Tensor
     centers: Tensor
-    width: int
-    most_pages: int
-    padded: bool
-    choosing: KeyProducts
-    metrics: Tensor | None = None
+    metrics: Tensor | None
+
+    def __init__(
+        self,
+        grid: Grid,
+        keys: Tensor,
+        fewest: int,
+        width: int,
+        most_pages: int,
+        padded: bool,
+        choosing: KeyProducts,
+        **pages: Tensor | None,
+    ):
+        """Take all of it, as above; ``pages`` is what each page has of its own."""
+        super().__init__()
+        self.grid = grid
+        self.fewest, self.width, self.most_pages, self.padded = fewest, width, most_pages, padded
+        self.choosing = choosing
+        self.register_buffer("keys", keys)
+        self._of_pages = [*pages]
+        self._reaching: dict[int, Reaching] = {}
+        for name, value in pages.items():
+            self.register_buffer(name, value)
+
+    def reaching(self, reach: int) -> Reaching:
+        """Which patches search which pages, found once for each ``reach``, of
+        :func:`fapm_cli.memory.search.search`.
+        """
+        if reach not in self._reaching:
+            self._reaching[reach] = self._find_reaching(reach)
+        return self._reaching[reach]
+
+    def _find_reaching(self, reach: int) -> Reaching:
+        device, (rows, columns) = self.patches.device, self.grid
+        offsets = torch.tensor(neighbor_offsets(reach), device=device)
+        row = (self.patches // columns).unsqueeze(1) - offsets[:, 0]
+        column = (self.patches % columns).unsqueeze(1) - offsets[:, 1]
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        patches = row * columns + column
+        slots = torch.arange(len(offsets), device=device) * self.most_pages
+        slots = slots + self.numbers.unsqueeze(1)
+        num_patches, parts = inside.sum(dim=1), []
+        shape = (rows * columns, len(offsets) * self.most_pages)
+        places = torch.full(shape, int(num_patches.sum()), device=device)
+        first = 0
+        for n in sorted(set(num_patches.tolist())):
+            alike = num_patches == n
+            some = inside[alike]
+            asking = patches[alike][some]
+            numbers = torch.arange(first, first + len(asking), device=device)
+            places[asking, slots[alike][some]] = numbers
+            first += len(asking)
+            part = self if bool(alike.all()) else self.of_pages(alike)
+            parts.append((part, asking.view(-1, n)))
+        return Reaching(parts, places)
 
     def of_pages(self, chosen: Tensor) -> PatchMemory:
         """The memory with some of its pages only."""
         assert isinstance(self.choosing, PlainProducts), "laid out for a search without reach"
-        return replace(
-            self,
-            patches=self.patches[chosen],
-            numbers=self.numbers[chosen],
-            first=self.first[chosen],
-            end=self.end[chosen],
-            centers=self.centers[chosen],
-            choosing=self.choosing.of_pages(chosen),
-            metrics=None if self.metrics is None else self.metrics[chosen],
+        own = {name: getattr(self, name) for name in self._of_pages}
+        return PatchMemory(
+            self.grid,
+            self.keys,
+            self.fewest,
+            self.width,
+            self.most_pages,
+            self.padded,
+            self.choosing.of_pages(chosen),
+            **{name: None if value is None else value[chosen] for name, value in own.items()},
         )
+
+
+@dataclass(frozen=True)
+class Reaching:
+    """Which patches search which pages.
+
+    Attributes:
+        parts: pages that equally many patches search, n, and (p, n) int64 those patches.
+        places: (N_p, s) int64, of each patch's up to s pages the number of its pair among all
+            pairs of the parts, in their order; one more than there are for no page.
+    """
+
+    parts: list[tuple[PatchMemory, Tensor]]
+    places: Tensor
 
 
 def patch_memory(
@@ -108,18 +170,18 @@ def patch_memory(
     block.masked_fill_(~there.unsqueeze(2), 0)
     norms_sq = block.square().sum(dim=2).masked_fill_(~there, torch.inf).unsqueeze(1)
     return PatchMemory(
-        grid=grid,
-        keys=keys,
+        grid,
+        keys,
         fewest=int(key_counts.min()),
+        width=width,
+        most_pages=int(num_pages.max()),
+        padded=len(keys) < places.numel(),
+        choosing=key_products(block, norms_sq, dtype, num_queries),
         patches=patches,
         numbers=numbers.to(keys.device),
         first=first.to(keys.device).view(-1, 1, 1),
         end=ends.view(-1, 1, 1),
         centers=centers,
-        width=width,
-        most_pages=int(num_pages.max()),
-        padded=len(keys) < places.numel(),
-        choosing=key_products(block, norms_sq, dtype, num_queries),
         metrics=None if metrics is None else metrics[patches],
     )
 

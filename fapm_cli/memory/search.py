@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from fapm_cli.memory.grid import neighbor_offsets
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, own_keys
 
 MEMORY_BYTES = 24 * 2**20  # of products at a time; glibc maps, and clears, larger blocks anew
@@ -65,43 +64,22 @@ def _search_around(
     Returns:
         Both (N_p, Q, k); distances are +inf where there are fewer keys.
     """
-    shape = (len(queries), (2 * reach + 1) ** 2 * memory.most_pages, queries.shape[1], k)
-    all_sq = queries.new_full(shape, torch.inf)
-    all_indices = torch.zeros(shape, dtype=torch.int64, device=queries.device)
-    for pages, patches, slots in _reaching(memory, reach):
-        distances_sq, indices = _search_pages(
-            queries[patches].flatten(1, 2), pages, min(k, memory.width), leave_out
-        )
-        where = (patches, slots, slice(None), slice(distances_sq.shape[2]))
-        by_patch = (*patches.shape, queries.shape[1], -1)
-        all_sq[where], all_indices[where] = distances_sq.view(by_patch), indices.view(by_patch)
+    reaching, num_queries = memory.reaching(reach), queries.shape[1]
+    of_pairs, of_indices = [], []
+    for pages, patches in reaching.parts:
+        asking = queries.index_select(0, patches.flatten()).view(len(patches), -1, queries.shape[2])
+        both = _search_pages(asking, pages, min(k, memory.width), leave_out)
+        distances_sq, indices = (one.reshape(patches.numel(), num_queries, -1) for one in both)
+        missing = (0, k - distances_sq.shape[2])
+        of_pairs.append(F.pad(distances_sq, missing, value=torch.inf))
+        of_indices.append(F.pad(indices, missing))
+    none = of_pairs[0].new_full((1, num_queries, k), torch.inf)
+    shape = (*reaching.places.shape, num_queries, k)
+    all_sq, all_indices = (
+        torch.cat([*parts, last]).index_select(0, reaching.places.flatten()).view(shape)
+        for parts, last in ((of_pairs, none), (of_indices, torch.zeros_like(none).long()))
+    )
     return _nearest_of(all_sq.transpose(1, 2).flatten(2), all_indices.transpose(1, 2).flatten(2), k)
-
-
-def _reaching(memory: PatchMemory, reach: int) -> Iterator[tuple[PatchMemory, Tensor, Tensor]]:
-    """Which patches search which pages.
-
-    Yields:
-        Pages that equally many patches search, n; (p, n) those patches; and (p, n) the place of
-        the page among all that its patch may search.
-    """
-    if reach == 0:
-        yield memory, memory.patches.unsqueeze(1), memory.numbers.unsqueeze(1)
-        return
-    device, (rows, columns) = memory.patches.device, memory.grid
-    offsets = torch.tensor(neighbor_offsets(reach), device=device)
-    row = (memory.patches // columns).unsqueeze(1) - offsets[:, 0]
-    column = (memory.patches % columns).unsqueeze(1) - offsets[:, 1]
-    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    patches = row * columns + column
-    slots = torch.arange(len(offsets), device=device) * memory.most_pages
-    slots = slots + memory.numbers.unsqueeze(1)
-    num_patches = inside.sum(dim=1)
-    for n in sorted(set(num_patches.tolist())):
-        alike = num_patches == n
-        some = inside[alike]
-        part = memory if bool(alike.all()) else memory.of_pages(alike)
-        yield part, patches[alike][some].view(-1, n), slots[alike][some].view(-1, n)
 
 
 def _search_pages(

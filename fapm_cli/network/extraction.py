@@ -60,8 +60,9 @@ class FeatureExtractor(nn.Module):
         Returns:
             One (B, C_j, h_j, w_j) float map per tapped layer, ψ_j.
         """
-        # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free.
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        # NHWC seen as NCHW is what torch calls channels_last: the fast layout, for free. Made
+        # floats before all else: TensorRT takes uint8 as an input, and computes with none.
+        x = (pixels.float().permute(0, 3, 1, 2) - self.mean) / self.std
         kept: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             x = stage(x.to(self._dtypes[name]))

@@ -6,13 +6,10 @@ one small matrix, made once, that works at any output size on any device.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fapm_cli.config import Placement
@@ -21,8 +18,7 @@ _BLOCK = 256  # places of a side at a time
 _LARGE = 1024  # places of a side from which on that is worth it
 
 
-@dataclass(frozen=True)
-class Spreader:
+class Spreader(nn.Module):
     """Spreads a map over another: upsampling and blur as two small matrices.
 
     Attributes:
@@ -33,9 +29,20 @@ class Spreader:
 
     rows: Tensor
     columns: Tensor
-    gain: Tensor | None = None
+    gain: Tensor | None
 
-    def __call__(self, score_map: Tensor) -> Tensor:
+    def __init__(self, rows: Tensor, columns: Tensor, gain: Tensor | None = None):
+        """Take the matrices, as above."""
+        super().__init__()
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns)
+        self.register_buffer("gain", gain)
+        # What is far away has no weight: in large maps, to multiply by its zeros is most of the
+        # work. In small ones, one product each is faster.
+        large = max(len(rows), len(columns)) > _LARGE
+        self._blocks = [_blocks(side) for side in (rows, columns)] if large else []
+
+    def forward(self, score_map: Tensor) -> Tensor:
         """Spread (..., h, w) to (..., H, W): ``A_h · map · A_wᵀ``."""
         if not self._blocks:
             spread = self.rows @ score_map @ self.columns.mT
@@ -47,18 +54,6 @@ class Spreader:
                 spread[..., out, across] = part[..., seen] @ self.columns[across, seen].mT
         return spread if self.gain is None else spread.mul_(self.gain)
 
-    @functools.cached_property
-    def _blocks(self) -> list[list[tuple[slice, slice]]]:
-        """By side, blocks of places and the places of the map that any of them is made of.
-
-        What is far away has no weight: in large maps, to multiply by its zeros is most of the work.
-        None where maps are small: one product each is faster.
-        """
-        sides = (self.rows, self.columns)
-        if max(len(side) for side in sides) <= _LARGE:
-            return []
-        return [[_block(side, first) for first in range(0, len(side), _BLOCK)] for side in sides]
-
     def restrict(self, known: Tensor, wanted: Tensor) -> Spreader:
         """Spread what is known only: each place's weighted mean over the known places.
 
@@ -69,14 +64,17 @@ class Spreader:
             wanted: (H, W) bool, places that a known one reaches; the result is 0 elsewhere.
         """
         share = self(known.to(self.rows.dtype))
-        return dataclasses.replace(self, gain=torch.where(wanted, 1 / share, 0))
+        return Spreader(self.rows, self.columns, torch.where(wanted, 1 / share, 0))
 
 
-def _block(side: Tensor, first: int) -> tuple[slice, slice]:
-    """Some places of an (n, m) side, and the span of those that they are made of."""
-    out = slice(first, min(first + _BLOCK, len(side)))
-    fed = side[out].any(dim=0).nonzero().flatten()
-    return out, slice(int(fed[0]), int(fed[-1]) + 1)
+def _blocks(side: Tensor) -> list[tuple[slice, slice]]:
+    """Blocks of places of an (n, m) side, and the spans that they are made of."""
+    blocks = []
+    for first in range(0, len(side), _BLOCK):
+        out = slice(first, min(first + _BLOCK, len(side)))
+        fed = side[out].any(dim=0).nonzero().flatten()
+        blocks.append((out, slice(int(fed[0]), int(fed[-1]) + 1)))
+    return blocks
 
 
 def make_spreader(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fapm_cli.config import Query
 from fapm_cli.memory.grid import Grid, from_patches
@@ -43,7 +43,7 @@ class Scored:
     image_scores: Tensor
 
 
-class Scorer:
+class Scorer(nn.Module):
     """Patch memories laid out on a device, and the query that is made of them (§2.3).
 
     Attributes:
@@ -51,6 +51,9 @@ class Scorer:
         extents: what is usual of wide extents; None where only spots are judged.
         num_px: px of the input.
     """
+
+    _weights: Tensor
+    _factors: Tensor
 
     def __init__(
         self,
@@ -79,21 +82,26 @@ class Scorer:
             roi: (H, W) bool over the input, what to inspect; None for all.
             device: where; None for where the memories are.
         """
+        super().__init__()
         self.query = query
         self._grid = grid
-        self._memories = memories
+        self._memories = nn.ModuleList(memories)
         self._map_sizes = map_sizes
         device = device or memories[0].centers.device
-        self._weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        self.register_buffer("_weights", weights)
         finest = max(map_sizes)
         self._finest = list(map_sizes).index(finest)
-        self._factors = torch.ones(finest, device=device)
+        factors = torch.ones(finest, device=device)
         self.extents = None
         if calibration is not None and query.calibration == "local":
-            self._factors = calibration.factors.to(device)
+            factors = calibration.factors.to(device)
             self.extents = calibration.extents if query.image_score == "extents" else None
-        self._place = [
-            None if size == finest else make_spreader(size, finest, 0.0, query.placement, device)
+        self.register_buffer("_factors", factors)
+        placed: list[nn.Module] = [
+            make_spreader(size, finest, 0.0, query.placement, device)
+            if size != finest
+            else nn.Identity()
             for size in map_sizes
         ]
         self._spread = make_spreader(finest, input_px, query.sigma, query.placement, device)
@@ -102,20 +110,18 @@ class Scorer:
         self._outside: list[Tensor] | None = None
         self._num_inspected: int | None = None
         if roi is not None:
-            self._restrict(roi.to(device), finest)
+            roi = roi.to(device)
+            inside, whole = [covered(roi, size) for size in map_sizes], covered(roi, finest)
+            placed = [
+                place.restrict(part, whole) if isinstance(place, Spreader) else place
+                for place, part in zip(placed, inside, strict=True)
+            ]
+            self._spread = self._spread.restrict(whole, roi)
+            self._outside = [~part.unsqueeze(2) for part in inside]
+            self._num_inspected = int(roi.sum())
+        self._place = nn.ModuleList(placed)
 
-    def _restrict(self, roi: Tensor, finest: tuple[int, int]) -> None:
-        inside = [covered(roi, size) for size in self._map_sizes]
-        whole = covered(roi, finest)
-        self._place = [
-            None if place is None else place.restrict(part, whole)
-            for place, part in zip(self._place, inside, strict=True)
-        ]
-        self._spread = self._spread.restrict(whole, roi)
-        self._outside = [~part.unsqueeze(2) for part in inside]
-        self._num_inspected = int(roi.sum())
-
-    def __call__(self, patches: Sequence[Tensor], shown: Tensor | None = None) -> Scored:
+    def forward(self, patches: Sequence[Tensor], shown: Tensor | None = None) -> Scored:
         """Score target vectors.
 
         Args:
@@ -130,10 +136,11 @@ class Scorer:
     ) -> Found:
         """Find the nearest keys: per memory, distances and key indices, both (B, h_j, w_j, k)."""
         found = []
-        for j, vectors in enumerate(patches):
+        for j, (vectors, memory) in enumerate(zip(patches, self._memories, strict=True)):
+            assert isinstance(memory, PatchMemory)
             both = search(
                 vectors,
-                self._memories[j],
+                memory,
                 self.query.num_neighbors,
                 self.query.reach,
                 None if leave_out is None else leave_out[j],
@@ -196,8 +203,8 @@ class Scorer:
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
         placed = []
         for j, (place, own) in enumerate(zip(self._place, score_maps, strict=True)):
-            one = own if place is None else place(own)
-            if place is not None and there is not None:
+            one = place(own)
+            if isinstance(place, Spreader) and there is not None:
                 one = _of_shown(one.unsqueeze(1), place, there[j], there[self._finest]).squeeze(1)
             placed.append(one)
         both = torch.stack(placed, dim=1)

@@ -293,7 +293,7 @@ def scored_without(bank: Bank, features: list[Tensor], picture: int, left_out: s
         for m, k in zip(bank.memories, kept, strict=True)
     )
     own = [f.view(6, len(bank.pictures), -1, f.shape[2])[:, picture] for f in features]
-    return scorer_of(replace(bank, memories=memories), bank.config.query, bank.roi)(own)
+    return scorer_of(replace(bank, memories=memories), bank.config.query, bank.roi).forward(own)
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -283,13 +283,13 @@ def test_a_page_is_asked_once_however_many_patches_reach_it(
     grid = (4, 5)
     keys, queries, memory = make_memory([3] * 20, grid)
     asked = []
-    ask = PlainProducts.__call__
+    ask = PlainProducts.forward
 
     def counted(self: PlainProducts, vectors: Tensor) -> Tensor:
         asked.append(vectors.shape[0])
         return ask(self, vectors)
 
-    monkeypatch.setattr(PlainProducts, "__call__", counted)
+    monkeypatch.setattr(PlainProducts, "forward", counted)
     leave_out = LeaveOut(torch.arange(11) % 3, torch.arange(60) % 3) if leaving else None
     found = search(queries, memory, 1, reach, leave_out)
     assert sum(asked) == len(memory.patches)

@@ -59,7 +59,7 @@ def features(seed: int) -> list[Tensor]:
 
 
 def score(scorer: Scorer, maps: list[Tensor]) -> Scored:
-    return scorer([to_patches(m, (2, 3)) for m in maps])
+    return scorer.forward([to_patches(m, (2, 3)) for m in maps])
 
 
 @pytest.mark.parametrize("placement", ["bilinear", "nearest"])

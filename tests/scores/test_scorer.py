@@ -100,7 +100,7 @@ def plain_scores(
 
 
 def scored(bank: Bank, query: Query, maps: list[Tensor], roi: Tensor | None) -> Scored:
-    return scorer_of(bank, query, roi)([to_patches(one, bank.config.grid) for one in maps])
+    return scorer_of(bank, query, roi).forward([to_patches(one, bank.config.grid) for one in maps])
 
 
 def targets(seed: int) -> list[Tensor]:
