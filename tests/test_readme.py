@@ -33,6 +33,8 @@ PAGES = {
 }
 
 PYTHON, PRODUCTION = PAGES["docs/python.md"], PAGES["docs/in-production.md"]
+DEPLOYMENT = PAGES["docs/deployment.md"]
+NO_EXTRA = "the extra fapm[export] is not installed"
 
 Recipe = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,6 +76,8 @@ def test_console_blocks_run_and_print_as_many_lines(
     for block in re.findall(r"```console\n(.*?)```", PAGES[page], re.DOTALL):
         command, _, printed = block.partition("\n")
         for arguments in shell_commands(command):
+            if arguments[0] in ("export", "verify"):
+                pytest.importorskip("onnxscript", reason=NO_EXTRA)
             code = run(arguments)
             assert code in (0, 1), arguments
             found = capsys.readouterr().out.splitlines()
@@ -107,6 +111,21 @@ def test_the_python_example_prints_what_it_says(
     exec(found[1], {})
     assert capsys.readouterr().out == found[2]
     assert Image.open("heat.png").size == Image.open("samples/test/stain/000.jpg").size
+
+
+def test_the_deployment_example_prints_what_it_says(
+    workplace: Path, bank_of_samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=NO_EXTRA)
+    found = re.search(
+        r"```python\n(.*?)```\n\nIt prints:\n\n```text\n(.*?)```", DEPLOYMENT, re.DOTALL
+    )
+    assert found is not None
+    assert run(["export", str(bank_of_samples), "-o", "part.onnx"]) == 0
+    capsys.readouterr()
+    exec(found[1], {})
+    assert capsys.readouterr().out == found[2]
 
 
 def test_every_file_of_the_table_of_stages_is_there() -> None:

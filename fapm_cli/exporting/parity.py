@@ -33,12 +33,11 @@ class Parity:
     Attributes:
         engine: name and version.
         pictures: that were compared.
-        score: of image scores, as a share of fapm's or, where that is more, of a tenth of the
-            threshold.
-        layer_scores: likewise.
-        anomaly_map: of any px, as a share of fapm's maximum or, where that is more, of the
-            threshold of px: of its own pictures a bank knows places by heart, and distances near 0
-            are what rounding makes of them.
+        score: of image scores, as a share of fapm's or, where that is more, of the threshold: of
+            its own pictures a bank knows places by heart, and distances near 0 are what rounding
+            makes of them.
+        layer_scores: likewise, and of the threshold of px, in whose unit they are.
+        anomaly_map: of any px, as a share of fapm's maximum, or of the threshold of px.
         peak: by what share of that fapm's map is lower at the engine's peak than at its own.
         nearest: share of places with the same nearest key, or one that is its equal.
     """
@@ -153,8 +152,8 @@ def _differences(bank: Bank, found: Outputs, wanted: Outputs) -> Sequence[float]
     outside = (peaks[:, 0] != x) | (peaks[:, 1] != y)
     lower = own_maps.max(axis=(1, 2)) - own_maps[np.arange(len(maps)), y, x]
     return (
-        _relative(scores, own_scores, bank.thresholds.score / 10),
-        _relative(layers, own_layers, bank.thresholds.score / 10),
+        _relative(scores, own_scores, bank.thresholds.score),
+        _relative(layers, own_layers, bank.thresholds.pixel),
         float((np.abs(maps - own_maps).max(axis=(1, 2)) / most).max()),
         float(np.where(outside, 1.0, lower / most).max()),
         _same_keys(bank, keys, own_keys),

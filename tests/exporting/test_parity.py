@@ -67,10 +67,10 @@ def test_differences_are_shares_by_a_plain_loop(judged: tuple[Bank, Any, Detecti
     score = layers = maps = peak = 0.0
     for n in range(4):
         score = max(
-            score, abs(theirs[0][n] - own[0][n]) / max(own[0][n], bank.thresholds.score / 10)
+            score, abs(theirs[0][n] - own[0][n]) / max(own[0][n], bank.thresholds.score)
         )
         for j in range(2):
-            unit = max(own[1][n, j], bank.thresholds.score / 10)
+            unit = max(own[1][n, j], bank.thresholds.pixel)
             layers = max(layers, abs(theirs[1][n, j] - own[1][n, j]) / unit)
         unit = max(own[2][n].max(), bank.thresholds.pixel)
         maps = max(maps, np.abs(theirs[2][n] - own[2][n]).max() / unit)
