@@ -51,7 +51,9 @@ def board() -> Pixels:
 def shot(part: Pixels, number: int, spots: int = 0, spot_px: int = 0) -> Pixels:
     """One picture of the part: moved by up to 2 px, 2 % brighter or darker, noisy, with spots."""
     draw = np.random.default_rng(number)
-    seen = np.roll(part, tuple(draw.integers(-2, 3, 2)), axis=(0, 1))
+    moved = np.array([[1, 0, draw.integers(-2, 3)], [0, 1, draw.integers(-2, 3)]], np.float64)
+    border = cv2.BORDER_REPLICATE
+    seen = cv2.warpAffine(part, moved, (WIDTH, HEIGHT), flags=cv2.INTER_NEAREST, borderMode=border)
     for _ in range(spots):
         x, y = int(draw.integers(200, WIDTH - 200)), int(draw.integers(200, HEIGHT - 200))
         middle = seen[y, x].astype(int)

@@ -60,11 +60,13 @@ class Detector:
 
     @property
     def limits(self) -> list[str]:
-        """What keeps the rest from being inspected: ``crop``, ``ROI``, or what all good pictures
-        show of a part that they are aligned by.
+        """What keeps the rest from being inspected: ``crop``, ``ROI``, or, where pictures are
+        aligned, that too few good ones show it.
         """
         preprocessing = self.learnt.config.preprocessing
-        region = "ROI" if self.learnt.registration is None else "part that all good pictures show"
+        region = (
+            "ROI" if self.learnt.registration is None else "part that enough good pictures show"
+        )
         return ["crop"] * preprocessing.crops + [region] * (self.engine.roi is not None)
 
     def __call__(self, picture: Picture) -> Result:

@@ -163,6 +163,8 @@ def common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
 def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
     """Show a nominal picture as the backbone saw it.
 
+    What it does not show of an aligned part is made up there, too.
+
     Args:
         bank: any bank.
         index: which of its pictures.
@@ -175,4 +177,5 @@ def nominal_picture(bank: Bank, index: int) -> NDArray[np.uint8] | None:
     """
     if bank.thumbnails is None:
         return None
-    return decode_thumbnail(bank.thumbnails[index], bank.config.preprocessing.crop_px)
+    size_px = bank.config.preprocessing.crop_px
+    return decode_thumbnail(bank.thumbnails[index], size_px)[..., :3]

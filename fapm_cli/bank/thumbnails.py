@@ -30,10 +30,15 @@ Size = tuple[int, int]
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an (H, W, 3) uint8 RGB picture; equal pixels give equal bytes."""
+    """Encode an (H, W, 3) uint8 RGB picture; equal pixels give equal bytes.
+
+    A fourth channel says what it shows, above 0: the rest is made up.
+    """
     file = BytesIO()
-    # Method 2 is next to the smallest, and several times faster.
-    Image.fromarray(pixels).save(file, format="WEBP", lossless=True, method=2, quality=0)
+    # Method 2 is next to the smallest, and several times faster; exact keeps what is made up.
+    Image.fromarray(pixels).save(
+        file, format="WEBP", lossless=True, method=2, quality=0, exact=pixels.shape[2] == 4
+    )
     return file.getvalue()
 
 
@@ -45,7 +50,7 @@ def decode_thumbnail(data: bytes, size_px: Size) -> NDArray[np.uint8]:
         size_px: the height and width that it must have.
 
     Returns:
-        (H, W, 3) uint8 RGB, the very pixels that were encoded.
+        (H, W, 3) uint8 RGB, or (H, W, 4), the very pixels that were encoded.
 
     Raises:
         BankError: it is damaged, of another kind or of another size.
@@ -59,7 +64,7 @@ def decode_thumbnail(data: bytes, size_px: Size) -> NDArray[np.uint8]:
             pixels = np.array(image)
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise BankError(f"a thumbnail in the bank is damaged ({error}); build it again") from error
-    if pixels.shape != (*size_px, 3):
+    if pixels.shape not in ((*size_px, 3), (*size_px, 4)):
         raise BankError(f"a thumbnail in the bank is wrong ({pixels.shape}); build it again")
     return pixels
 

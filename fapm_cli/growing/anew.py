@@ -11,6 +11,7 @@ import torch
 
 from fapm_cli.bank.bank import Bank, nominal_picture
 from fapm_cli.bank.nominal_pictures import in_groups
+from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.learn import extract, learn, program_versions
@@ -63,12 +64,18 @@ def _shown(bank: Bank, numbers: Iterable[int]) -> Iterator[Pixels]:
 
 
 def _thumbnail_batches(bank: Bank) -> Iterator[NominalBatch]:
-    at_a_time = _AT_A_TIME_PX // math.prod(bank.config.preprocessing.crop_px)
-    at_a_time = min(max(at_a_time, 1), _AT_A_TIME)
-    for numbers in torch.split(torch.arange(len(bank.pictures)), at_a_time):
-        pixels = torch.stack([torch.from_numpy(one) for one in _shown(bank, numbers.tolist())])
-        some = [bank.pictures[int(i)] for i in numbers]
-        yield NominalBatch(pixels, [p.name for p in some], [p.sha256 for p in some])
+    thumbnails, size_px = bank.thumbnails or (), bank.config.preprocessing.crop_px
+    at_a_time = min(max(_AT_A_TIME_PX // math.prod(size_px), 1), _AT_A_TIME)
+    for first in range(0, len(thumbnails), at_a_time):
+        some = slice(first, first + at_a_time)
+        decoded = [torch.from_numpy(decode_thumbnail(one, size_px)) for one in thumbnails[some]]
+        seen = None
+        if bank.registration is not None:
+            seen = torch.stack([(one[..., 3:] > 0).all(dim=2) for one in decoded])
+        names, digests = zip(*((p.name, p.sha256) for p in bank.pictures[some]), strict=True)
+        yield NominalBatch(
+            torch.stack([one[..., :3] for one in decoded]), names, digests, seen=seen
+        )
 
 
 def known_digests(bank: Bank) -> set[str]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
 from fapm_cli.bank.backbone import check_weights
-from fapm_cli.bank.bank import Bank, common
+from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
@@ -23,13 +21,13 @@ from fapm_cli.learning.batches import (
     NominalBatch,
     PartOf,
     encode_passing,
+    light_of,
     nominal_batches,
-    seen_by_all,
     unseen,
 )
-from fapm_cli.learning.learn import OnSuspects, extract, light_of, program_versions
+from fapm_cli.learning.learn import OnSuspects, extract, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
-from fapm_cli.learning.turned import angles
+from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
@@ -85,8 +83,7 @@ def add_pictures(
     if bank.thumbnails is None or encoded is None:
         grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage)
     else:
-        pictures, seen_by_new = _read(bank, fresh, len(files), on_stage)
-        bank = replace(bank, roi=common(bank.roi, seen_by_new))
+        pictures = _read(bank, fresh, len(files), on_stage)
         thumbnails = (*(bank.thumbnails or ()), *encoded)
         grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
         grown, suspects = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
@@ -101,24 +98,21 @@ def add_pictures(
 
 def _read(
     bank: Bank, fresh: Iterator[NominalBatch], capacity: int, on_stage: OnStage
-) -> tuple[tuple[NominalPicture, ...], Tensor | None]:
-    """A bank's pictures and new ones behind them, each of the part that it is said to show; and
-    what all new ones show, (H, W) bool, where they were moved.
+) -> tuple[NominalPicture, ...]:
+    """A bank's pictures and new ones behind them, each of the part that it is said to show.
 
     Raises:
         PictureError: none is new.
     """
-    pictures, seen = [*bank.pictures], list[Tensor]()
+    pictures = [*bank.pictures]
     groups: list[tuple[bool, Hashable]] = [(False, picture.group) for picture in pictures]
     for batch in fresh:
         numbers = range(len(pictures), len(pictures) + len(batch.names))
         groups += [(True, part) for part in batch.parts or numbers]
         pictures += batch.pictures
-        if batch.seen is not None:
-            seen.append(batch.seen)
         on_stage("read", len(pictures) - len(bank.pictures), capacity)
     _check_new(len(pictures) - len(bank.pictures))
-    return tuple(in_groups(pictures, groups)), seen_by_all(seen) if seen else None
+    return tuple(in_groups(pictures, groups))
 
 
 def _check_new(number: int) -> None:
@@ -149,32 +143,36 @@ def _grow(
     pictures = [*bank.pictures, *new_pictures]
     memories = []
     for j, vectors in enumerate(features):
+        size = bank.map_sizes[j]
+        several = [
+            vectors_of(part, num_before, len(new_pictures), config, size)
+            for part in (vectors, extracted.copies[j])
+            if part.shape[1]
+        ]
+        new = [Candidates.join(parts) for parts in zip(*several, strict=True)]
+        if extracted.judged is not None:
+            shown = shown_with_copies(extracted.judged, config.turn, size, config.grid)
+            new = [one.pick(of.nonzero().flatten()) for one, of in zip(new, shown, strict=True)]
         old = keys_of(bank.memories[j], vectors.device)
-        new = vectors_of(vectors, num_before, len(new_pictures), config, bank.map_sizes[j])
-        sources = [old, new]
-        if config.turn:
-            turned = extracted.copies[j]
-            sources.append(
-                vectors_of(turned, num_before, len(new_pictures), config, bank.map_sizes[j])
-            )
-        both = [Candidates.join(several) for several in zip(*sources, strict=True)]
+        both = [Candidates.join(parts) for parts in zip(old, new, strict=True)]
         views = 1 + len(angles(config.turn))
         num_vectors = len(pictures) * views * (vectors.shape[1] // len(new_pictures))
         grown_memory = grow_memory(both, num_vectors, config)
         memories.append(replace(grown_memory, metrics=bank.memories[j].metrics))
         on_stage("select", j + 1, len(features))
     groups = [(i >= num_before, picture.group) for i, picture in enumerate(pictures)]
-    roi = common(bank.roi, extracted.seen_by_all)
+    light = bank.light
+    if light is not None:
+        light = light.widened([light_of(extracted.pixels, bank.roi, extracted.seen)])
     grown = replace(
         bank,
         memories=tuple(memories),
         pictures=tuple(in_groups(pictures, groups)),
         ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
-        roi=roi,
-        light=bank.light and bank.light.widened([light_of(extracted.pixels, roi)]),
+        light=light,
     )
-    response = nominal_response(grown, features, num_before, on_stage)
+    response = nominal_response(grown, features, num_before, on_stage, shown=extracted.judged)
     parts = [picture.group for picture in grown.pictures[num_before:]]
     suspects = find_suspects(response.spots, response.levels, parts)
     return judged_by(response, grown, num_before), [(num_before + i, z) for i, z in suspects]

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.bank.nominal_pictures import NominalPicture, pixels_digest
@@ -15,7 +17,8 @@ from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
-from fapm_cli.pictures.fitting.registration import Registration
+from fapm_cli.pictures.fitting.light import Light
+from fapm_cli.pictures.fitting.registration import Registration, judged_of
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen
@@ -49,6 +52,11 @@ class NominalBatch:
             NominalPicture(name, digest, pixels_digest(pixels), 0.0, 0.0, 0)
             for name, digest, pixels in zip(self.names, self.sha256, self.pixels, strict=True)
         ]
+
+    @property
+    def judged(self) -> Tensor | None:
+        """(B, H, W) bool, what is learnt from; None for all."""
+        return judged_of_all(self.seen)
 
     def pick(self, indices: Sequence[int]) -> NominalBatch:
         """Some of them, in that order."""
@@ -99,20 +107,21 @@ def nominal_batches(
 
 def _seen(some: Sequence[Prepared]) -> Tensor | None:
     """(B, H, W) bool, what pictures show; None where they were not moved."""
-    seen = [torch.from_numpy(one.placed.judged) for one in some if one.placed is not None]
+    seen = [torch.from_numpy(one.placed.seen) for one in some if one.placed is not None]
     return torch.stack(seen) if seen else None
 
 
-def seen_by_all(parts: Sequence[Tensor]) -> Tensor:
-    """(H, W) bool, what (B, H, W) pictures all show, of some parts of at least one.
+def judged_of_all(seen: Tensor | None) -> Tensor | None:
+    """Of what pictures show, (B, H, W) bool, what is judged; None for all."""
+    if seen is None:
+        return None
+    return torch.stack([torch.from_numpy(judged_of(one)) for one in seen.cpu().numpy()])
 
-    Raises:
-        PictureError: nothing.
-    """
-    both = torch.stack([part.all(dim=0) for part in parts]).all(dim=0)
-    if not both.any():
-        raise PictureError("no place of the part is in all pictures: leave --align out")
-    return both
+
+def light_of(pixels: Tensor, roi: Tensor | None, seen: Tensor | None) -> Light:
+    """The light of (N, H, W, 3) px, where a bank inspects, of what they show, (N, H, W) bool."""
+    where = [one.cpu().numpy() for one in (roi, seen) if one is not None]
+    return Light.of(pixels.numpy(), functools.reduce(np.logical_and, where) if where else None)
 
 
 def unseen(
@@ -154,5 +163,15 @@ def encode_passing(
     """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
     for batch in batches:
         if encoded is not None:
-            encoded += in_order(batch.pixels.cpu().numpy(), encode_thumbnail)
+            encoded += in_order(_with_seen(batch), encode_thumbnail)
         yield batch
+
+
+def _with_seen(batch: NominalBatch) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of a batch, what they do not show told by a fourth channel."""
+    if batch.seen is None:
+        yield from batch.pixels.cpu().numpy()
+        return
+    for pixels, seen in zip(batch.pixels.cpu(), batch.seen.cpu(), strict=True):
+        alpha = seen.unsqueeze(2).byte() * 255
+        yield (pixels if seen.all() else torch.cat([pixels, alpha], dim=2)).numpy()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.bank import OWN_WEIGHTS, Bank, common
-from fapm_cli.bank.nominal_pictures import in_groups
+from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig, Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
@@ -27,6 +27,7 @@ from fapm_cli.learning.learn import OnSuspects, extract, learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
+from fapm_cli.memory.shown import shown_enough
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
@@ -182,7 +183,7 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         program_versions(),
-        common(roi, extracted.seen_by_all),
+        _inspected(roi, extracted.judged, pictures, max(map_sizes)),
         None if encoded is None else tuple(encoded),
     )
     learnt, suspects = learn(bank, extracted, on_stage)
@@ -190,11 +191,37 @@ def build_bank(
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
-        left = extracted.of(kept)
-        only = replace(_only(bank, kept), roi=common(roi, left.seen_by_all))
+        only, left = _only(bank, kept), extracted.of(kept)
+        only = replace(only, roi=_inspected(roi, left.judged, only.pictures, max(map_sizes)))
         learnt, suspects = learn(only, left, on_stage)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
+
+
+def _inspected(
+    roi: Tensor | None,
+    judged: Tensor | None,
+    pictures: Sequence[NominalPicture],
+    map_size: tuple[int, int],
+) -> Tensor | None:
+    """(H, W) bool, what of a region is inspected: what enough parts show; None for all.
+
+    Args:
+        roi: the region; None for all.
+        judged: (N, H, W) bool, what is learnt from of pictures that were moved; None for all.
+        pictures: of which parts they are.
+        map_size: h, w of the finest map.
+
+    Raises:
+        OptionError: nothing of the region.
+        PictureError: nothing at all.
+    """
+    if judged is None:
+        return roi
+    known = shown_enough(judged, [picture.group for picture in pictures], map_size)
+    if not known.any():
+        raise PictureError("no place of the part is in enough pictures: leave --align out")
+    return common(roi, None if known.all() else known)
 
 
 def _only(bank: Bank, kept: Sequence[int]) -> Bank:

@@ -21,16 +21,20 @@ from fapm_cli.learning.held_out import (
     bank_memories,
     bank_scorer,
     leave_own_out,
+    of_shown,
+    some_of,
     where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.patch_memory import PatchMemory
+from fapm_cli.memory.shown import wholly
 from fapm_cli.scores.scorer import Found
 
 FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01
+Parts = list[tuple[Found, Tensor | None]]  # and what their pictures show
 
 
 @torch.inference_mode()
@@ -40,6 +44,7 @@ def choose_metric(
     spoiled: Spoiled,
     held_out: HeldOut,
     on_stage: OnStage,
+    shown: Tensor | None = None,
 ) -> tuple[MetricChoice, float]:
     """Choose how strong the patches' own metric is.
 
@@ -49,6 +54,8 @@ def choose_metric(
         spoiled: of some of them.
         held_out: how they vary.
         on_stage: told of progress.
+        shown: (N, H, W) bool over the input, what each picture shows: the rest counts for nothing;
+            None for all.
 
     Returns:
         The choice, and what distances are to be multiplied by so that good pictures lie as far
@@ -61,7 +68,7 @@ def choose_metric(
 
     def shares() -> Iterator[Tensor]:
         for floor in FLOORS:
-            exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor)
+            exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor, shown)
             found.append((floor, float(exceeded.mean())))
             levels.append(level)
             on_stage("metric", len(found), len(FLOORS))
@@ -102,14 +109,15 @@ def _exceeded(
     spoiled: Spoiled,
     held_out: HeldOut,
     floor: float | None,
+    shown: Tensor | None,
 ) -> tuple[Tensor, float]:
     """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled;
     and the mean response of good ones.
     """
     numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
     all_bad = torch.arange(len(spoiled.pictures))
-    good: list[Found] = []
-    bad: list[Found] = []
+    good: Parts = []
+    bad: Parts = []
     judged = (  # whose vectors, which of them, of which pictures
         (features, len(bank.pictures), numbers, numbers, good),
         (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
@@ -126,27 +134,31 @@ def _exceeded(
                     continue
                 queries = [of_pictures(v, some, total) for v in vectors]
                 leave_out = leave_own_out(bank, of_them, queries)
-                parts.append(scorer.search(queries, leave_out))
-    found, folds = where_known(good + bad), held_out.folds[spoiled.pictures]
+                here = some_of(shown, of_them, queries[0].device)
+                parts.append((of_shown(scorer.search(queries, leave_out), here), here))
+    found, there = where_known([part for part, _ in good + bad]), [here for _, here in good + bad]
+    both, folds = list(zip(found, there, strict=True)), held_out.folds[spoiled.pictures]
     in_order = torch.cat([spoiled.pictures[folds == fold] for fold in held_out.numbers])
-    return _shares(bank, plain, found[: len(good)], found[len(good) :], in_order)
+    return _shares(bank, plain, both[: len(good)], both[len(good) :], in_order)
 
 
 def _shares(
     bank: Bank,
     plain: Sequence[PatchMemory],
-    good: list[Found],
-    bad: list[Found],
+    good: Parts,
+    bad: Parts,
     pictures: Tensor,
 ) -> tuple[Tensor, float]:
     """As :func:`_exceeded`, of what the search found of good pictures, and of spoiled ones
     of these ``pictures``; any memories do, once it is found.
     """
     scorer = bank_scorer(bank, plain)
-    responses = torch.cat([scorer.combine(found).responses for found in good])
-    scorer = bank_scorer(bank, plain, bank_calibration(bank, responses))
-    usual = torch.cat([scorer.image_scores(found) for found in good]).cpu()
-    scores = torch.cat([scorer.image_scores(found) for found in bad]).cpu()
+    responses = torch.cat([scorer.combine(*part).responses for part in good])
+    places = [wholly(here, max(bank.map_sizes)) for _, here in good if here is not None]
+    shown = torch.cat(places) if places else None
+    scorer = bank_scorer(bank, plain, bank_calibration(bank, responses, shown))
+    usual = torch.cat([scorer.image_scores(*part) for part in good]).cpu()
+    scores = torch.cat([scorer.image_scores(*part) for part in bad]).cpu()
     shares = (scores.unsqueeze(1) > usual).float().mean(dim=1)
     times = pictures.bincount()
     mean = torch.zeros(len(times)).index_add_(0, pictures, shares) / times

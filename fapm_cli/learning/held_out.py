@@ -16,6 +16,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.memory.metric import Variation, patch_metrics
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
+from fapm_cli.memory.shown import shown_vectors, wholly
 from fapm_cli.scores.calibration import Calibration, local_calibration
 from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
@@ -44,10 +45,16 @@ class HeldOut:
         return sorted(set(self.folds.tolist()))
 
     @staticmethod
-    def of(bank: Bank, features: Sequence[Tensor]) -> HeldOut:
-        """Take it from all vectors, per memory (N_p, N·N_v, C), of all pictures of a bank."""
+    def of(bank: Bank, features: Sequence[Tensor], shown: Tensor | None = None) -> HeldOut:
+        """Take it from all vectors, per memory (N_p, N·N_v, C), of all pictures of a bank, of which
+        those count that are ``shown``, (N, H, W) bool over the input; None for all.
+        """
         folds = torch.tensor([picture.group % FOLDS for picture in bank.pictures])
-        return HeldOut(folds, [Variation(vectors, folds) for vectors in features])
+        if shown is None:
+            return HeldOut(folds, [Variation(vectors, folds) for vectors in features])
+        there = shown_vectors(shown, bank.map_sizes, bank.config.grid)
+        both = zip(features, there, strict=True)
+        return HeldOut(folds, [Variation(vectors, folds, of) for vectors, of in both])
 
     def memories(self, bank: Bank, floor: float, fold: int) -> list[PatchMemory]:
         """Lay a bank's memories out in metrics that have not seen a fold."""
@@ -113,6 +120,31 @@ def where_known(found: Sequence[Found]) -> list[Found]:
     ]
 
 
+def of_shown(found: Found, shown: Tensor | None) -> Found:
+    """What was found where pictures are shown, (B, H, W) bool over the input; distances are 0
+    elsewhere. None for everywhere.
+    """
+    if shown is None:
+        return found
+    return [
+        (d.masked_fill(~wholly(shown, (d.shape[1], d.shape[2])).unsqueeze(3), 0), keys)
+        for d, keys in found
+    ]
+
+
+def some_of(shown: Tensor | None, pictures: Tensor, device: torch.device) -> Tensor | None:
+    """What some of the pictures show, where they are judged; None for all of it."""
+    return None if shown is None else shown[pictures].to(device)
+
+
+def with_shown(found: Sequence[Found], shown: Tensor | None) -> list[tuple[Found, Tensor | None]]:
+    """What was found, each part with what its pictures show, of (N, H, W) bool."""
+    if shown is None:
+        return [(part, None) for part in found]
+    device, sizes = found[0][0][0].device, [len(part[0][0]) for part in found]
+    return list(zip(found, torch.split(shown.to(device), sizes), strict=True))
+
+
 def bank_memories(bank: Bank) -> list[PatchMemory]:
     """A bank's memories laid out as they are."""
     return [
@@ -136,9 +168,11 @@ def bank_scorer(
     )
 
 
-def bank_calibration(bank: Bank, responses: Tensor) -> Calibration:
-    """Calibrate places by (N, h, w) responses of its pictures, or parts, where it inspects."""
+def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None) -> Calibration:
+    """Calibrate places by (N, h, w) responses of its pictures, or parts, where it inspects, and
+    each is ``shown``, (N, h, w) bool; None for everywhere.
+    """
     places = None
     if bank.roi is not None:
         places = covered(bank.roi.to(responses.device), max(bank.map_sizes))
-    return local_calibration(responses, places)
+    return local_calibration(responses, places, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,21 +13,17 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
-from fapm_cli.learning.batches import NominalBatch, seen_by_all
+from fapm_cli.learning.batches import NominalBatch, judged_of_all, light_of
 from fapm_cli.learning.choose_metric import choose_metric
 from fapm_cli.learning.held_out import HeldOut
-from fapm_cli.learning.nominal_response import (
-    OnStage,
-    judged_by,
-    nominal_response,
-)
+from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.spoiled import Spoiled, Spoiling
-from fapm_cli.learning.turned import angles, cells_before, turned_copies
+from fapm_cli.learning.turned import angles, cells_before, shown_with_copies, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
-from fapm_cli.memory.coreset import Coreset, adaptive_coreset
+from fapm_cli.memory.coreset import Coreset
 from fapm_cli.memory.grid import map_cells, of_pictures, to_patches
+from fapm_cli.memory.shown import coreset_of_shown
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.scores.extents import FEWEST_PARTS
 from fapm_cli.scores.suspects import find_suspects
 from fapm_cli.version import __version__
@@ -56,10 +53,10 @@ class Extracted:
     seen: Tensor | None
     spoiled: Spoiled | None
 
-    @property
-    def seen_by_all(self) -> Tensor | None:
-        """(H, W) bool, what all of them show; None where none was moved."""
-        return None if self.seen is None else seen_by_all([self.seen])
+    @functools.cached_property
+    def judged(self) -> Tensor | None:
+        """(N, H, W) bool, what is learnt from; None for all."""
+        return judged_of_all(self.seen)
 
     def of(self, kept: Sequence[int]) -> Extracted:
         """The same of some of the pictures; their groups are as before."""
@@ -87,29 +84,24 @@ def learn(
     Returns:
         The bank, and the number and robust z-score of each suspect.
     """
-    memories, features = [], extracted.features
+    memories, features, judged = [], extracted.features, extracted.judged
     for j, (vectors, copies) in enumerate(zip(features, extracted.copies, strict=True)):
-        memories.append(_select_keys(vectors, copies, bank.config, bank.map_sizes[j]))
+        memories.append(_select_keys(vectors, copies, bank.config, bank.map_sizes[j], judged))
         on_stage("select", j + 1, len(features))
-    light = light_of(extracted.pixels, bank.roi)
+    light = light_of(extracted.pixels, bank.roi, extracted.seen)
     bank = replace(bank, memories=tuple(memories), metric=None, light=light)
-    response = nominal_response(bank, features, on_stage=on_stage)
+    response = nominal_response(bank, features, 0, on_stage, shown=judged)
     groups = [picture.group for picture in bank.pictures]
     # In plain distances: a metric makes little of what it has learnt, defects among it.
     suspects = find_suspects(response.spots, response.levels, groups)
     if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
-        held_out = HeldOut.of(bank, features)
-        choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage)
+        held_out = HeldOut.of(bank, features, judged)
+        choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage, judged)
         held_out = replace(held_out, scale=scale)
         bank = held_out.with_metrics(replace(bank, metric=choice), choice.floor)
         if choice.floor is not None:
-            response = nominal_response(bank, features, on_stage=on_stage, held_out=held_out)
+            response = nominal_response(bank, features, 0, on_stage, held_out, judged)
     return judged_by(response, bank), suspects
-
-
-def light_of(pixels: Tensor, roi: Tensor | None) -> Light:
-    """The light of (N, H, W, 3) px, where a bank inspects."""
-    return Light.of(pixels.numpy(), None if roi is None else roi.cpu().numpy())
 
 
 @torch.inference_mode()
@@ -162,9 +154,9 @@ def extract(
                 whole[:, first * n : last * n] = to_patches(part, config.grid)
             if num_copies:
                 _extract_copies(copies, pixels, first, config, extractor)
-            if spoiling is not None:
-                spoiling.take(pixels, first, roi)
             first = last
+        if spoiling is not None:
+            spoiling.take(batch.pixels, len(pictures), roi, batch.judged)
         pictures += batch.pictures
         parts += batch.parts or ()
         looks += () if batch.parts else (look_at(batch.pixels),)
@@ -218,14 +210,21 @@ def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
 
 
 def _select_keys(
-    vectors: Tensor, copies: Tensor, config: BankConfig, map_size: tuple[int, int]
+    vectors: Tensor,
+    copies: Tensor,
+    config: BankConfig,
+    map_size: tuple[int, int],
+    judged: Tensor | None,
 ) -> LayerMemory:
-    """Select keys among the vectors of pictures and of their turned copies."""
+    """Select keys among what pictures and their turned copies show; other vectors are replaced."""
     num_vectors, num_copies = vectors.shape[1], len(angles(config.turn))
     if num_copies:
         vectors = torch.cat([vectors, copies], dim=1)
     threshold = config.spread_threshold if config.adaptive else None
-    coresets = adaptive_coreset(vectors, config.coreset_ratio, threshold, MIN_KEYS)
+    shown = None
+    if judged is not None:
+        shown = shown_with_copies(judged, config.turn, map_size, config.grid)
+    coresets = coreset_of_shown(vectors, shown, config.coreset_ratio, threshold, MIN_KEYS)
     indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
     per_picture = map_size[0] * map_size[1] // len(coresets)
     cells = torch.cat(

@@ -35,7 +35,8 @@ def memory_needed(
     widest = 2 if config.adaptive else 1
     views = 1 + len(angles(config.turn))
     vectors = 4 * num_pictures * views * per_picture
-    shown = num_pictures * 3 * math.prod(config.preprocessing.crop_px)
+    channels_shown = 3 if config.align == "none" else 4
+    shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
     keys = int(vectors * min(widest * config.coreset_ratio, 1))
     most = max(num_pictures * views * h * w for _, h, w in extractor.map_shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)

@@ -17,11 +17,15 @@ from fapm_cli.learning.held_out import (
     bank_memories,
     bank_scorer,
     leave_own_out,
+    of_shown,
+    some_of,
     where_known,
+    with_shown,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
-from fapm_cli.scores.calibration import Calibration, mean_of_groups
+from fapm_cli.memory.shown import shown_places
+from fapm_cli.scores.calibration import Calibration, mean_of_groups, of_parts
 from fapm_cli.scores.extents import Extents
 from fapm_cli.scores.image_score import top_score
 from fapm_cli.scores.scorer import Found, Scorer
@@ -104,6 +108,7 @@ def nominal_response(
     first: int = 0,
     on_stage: OnStage = lambda stage, done, total: None,
     held_out: HeldOut | None = None,
+    shown: Tensor | None = None,
 ) -> NominalResponse:
     """Score pictures, whole and with a spot of elsewhere, the keys of their own part left out.
 
@@ -115,23 +120,27 @@ def nominal_response(
         on_stage: told of progress.
         held_out: how all pictures vary, where ``first`` is 0 and the bank has metrics: those are
             then learnt without the pictures that they judge.
+        shown: (n, H, W) bool over the input, what each of those n shows: the rest counts for
+            nothing; None for all.
     """
     generator = torch.Generator().manual_seed(0)
     laid_out = bank_memories(bank)
     scorer = bank_scorer(bank, laid_out)
     judges = _judges(bank, scorer, first, held_out)
-    found, elsewhere = _search(judges, bank, features, first, generator, on_stage)
+    found, elsewhere = _search(judges, bank, features, first, generator, on_stage, shown)
+    parts = with_shown(found, shown)
     calibration = bank.calibration
     if first == 0:
-        responses = torch.cat([scorer.combine(part).responses for part in found])
+        responses = torch.cat([scorer.combine(*part).responses for part in parts])
         groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
-        calibration = bank_calibration(bank, mean_of_groups(responses, groups))
-        extents = _usual_extents(bank_scorer(bank, laid_out, calibration), found, groups)
+        there = shown if shown is None else shown_places(shown, max(bank.map_sizes))
+        calibration = bank_calibration(bank, *of_parts(responses, groups, there))
+        extents = _usual_extents(bank_scorer(bank, laid_out, calibration), parts, groups)
         calibration = replace(calibration, extents=extents)
     scorer = bank_scorer(bank, laid_out, calibration)
     scores, peaks, spots, levels = [], [], [], []
-    for part in found:
-        scored = scorer.combine(part)
+    for part in parts:
+        scored = scorer.combine(*part)
         scores += scored.image_scores.tolist()
         peaks += scored.anomaly_maps.amax(dim=(1, 2)).tolist()
         highest, usual = spots_and_levels(scored.anomaly_maps, bank)
@@ -139,15 +148,17 @@ def nominal_response(
         levels += usual
     pseudo = None
     if elsewhere:
-        pseudo = pseudo_scores(scorer, found, elsewhere, bank.roi, generator)
+        pseudo = pseudo_scores(scorer, parts, elsewhere, bank.roi, generator)
     if bank.num_groups == 1:
         scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
 
 
-def _usual_extents(scorer: Scorer, found: Sequence[Found], groups: Tensor) -> Extents | None:
+def _usual_extents(
+    scorer: Scorer, parts: Sequence[tuple[Found, Tensor | None]], groups: Tensor
+) -> Extents | None:
     """What is usual of wide extents, by parts."""
-    means = [scorer.extent_means(scorer.combine(part).anomaly_maps) for part in found]
+    means = [scorer.extent_means(scorer.combine(*part).anomaly_maps) for part in parts]
     return Extents.of(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
 
 
@@ -166,6 +177,7 @@ def _search(
     first: int,
     generator: torch.Generator,
     on_stage: OnStage,
+    shown: Tensor | None,
 ) -> tuple[list[Found], list[Found]]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
     total, done = len(bank.pictures), 0
@@ -178,7 +190,8 @@ def _search(
                 of_pictures(vectors, pictures - first, total - first) for vectors in features
             ]
             leave_out = leave_own_out(bank, pictures, queries)
-            found.append(scorer.search(queries, leave_out))
+            here = some_of(shown, pictures - first, queries[0].device)
+            found.append(of_shown(scorer.search(queries, leave_out), here))
             sources = None
             if first == 0:
                 sources = elsewhere_patches(bank.config.grid, bank.roi, generator)

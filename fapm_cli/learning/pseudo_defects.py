@@ -9,6 +9,8 @@ good pictures' scores differs between kinds of parts as it does for real defects
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -47,8 +49,8 @@ def elsewhere_patches(
 
 def pseudo_scores(
     scorer: Scorer,
-    found: list[Found],
-    elsewhere: list[Found],
+    found: Sequence[tuple[Found, Tensor | None]],
+    elsewhere: Sequence[Found],
     roi: Tensor | None,
     generator: torch.Generator,
 ) -> list[float]:
@@ -58,48 +60,56 @@ def pseudo_scores(
 
     Args:
         scorer: calibrated.
-        found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it.
+        found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it,
+            and what each of them shows, (B, H, W) bool over the input; None for all.
         elsewhere: the same of their vectors taken to other patches.
-        roi: (H, W) bool over the input: windows are drawn as often as much of them is inspected.
+        roi: (H, W) bool over the input: windows are drawn as often as much of them is inspected,
+            and shown.
         generator: draws the windows.
     """
-    num_pictures = sum(len(part[0][0]) for part in found)
-    heights, widths = zip(*(d.shape[1:3] for d, _ in found[0]), strict=True)
+    num_pictures = sum(len(part[0][0]) for part, _ in found)
+    heights, widths = zip(*(d.shape[1:3] for d, _ in found[0][0]), strict=True)
     a_side = round(scorer.spot_share**-0.5)
     windows = min(a_side, *heights), min(a_side, *widths)
-    weights = _inspected_shares(roi, windows).cumsum(0)
+    weights = [
+        _inspected_shares(roi, shown, windows, len(part[0][0])).cumsum(1) for part, shown in found
+    ]
     enough = min(max(_ENOUGH_PX // scorer.num_px, _AT_LEAST), _ENOUGH)
     rounds = -(-enough // num_pictures)
     at_once = min(_AT_ONCE, _ENOUGH_PX // _ENOUGH * _AT_ONCE // scorer.num_px)
     scores: list[float] = []
     for lots in torch.split(torch.arange(rounds), max(at_once // num_pictures, 1)):
-        drawn = [
-            [_draw(len(part[0][0]), windows, weights, generator) for part in found] for _ in lots
-        ]
-        for part, other, chosen in zip(found, elsewhere, zip(*drawn, strict=True), strict=True):
+        drawn = [[_draw(windows, of, generator) for of in weights] for _ in lots]
+        for (part, shown), other, chosen in zip(
+            found, elsewhere, zip(*drawn, strict=True), strict=True
+        ):
             spotted = [
                 _spotted(torch.stack(chosen), windows, one, two)
                 for one, two in zip(part, other, strict=True)
             ]
-            scores += scorer.image_scores(spotted).tolist()
+            there = None if shown is None else shown.repeat(len(chosen), 1, 1)
+            scores += scorer.image_scores(spotted, there).tolist()
     return scores
 
 
-def _draw(
-    num_pictures: int, windows: tuple[int, int], weights: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Draw a window for each picture: (2, B) int64, its row and column."""
+def _draw(windows: tuple[int, int], weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a window for each of (B, n) pictures' weights, added up: (2, B), row and column."""
+    num_pictures, num_windows = weights.shape
     rows, columns = (torch.randint(n, (num_pictures,), generator=generator) for n in windows)
-    quantiles = (rows * windows[1] + columns + 0.5) * weights[-1] / len(weights)
-    drawn = torch.searchsorted(weights, quantiles)
+    quantiles = (rows * windows[1] + columns + 0.5) * weights[:, -1] / num_windows
+    drawn = torch.searchsorted(weights, quantiles.unsqueeze(1)).squeeze(1)
     return torch.stack([drawn // windows[1], drawn % windows[1]])
 
 
-def _inspected_shares(roi: Tensor | None, windows: tuple[int, int]) -> Tensor:
-    """How much of each window, in reading order, is inspected: float64, 0 to 1."""
-    if roi is None:
-        return torch.ones(windows[0] * windows[1], dtype=torch.float64)
-    return F.adaptive_avg_pool2d(roi.cpu()[None].double(), windows)[0].flatten()
+def _inspected_shares(
+    roi: Tensor | None, shown: Tensor | None, windows: tuple[int, int], num_pictures: int
+) -> Tensor:
+    """How much of each window, in reading order, is inspected and shown: (B, n) float64."""
+    regions = [one.cpu().expand(num_pictures, -1, -1) for one in (roi, shown) if one is not None]
+    if not regions:
+        return torch.ones(num_pictures, windows[0] * windows[1], dtype=torch.float64)
+    where = torch.stack(regions).all(dim=0)
+    return F.adaptive_avg_pool2d(where.double(), windows).flatten(1)
 
 
 def _spotted(

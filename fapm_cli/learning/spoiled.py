@@ -100,20 +100,26 @@ class Spoiling:
         """Use a backbone."""
         self._extractor = extractor
         self._step = 1
-        self._waiting: list[tuple[int, Tensor]] = []
+        self._waiting: list[tuple[int, Tensor, Tensor | None]] = []
         self._vectors: dict[int, list[list[Tensor]]] = {}
 
-    def take(self, pixels: Tensor, first: int, roi: Tensor | None) -> None:
-        """Spoil some of (B, H, W, 3) pictures, of which the numbers begin at ``first``.
+    def take(
+        self, pixels: Tensor, first: int, roi: Tensor | None, shown: Tensor | None = None
+    ) -> None:
+        """Spoil some of (B, H, W, 3) pictures, of which the numbers begin at ``first``, where they
+        are inspected, and ``shown``, (B, H, W) bool; None for everywhere.
 
         It begins when there are enough to learn from. Whenever there are too many, every other one
         goes: which are left depends on nothing but the pictures.
         """
-        self._waiting += enumerate(pixels, first)
+        for number, picture in enumerate(pixels):
+            here = None if shown is None else shown[number]
+            where = here if roi is None else roi if here is None else here & roi.to(here.device)
+            self._waiting.append((first + number, picture, where))
         if self._waiting[-1][0] + 1 < FEWEST_PARTS:
             return
-        for number, picture in self._waiting:
-            self._spoil(number, picture, roi)
+        for waiting in self._waiting:
+            self._spoil(*waiting)
         self._waiting = []
 
     def _spoil(self, number: int, picture: Tensor, roi: Tensor | None) -> None:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.config import BankConfig
+from fapm_cli.memory.grid import Grid
+from fapm_cli.memory.shown import shown_vectors
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.whole_set import evenly
 
@@ -136,6 +138,23 @@ def _turn(picture: NDArray[Any], angle: float) -> NDArray[Any]:
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+
+
+def shown_with_copies(shown: Tensor, step: int, map_size: tuple[int, int], grid: Grid) -> Tensor:
+    """Which vectors of pictures, then of their turned copies, are shown.
+
+    Args:
+        shown: (N, H, W) bool, what each picture shows.
+        step: degrees.
+        map_size: (h, w) of the map.
+        grid: rows and columns of patches.
+
+    Returns:
+        (N_p, n) bool.
+    """
+    turned = [turned_copies(255 * one.byte(), step) == 255 for one in shown] if step else []
+    both = [shown_vectors(one, [map_size], grid)[0] for one in (shown, *turned)]
+    return torch.cat(both, dim=1)
 
 
 def cells_before(cells: Tensor, copies: Tensor, step: int, size: tuple[int, int]) -> Tensor:

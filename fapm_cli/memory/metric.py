@@ -24,20 +24,30 @@ class Variation:
     variation of good parts.
     """
 
-    def __init__(self, vectors: Tensor, folds: Tensor):
+    def __init__(self, vectors: Tensor, folds: Tensor, shown: Tensor | None = None):
         """Take the moments.
 
         Args:
             vectors: (N_p, N·N_v, C) float32, as :func:`fapm_cli.memory.grid.to_patches` cuts them.
             folds: (N,) int64, the fold of each picture, from 0.
+            shown: (N_p, N·N_v) bool, the vectors that count; None for all.
         """
         num_patches, _, channels = vectors.shape
         by_place = vectors.view(num_patches, len(folds), -1, channels)
-        mean = by_place.mean(dim=1, keepdim=True)
-        self._counts = folds.bincount().tolist()
+        self._counts: list[int] = folds.bincount().tolist()
+        self._shown: list[Tensor] | None = None
+        if shown is None:
+            mean = by_place.mean(dim=1, keepdim=True)
+        else:
+            there = shown.view(num_patches, len(folds), -1, 1).to(vectors.device)
+            self._shown = [there[:, folds == fold].sum(dim=1) for fold in range(self.num_folds)]
+            sums = torch.stack([(v * of).sum(dim=0) for v, of in zip(by_place, there, strict=True)])
+            mean = (sums / there.sum(dim=1).clamp(min=1)).unsqueeze(1)
         self._sums, self._products = [], []
-        for fold in range(len(self._counts)):
+        for fold in range(self.num_folds):
             own = by_place[:, (folds == fold).to(vectors.device)] - mean
+            if shown is not None:
+                own *= there[:, (folds == fold).to(vectors.device)]
             self._sums.append(own.sum(dim=1))
             flat = own.flatten(1, 2)
             self._products.append(torch.bmm(flat.mT, flat))
@@ -51,8 +61,13 @@ class Variation:
         """(N_p, C, C) float32 of each patch, of all folds or of those but one."""
         folds = [fold for fold in range(self.num_folds) if fold != without]
         number = sum(self._counts[fold] for fold in folds)
-        sums = torch.stack([self._sums[fold] for fold in folds]).sum(dim=0) / number
+        sums = torch.stack([self._sums[fold] for fold in folds]).sum(dim=0)
         products = torch.stack([self._products[fold] for fold in folds]).sum(dim=0)
+        if self._shown is not None:
+            counts = torch.stack([self._shown[fold] for fold in folds]).sum(dim=0).clamp(min=1)
+            about_means = products - torch.bmm((sums / counts).mT, sums)
+            return about_means / counts.sum(dim=1, keepdim=True)
+        sums = sums / number
         covariances: Tensor = (products / number - torch.bmm(sums.mT, sums)) / sums.shape[1]
         return covariances
 

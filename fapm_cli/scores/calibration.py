@@ -36,7 +36,9 @@ class Calibration:
     extents: Extents | None = None
 
 
-def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Calibration:
+def local_calibration(
+    responses: Tensor, inspected: Tensor | None = None, shown: Tensor | None = None
+) -> Calibration:
     """Calibrate each place as far as the place, and not the picture, decides the response.
 
     With U the upper response of a place (mean of its largest 2 % over the parts), Ū its mean
@@ -48,6 +50,8 @@ def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Cal
     Args:
         responses: (N, h, w) nominal response, each part's from a bank without its keys.
         inspected: (h, w) bool, places that count; responses are 0 elsewhere. None for all.
+        shown: (N, h, w) bool, where each part is shown, at least one at each place that counts;
+            responses are 0 elsewhere. None for everywhere.
 
     Returns:
         The calibration of each place; all ones for a single part.
@@ -56,17 +60,27 @@ def local_calibration(responses: Tensor, inspected: Tensor | None = None) -> Cal
     if num_parts < 2:
         return Calibration(torch.ones_like(responses[0]), 0.0)
     highest = responses.topk(max(1, round(UPPER_SHARE * num_parts)), dim=0).values
+    upper = highest.mean(dim=0) if shown is None else _mean_of_shown(highest, shown)
     rows, columns = (
         gaussian_matrix(side, _BLUR).float().to(responses.device) for side in responses.shape[1:]
     )
     blur = Spreader(rows, columns)
     if inspected is not None:
         blur = blur.restrict(inspected, inspected)
-    upper = blur(highest.mean(dim=0)).clamp(min=1e-6)
+    upper = blur(upper).clamp(min=1e-6)
     counting = ... if inspected is None else inspected
-    share = place_share(responses[:, counting])
+    share = place_share(responses[:, counting], None if shown is None else shown[:, counting])
     mean = upper[counting].mean()
     return Calibration(2 * mean / (share * upper + (2 - share) * mean), share)
+
+
+def _mean_of_shown(highest: Tensor, shown: Tensor) -> Tensor:
+    """(h, w) means of the largest 2 % of what is shown at each place, of (k, h, w), largest first,
+    and (N, h, w) bool.
+    """
+    counts = (UPPER_SHARE * shown.sum(dim=0)).round().clamp(min=1)
+    among = torch.arange(len(highest), device=highest.device).view(-1, 1, 1) < counts
+    return (highest * among).sum(dim=0) / counts
 
 
 def mean_of_groups(responses: Tensor, groups: Tensor) -> Tensor:
@@ -84,14 +98,35 @@ def mean_of_groups(responses: Tensor, groups: Tensor) -> Tensor:
     return sums.index_add_(0, groups, responses).div_(counts)
 
 
-def place_share(responses: Tensor) -> float:
+def of_parts(
+    responses: Tensor, groups: Tensor, shown: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """What each part's shots say on average where they show it, (G, h, w), and where any does.
+
+    As :func:`mean_of_groups`; ``shown`` is (N, h, w) bool, responses are 0 elsewhere; None for
+    everywhere.
+    """
+    means = mean_of_groups(responses, groups)
+    if shown is None:
+        return means, None
+    shares = mean_of_groups(shown.to(means), groups)
+    return means / shares.clamp(min=1 / len(groups)), shares > 0
+
+
+def place_share(responses: Tensor, shown: Tensor | None = None) -> float:
     """Intraclass correlation ρ of (N, ...) log responses: variance between places over all.
 
-    One place alone differs from no other: 0.
+    Of those that are ``shown``, (N, ...) bool. One place alone differs from no other: 0.
     """
     if responses[0].numel() < 2:
         return 0.0
     logs = responses.double().clamp(min=1e-6).log()
-    between = logs.mean(dim=0).var()
-    within = logs.var(dim=0).mean()
+    if shown is None:
+        means, within = logs.mean(dim=0), logs.var(dim=0).mean()
+    else:
+        counts = shown.sum(dim=0)
+        means = (logs * shown).sum(dim=0) / counts
+        squares = ((logs - means) * shown).square().sum(dim=0)
+        within = (squares / (counts - 1).clamp(min=1)).mean()
+    between = means.var()
     return float(between / (between + within).clamp(min=1e-12))

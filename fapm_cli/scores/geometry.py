@@ -107,12 +107,6 @@ def covered(roi: Tensor, size: tuple[int, int]) -> Tensor:
     return F.adaptive_max_pool2d(roi[None].float(), size)[0] > 0
 
 
-def wholly(shown: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which places of a coarser map are shown, px for px: (B, H, W) bool to (B, *size) bool."""
-    hidden: Tensor = F.adaptive_max_pool2d((~shown).float(), size)
-    return hidden == 0
-
-
 def sampling_matrix(num_out: int, num_in: int, scale: float, offset: float) -> Tensor:
     """Sample a line of values at evenly spaced points, linearly in between, clamped at the ends.
 

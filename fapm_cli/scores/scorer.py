@@ -13,9 +13,10 @@ from fapm_cli.config import Query
 from fapm_cli.memory.grid import Grid, from_patches
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
+from fapm_cli.memory.shown import wholly
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
-from fapm_cli.scores.geometry import Spreader, covered, make_spreader, wholly
+from fapm_cli.scores.geometry import Spreader, covered, make_spreader
 from fapm_cli.scores.image_score import TOP_SHARE, paper_image_score, share_weights, top_score
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time
@@ -177,8 +178,10 @@ class Scorer(nn.Module):
         images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
         return Scored(fused, nearest, torch.cat(layers, dim=1), anomaly_maps, images)
 
-    def image_scores(self, found: Found) -> Tensor:
+    def image_scores(self, found: Found, shown: Tensor | None = None) -> Tensor:
         """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
+        if shown is not None:
+            return self.combine(found, shown).image_scores
         if self._is_paper:
             return self._paper_scores(found)
         _, fused = self._fuse(found)

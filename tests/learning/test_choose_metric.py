@@ -282,6 +282,34 @@ def test_pictures_are_spoiled_evenly_however_they_come(batch: int) -> None:
     assert taken.vectors[0].flatten().tolist() == pytest.approx(wanted)
 
 
+def test_pictures_are_spoiled_where_they_are_inspected_and_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    regions: list[Tensor | None] = []
+
+    def told(pixels: Tensor, number: int, roi: Tensor | None) -> Tensor:
+        regions.append(roi)
+        return pixels
+
+    monkeypatch.setattr("fapm_cli.learning.spoiled.spoil", told)
+    pictures = torch.zeros(FEWEST_PARTS, 32, 32, 3, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    roi = torch.rand(32, 32, generator=generator) < 0.5
+    shown = torch.rand(FEWEST_PARTS, 32, 32, generator=generator) < 0.5
+    extractor: Any = Counter()
+    for inspected, there in ((roi, shown), (None, shown), (roi, None), (None, None)):
+        regions.clear()
+        Spoiling(extractor).take(pictures, 0, inspected, there)
+        for number, one in enumerate(regions[::4]):
+            parts = [inspected, None if there is None else there[number]]
+            both = [part for part in parts if part is not None]
+            if not both:
+                assert one is None
+            else:
+                assert one is not None
+                assert torch.equal(one, torch.stack(both).all(dim=0))
+
+
 def test_of_too_few_pictures_none_is_spoiled() -> None:
     extractor: Any = Counter()
     spoiling = Spoiling(extractor)

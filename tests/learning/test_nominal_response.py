@@ -21,6 +21,7 @@ from fapm_cli.learning.nominal_response import (
     own_scores,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
+from fapm_cli.memory.shown import shown_enough, shown_vectors
 from fapm_cli.scores.calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.extents import Extents, extent_means
 from fapm_cli.scores.geometry import covered
@@ -46,7 +47,7 @@ class Recorder:
         self.spots: list[list[Tensor]] = []
         self.spot_share = spot_share
 
-    def image_scores(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def image_scores(self, found: list[tuple[Tensor, Tensor]], shown: Tensor | None) -> Tensor:
         """Remember the spots, and score nothing."""
         for of_one in zip(*(distances[..., 0] > 0 for distances, _ in found), strict=True):
             self.spots.append(list(of_one))
@@ -60,12 +61,14 @@ def drawn_windows(
     roi: Tensor | None,
     map_sizes: tuple[tuple[int, int], ...] = SQUARE,
     recorder: Any = None,
+    shown: Tensor | None = None,
 ) -> list[list[Tensor]]:
     """The windows of a thousand pseudo-defects, on each memory's map."""
     keys = torch.zeros(1, 1, 1, 1).long()
     maps = [[[(torch.full((10, *s, 1), value), keys) for s in map_sizes]] for value in (0.0, 1.0)]
     recorder = recorder or Recorder()
-    pseudo_scores(recorder, maps[0], maps[1], roi, torch.Generator().manual_seed(0))
+    good = [(part, shown) for part in maps[0]]
+    pseudo_scores(recorder, good, maps[1], roi, torch.Generator().manual_seed(0))
     spots: list[list[Tensor]] = recorder.spots
     return spots
 
@@ -154,6 +157,15 @@ def test_windows_that_are_inspected_whole_are_drawn_more_often_than_slivers() ->
         (r, c): sum(corner(one) == (r, c) for _, one in spots) for r in (2, 3) for c in (2, 4)
     }
     assert counts[2, 2] > 2 * counts[2, 4] > 0
+
+
+def test_no_pseudo_defect_lies_where_its_picture_shows_nothing() -> None:
+    shown = torch.stack([region(0, 0, SIDE, 16 * (i + 1)) for i in range(10)])
+    spots = drawn_windows(region(32, 0, 64, SIDE), shown=shown)
+    for number, (_, coarse) in enumerate(spots):
+        row, column = corner(coarse)
+        assert 2 <= row < 6
+        assert column <= number % 10
 
 
 def test_what_is_pasted_comes_from_another_inspected_patch_where_there_is_one() -> None:
@@ -285,15 +297,62 @@ def busy_bank(groups: list[int], roi: Tensor | None = None) -> tuple[Bank, list[
     return replace(bank, config=config, memories=memories_of, pictures=pictures, roi=roi), features
 
 
-def scored_without(bank: Bank, features: list[Tensor], picture: int, left_out: set[int]) -> Scored:
-    """Score a picture by a bank that has no key of some pictures."""
+def scored_without(
+    bank: Bank,
+    features: list[Tensor],
+    picture: int,
+    left_out: set[int],
+    shown: Tensor | None = None,
+) -> Scored:
+    """Score a picture, or what is shown of it, by a bank that has no key of some pictures."""
     kept = [~torch.isin(m.key_pictures, torch.tensor(sorted(left_out))) for m in bank.memories]
     memories = tuple(
         replace(m, keys=m.keys[k], key_counts=k.view(6, -1).sum(dim=1))
         for m, k in zip(bank.memories, kept, strict=True)
     )
     own = [f.view(6, len(bank.pictures), -1, f.shape[2])[:, picture] for f in features]
-    return scorer_of(replace(bank, memories=memories), bank.config.query, bank.roi).forward(own)
+    return scorer_of(replace(bank, memories=memories), bank.config.query, bank.roi).forward(
+        own, shown
+    )
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("roi", [None, (5, 3, 40, 60)])
+def test_what_pictures_do_not_show_counts_for_nothing(
+    few_pseudo_defects: None, roi: tuple[int, int, int, int] | None, first: int
+) -> None:
+    groups = [0, 1, 0, *range(2, 14)]
+    draw = torch.Generator().manual_seed(4)
+    shown = torch.ones(len(groups), 64, 96, dtype=torch.bool)
+    for one, (rows, columns) in zip(
+        shown, torch.randint(-20, 21, (15, 2), generator=draw).tolist(), strict=True
+    ):
+        one[rows if rows < 0 else 0 : 64 if rows < 0 else rows] = False
+        one[:, columns if columns < 0 else 0 : 96 if columns < 0 else columns] = False
+    inspected = shown_enough(shown, groups, (8, 12))
+    if roi is not None:
+        inspected &= region(*roi)[:64, :96]
+    bank, features = busy_bank(groups, inspected)
+    own = [f.view(6, len(groups), -1, f.shape[2])[:, first:].flatten(1, 2) for f in features]
+    found = nominal_response(bank, own, first, shown=shown[first:])
+    made_up = [
+        torch.where(there.unsqueeze(2), vectors, 50.0)
+        for vectors, there in zip(
+            own, shown_vectors(shown[first:], bank.map_sizes, bank.config.grid), strict=True
+        )
+    ]
+    again = nominal_response(bank, made_up, first, shown=shown[first:])
+    assert replace(again, pseudo=None, calibration=found.calibration) == replace(found, pseudo=None)
+    assert torch.equal(again.calibration.factors, found.calibration.factors)
+    assert again.calibration.extents == found.calibration.extents
+    plain = nominal_response(bank, own, first)
+    assert plain.scores != found.scores
+    bank = replace(bank, calibration=found.calibration)
+    for i, number in enumerate(range(first, len(groups))):
+        without = {n for n, group in enumerate(groups) if group == groups[number]}
+        wanted = scored_without(bank, features, number, without, shown[number : number + 1])
+        assert found.scores[i] == pytest.approx(float(wanted.image_scores[0]), rel=1e-4)
+        assert found.peaks[i] == pytest.approx(float(wanted.anomaly_maps.amax()), rel=1e-4)
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fapm_cli.scores.calibration import local_calibration, place_share
+from fapm_cli.scores.calibration import local_calibration, mean_of_groups, of_parts, place_share
 
 
 def responses(between: float, within: float, pictures: int = 400, seed: int = 0) -> Tensor:
@@ -115,3 +115,48 @@ def test_one_place_differs_from_no_other_and_is_not_calibrated(inspected: int | 
     assert 0 <= calibration.place_share <= 1
     assert bool((calibration.factors == 1).all()) == (inspected != 2)
     assert bool((calibration.factors > 0).all())
+
+
+def test_places_are_calibrated_by_the_parts_that_show_them() -> None:
+    values = responses(0.5, 0.3, pictures=150)
+    shown = torch.rand(150, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.5
+    calibration = local_calibration(values * shown, None, shown)
+    highest, means, variances = np.zeros((12, 12)), [], []
+    for y in range(12):
+        for x in range(12):
+            own = sorted((float(v) for v in values[shown[:, y, x], y, x]), reverse=True)
+            most = max(1, round(0.02 * len(own)))
+            highest[y, x] = sum(own[:most]) / most
+            means.append(np.mean(np.log(own)))
+            variances.append(np.var(np.log(own), ddof=1))
+    upper, share = gaussian_filter(highest, 1.0, mode="reflect"), calibration.place_share
+    between = np.var(means, ddof=1)
+    assert share == pytest.approx(between / (between + np.mean(variances)), abs=1e-4)
+    wanted = 2 * upper.mean() / (share * upper + (2 - share) * upper.mean())
+    np.testing.assert_allclose(calibration.factors, wanted, rtol=1e-4)
+
+
+def test_what_all_parts_show_is_calibrated_as_ever() -> None:
+    values = responses(0.5, 0.3, pictures=120)
+    plain, masked = (local_calibration(values, None, of) for of in (None, values > 0))
+    torch.testing.assert_close(masked.factors, plain.factors)
+    assert masked.place_share == pytest.approx(plain.place_share)
+
+
+def test_a_part_says_what_those_of_its_shots_say_that_show_it() -> None:
+    values = responses(0.5, 0.3, pictures=7)
+    groups = torch.tensor([0, 1, 1, 2, 2, 2, 0])
+    shown = torch.rand(7, 12, 12, generator=torch.Generator().manual_seed(3)) < 0.5
+    means, there = of_parts(values * shown, groups, shown)
+    assert there is not None
+    for part in range(3):
+        own, of = values[groups == part], shown[groups == part]
+        for y in range(12):
+            for x in range(12):
+                said = own[of[:, y, x], y, x]
+                assert bool(there[part, y, x]) == (len(said) > 0)
+                wanted = float(said.mean()) if len(said) else 0.0
+                assert float(means[part, y, x]) == pytest.approx(wanted, rel=1e-5)
+    both = of_parts(values, groups, None)
+    assert both[1] is None
+    assert torch.equal(both[0], mean_of_groups(values, groups))

@@ -81,9 +81,12 @@ class Light:
 
         Args:
             pictures: (N, H, W, 3) uint8, at least one.
-            inspected: (H, W) bool, what counts; None for all.
+            inspected: (H, W) bool, or (N, H, W) for each its own, what counts; None for all.
         """
-        tones = np.stack([tones_of(one, inspected) for one in pictures])
+        where = [None] * len(pictures)
+        if inspected is not None:
+            where = [*np.broadcast_to(inspected, pictures.shape[:3])]
+        tones = np.stack([tones_of(*both) for both in zip(pictures, where, strict=True)])
         logs = np.log(np.maximum(tones, _DARK))
         usual = np.rint(pictures.mean(axis=0, dtype=np.float64)).astype(np.uint8)
         nothing = np.zeros((2, PLACES))
@@ -183,9 +186,11 @@ class Light:
 
 
 def tones_of(pixels: Pixels, inspected: NDArray[np.bool_] | None = None) -> Values:
-    """The (32, 3) grey levels of (H, W, 3) px at evenly spaced quantiles, by channel."""
+    """The (32, 3) grey levels of (H, W, 3) px at evenly spaced quantiles, by channel: of what is
+    inspected, if anything is.
+    """
     sample = pixels[::_STEP, ::_STEP].reshape(-1, 3)
-    if inspected is not None:
+    if inspected is not None and inspected.any():
         sample = sample[inspected[::_STEP, ::_STEP].ravel()]
         if not len(sample):  # it lies between them
             sample = pixels[inspected]

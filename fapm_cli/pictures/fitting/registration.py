@@ -128,7 +128,7 @@ class Registration:
         moved = prepare(image.crop((x, y, x + image.width, y + image.height)), to)
         seen = _seen(y, x, image.size[::-1], to)
         moved[~seen] = self.reference[~seen]
-        return Placed(moved, seen, _away_from(~seen), (down, right))
+        return Placed(moved, seen, judged_of(seen), (down, right))
 
 
 def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
@@ -147,11 +147,11 @@ def _seen(y: int, x: int, size: tuple[int, int], to: Preprocessing) -> Seen:
     return seen
 
 
-def _away_from(hidden: Seen) -> Seen:
-    """What lies no nearer than the margin to what is hidden."""
+def judged_of(seen: Seen) -> Seen:
+    """What lies no nearer than the margin to what is not seen."""
     around = np.ones((2 * _MARGIN_PX + 1,) * 2, np.uint8)
-    away: Seen = cv2.dilate(hidden.astype(np.uint8), around) == 0
-    return away
+    judged: Seen = cv2.dilate((~seen).astype(np.uint8), around) == 0
+    return judged
 
 
 def _find(template: Grey, pixels: Pixels) -> tuple[float, float, float]:
