@@ -3,7 +3,7 @@
 python benchmarks/large_pictures.py [--pictures 6] [--judged 10] [--sizes 448,912,1824,3648]
 
 A made part, 5472×3648 px: tracks, pads and print on a board that is the same in every picture, but
-for a shift of some px, light and noise. Defects are spots 3 to 40 px wide, of half the contrast.
+for a shift of up to 1 px, light and noise. Defects are spots 3 to 40 px wide, of half the contrast.
 For each size: what is found at the bank's own threshold, good ones called defective, ms and bytes
 of the process at its peak, each size in a process of its own.
 """
@@ -49,11 +49,10 @@ def board() -> Pixels:
 
 
 def shot(part: Pixels, number: int, spots: int = 0, spot_px: int = 0) -> Pixels:
-    """One picture of the part: moved by up to 2 px, 2 % brighter or darker, noisy, with spots."""
+    """One picture of the part: moved by up to 1 px, 2 % brighter or darker, noisy, with spots."""
     draw = np.random.default_rng(number)
-    moved = np.array([[1, 0, draw.integers(-2, 3)], [0, 1, draw.integers(-2, 3)]], np.float64)
-    border = cv2.BORDER_REPLICATE
-    seen = cv2.warpAffine(part, moved, (WIDTH, HEIGHT), flags=cv2.INTER_NEAREST, borderMode=border)
+    moved = np.array([[1, 0, draw.uniform(-1, 1)], [0, 1, draw.uniform(-1, 1)]])
+    seen = cv2.warpAffine(part, moved, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
     for _ in range(spots):
         x, y = int(draw.integers(200, WIDTH - 200)), int(draw.integers(200, HEIGHT - 200))
         middle = seen[y, x].astype(int)

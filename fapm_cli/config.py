@@ -19,7 +19,7 @@ Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
 Align = Literal["none", "shift"]
 
-MOST_PATCHES = 512  # of a side of the grid
+MOST_PATCHES = 511  # of a side of the grid: a WebP, a thumbnail, has no longer side
 _MOST_PX = 32 * MOST_PATCHES
 
 VARIANTS = {

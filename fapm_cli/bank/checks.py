@@ -145,9 +145,10 @@ def check_memory(
         values = getattr(memory, part)
         if int(values.min()) < 0 or int(values.max()) >= end:
             raise ValueError(f"{part} out of range")
-    if not (_all_finite(memory.keys) and memory.radius_sq.isfinite().all()):
+    largest = _largest(memory.keys)
+    if not (math.isfinite(largest) and memory.radius_sq.isfinite().all()):
         raise ValueError("values that are not finite")
-    if (memory.radius_sq < 0).any() or memory.keys.abs().max() > 1e6:
+    if (memory.radius_sq < 0).any() or largest > 1e6:
         raise ValueError("values out of range")
 
 
@@ -185,6 +186,9 @@ def check_choice(choice: Any, metrics: Sequence[Tensor | None]) -> MetricChoice 
     return MetricChoice(None if floor is None else float(floor), found)
 
 
-def _all_finite(keys: Tensor) -> bool:
-    """Whether all of (ΣK_i, C) are, asked of some at a time: the question copies what it is of."""
-    return all(bool(part.isfinite().all()) for part in torch.split(keys, _KEYS_AT_A_TIME))
+def _largest(keys: Tensor) -> float:
+    """The largest absolute value of (ΣK_i, C), not a number if one is none; asked of some at a
+    time: the question copies what it is of.
+    """
+    ends = [torch.stack(torch.aminmax(part)) for part in torch.split(keys, _KEYS_AT_A_TIME)]
+    return float(torch.stack(ends).abs().max())

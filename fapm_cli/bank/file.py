@@ -45,7 +45,7 @@ _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
 _USUAL, _REFERENCE = "usual_light", "reference"
-_MAPPED_BYTES = 64 * 2**20
+_MAPPED_BYTES = 256 * 2**20
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 

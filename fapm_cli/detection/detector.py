@@ -62,6 +62,8 @@ class Detector:
         self.plan = plan.for_reach(query.reach)
         self.device = self.plan.device
         self._engine = Engine(bank, extractor or bank_extractor(bank), self.plan, query, roi)
+        if self.plan.compiled and self._engine.extractor.tile_px(self.device) is not None:
+            raise OptionError("--compile is for inputs that are run in one; this one has tiles")
         self.extractor, self.scorer = self._engine.extractor, self._engine.scorer
         self.roi = self._engine.roi
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold

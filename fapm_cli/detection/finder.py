@@ -131,14 +131,17 @@ def _first_keys(bank: Bank, rows: range) -> list[int]:
 def _bands(bank: Bank, extractor: FeatureExtractor, any_number: bool) -> list[list[range]]:
     """Cut the rows of patches into bands of a tile's height, and those into slabs that a CPU's
     cache holds; one of all on a GPU, which has room, and for a search of any number of vectors: one
-    around a patch goes beyond a slab.
+    around a patch goes beyond a slab. Bands begin where tiles may.
     """
     rows, columns = bank.config.grid
     device = extractor.mean.device
     tile_px = extractor.tile_px(device)
     if tile_px is None or device.type != "cpu" or any_number:
         return [[range(rows)]]
-    a_band = max(tile_px * rows // bank.config.preprocessing.crop_px[0], 1)
+    patch_px = bank.config.preprocessing.crop_px[0] // rows
+    if patch_px % extractor.unit_px:
+        return [[range(rows)]]
+    a_band = max(tile_px // patch_px, 1)
     a_slab = max(_SLAB // columns, 1)
     return [list(_cut(band, a_slab)) for band in _cut(range(rows), a_band)]
 

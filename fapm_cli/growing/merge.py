@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.image_score import TOP_SHARE
 
 
 def merge_banks(
@@ -101,9 +103,13 @@ def difference(one: Bank, other: Bank) -> str | None:
 
 
 def _built_by(bank: Bank) -> dict[str, Any]:
-    """A bank's configuration, but for what was found in its pictures."""
-    found = {"turn": 0} if bank.config.turn_found else {}
-    return {**bank.config.to_json(), **found}
+    """A bank's configuration, but for what was found in its pictures; a spot is as large as it is
+    in its input.
+    """
+    config, num_px = bank.config, math.prod(bank.config.preprocessing.crop_px)
+    spot_px = min(round(TOP_SHARE * num_px), config.query.spot_px or num_px)
+    found = {"turn": 0} if config.turn_found else {}
+    return {**config.with_query(spot_px=spot_px).to_json(), **found}
 
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:

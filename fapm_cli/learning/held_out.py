@@ -22,7 +22,7 @@ from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
 
 FOLDS = 3
-_TOGETHER, _TOGETHER_BYTES = 16, 256 * 2**20
+TOGETHER, TOGETHER_BYTES = 16, 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class HeldOut:
 def at_a_time(vectors: Sequence[Tensor], num_pictures: int) -> int:
     """How many pictures of (N_p, N·N_v, C) vectors to judge together: fewer of large ones."""
     per_picture = sum(one.nbytes for one in vectors) // num_pictures
-    return min(max(_TOGETHER_BYTES // per_picture, 1), _TOGETHER)
+    return min(max(TOGETHER_BYTES // per_picture, 1), TOGETHER)
 
 
 def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:

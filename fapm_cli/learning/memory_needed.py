@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
-from fapm_cli.learning.held_out import FOLDS
+from fapm_cli.learning.held_out import FOLDS, TOGETHER, TOGETHER_BYTES
 from fapm_cli.learning.spoiled import most_spoiled
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
@@ -15,7 +15,7 @@ from fapm_cli.pictures.reading import Item, memory_to_read
 from fapm_cli.scores.extents import FEWEST_PARTS
 
 _TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
-_MAPS = 12  # of a picture's px, float32, that are there at a time
+_MAPS = 8  # of a picture's px, float32, that are there at a time
 
 
 def memory_needed(
@@ -27,9 +27,9 @@ def memory_needed(
     follows takes turns: extracting, distances between vectors, which have a limit, and the keys
     laid out for search.
     For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined,
-    and a third of all once more, less their mean, with what they vary by. To judge a large picture
-    takes its vectors twice, and maps of its px. The rest is torch and, on a CPU, the files that are
-    read at a time.
+    and a third of all once more, less their mean, with what they vary by. To judge large pictures
+    takes their vectors twice, and maps of their px. The rest is torch and, on a CPU, the files that
+    are read at a time.
     """
     per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
     widest = 2 if config.adaptive else 1
@@ -43,7 +43,8 @@ def memory_needed(
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing) + shown
     maps = _MAPS * 4 * math.prod(config.preprocessing.crop_px)
-    judging = max(2 * 4 * per_picture + maps - _EXTRACTING_BYTES, 0)  # of one picture
+    together = min(max(TOGETHER_BYTES // (4 * per_picture), 1), TOGETHER)
+    judging = max(together * (2 * 4 * per_picture + maps) - _EXTRACTING_BYTES, 0)
     needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
     needed += judging
     if config.metric == "plain" or num_pictures < FEWEST_PARTS:

@@ -58,9 +58,11 @@ def adaptive_coreset(
     Returns:
         One coreset per patch, in order.
     """
-    num_patches, n, _ = vectors.shape
+    num_patches, n, channels = vectors.shape
     k = num_keys(n, ratio, at_least)
-    side_by_side = max(1, min(num_patches, memory_bytes // (4 * n * n)))
+    # Distances, or in small sets the vectors, less their mean and squared.
+    per_patch = 4 * n * max(n, 2 * channels)
+    side_by_side = max(1, min(num_patches, memory_bytes // per_patch))
     coresets: list[Coreset] = []
     for start in range(0, num_patches, side_by_side):
         search = GreedyKCenter(vectors[start : start + side_by_side], memory_bytes)

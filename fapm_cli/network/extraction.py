@@ -141,6 +141,11 @@ class FeatureExtractor(nn.Module):
         """Px of a side that are run at a time; None where inputs are run whole."""
         return None if self._tiling is None else self._tiling.core_px(device.type)
 
+    @property
+    def unit_px(self) -> int:
+        """Px that rows which are asked for must begin and end at multiples of."""
+        return 1 if self._tiling is None else self._tiling.unit_px
+
     def _run(self, pixels: Tensor) -> list[Tensor]:
         """Extract the maps of px in one run."""
         return self.locally_aware(self.tap(pixels), pixels.shape[1])
@@ -183,8 +188,9 @@ class FeatureExtractor(nn.Module):
         taps = self._run_once()
         maps = self.locally_aware(taps, probed_px[0])
         if probed_px != size_px:
-            self._tiling = Tiling.of(self._run, max(probed_px[0] // t.shape[-2] for t in taps))
-            self._tiling.check(size_px)
+            strides = (probed_px[0] // tap.shape[-2] for tap in taps)
+            unit = max(self.config.finest_stride, *strides)
+            self._tiling = Tiling.of(self._run, unit, size_px)
         self.map_shapes = [(m.shape[1], *_scaled(m.shape, probed_px, size_px)) for m in maps]
 
     @property

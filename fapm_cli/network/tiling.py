@@ -22,6 +22,7 @@ Network = Callable[[Tensor], list[Tensor]]
 # blocks of more than 32 MB anew each time, and the caches are left behind.
 TILE_PX = {"cpu": 640, "cuda": 2048}
 _PROBED_PX = 768
+_WHOLE_PX = 4096  # of a side, up to which an input may be run in one
 
 
 @dataclass(frozen=True)
@@ -39,48 +40,34 @@ class Tiling:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, network: Network, unit_px: int) -> Tiling:
+    def of(cls, network: Network, unit_px: int, size_px: tuple[int, int]) -> Tiling | None:
         """Find how far a network sees, by what one unit of the input that is not a number reaches.
 
         Args:
             network: from (1, H, W, 3) float32 to maps (1, C, h, w).
             unit_px: as above.
+            size_px: height and width of the inputs.
+
+        Returns:
+            None where inputs can't be run by tiles, but are small enough to be run in one.
 
         Raises:
-            OptionError: it sees farther than can be told.
+            OptionError: they are not.
         """
-        side = _PROBED_PX // unit_px * unit_px
-        first = side // unit_px // 2 * unit_px
-        probe = torch.zeros(1, side, side, 3)
-        probe[:, first : first + unit_px, first : first + unit_px] = torch.nan
-        reach = 0
-        for one in network(probe):
-            touched = one[0].isnan().any(dim=0).any(dim=0).nonzero().flatten()
-            stride = side // one.shape[-1]
-            begin, end = int(touched[0]) * stride, (int(touched[-1]) + 1) * stride
-            if begin == 0 or end == side:
-                raise OptionError(
-                    f"the network sees farther than {first} px around: an input of more than "
-                    f"{TILE_PX['cpu']} px can't be worked through in tiles; take earlier --layers"
-                )
-            reach = max(reach, first - begin, end - first - unit_px)
-        return cls(unit_px, -(-reach // unit_px) * unit_px)
+        try:
+            if any(side % unit_px for side in size_px):
+                raise OptionError(f"its sides must be multiples of {unit_px} px")
+            return cls(unit_px, -(-_reach(network, unit_px) // unit_px) * unit_px)
+        except OptionError as error:
+            if max(size_px) <= _WHOLE_PX:
+                return None
+            raise OptionError(
+                f"size {size_px[0]}x{size_px[1]} px is large, and worked through in tiles: {error}"
+            ) from error
 
     def core_px(self, device: str) -> int:
         """Px of a tile's side that it is run for: at least as many as lie around it."""
         return max(TILE_PX[device] - 2 * self.halo_px, 2 * self.halo_px, self.unit_px)
-
-    def check(self, size_px: tuple[int, int]) -> None:
-        """Check that an input can be run by tiles.
-
-        Raises:
-            OptionError: a side is no multiple of the unit.
-        """
-        if any(side % self.unit_px for side in size_px):
-            raise OptionError(
-                f"size {size_px[0]}x{size_px[1]} px is large, and worked through in tiles: "
-                f"its sides must be multiples of {self.unit_px} px"
-            )
 
     def run(self, network: Network, pixels: Tensor, rows: slice = slice(None)) -> list[Tensor]:
         """Run a network over some of an input's rows.
@@ -92,9 +79,14 @@ class Tiling:
 
         Returns:
             The maps' parts of those rows.
+
+        Raises:
+            ValueError: rows are no multiples of the unit.
         """
         height, width = pixels.shape[1:3]
         top, bottom, _ = rows.indices(height)
+        if top % self.unit_px or bottom % self.unit_px:
+            raise ValueError(f"rows {top} to {bottom}: wanted multiples of {self.unit_px} px")
         of_rows = []
         for down in self._cuts(top, bottom, pixels.device.type):
             of_columns = [
@@ -130,6 +122,29 @@ class Tiling:
             ]
             parts.append(one[:, :, inner[0], inner[1]])
         return parts
+
+
+def _reach(network: Network, unit_px: int) -> int:
+    """How many px around a unit of the input a network's maps see it from.
+
+    Raises:
+        OptionError: from farther than is tried.
+    """
+    side = _PROBED_PX // unit_px * unit_px
+    first = side // unit_px // 2 * unit_px
+    probe = torch.zeros(1, side, side, 3)
+    probe[:, first : first + unit_px, first : first + unit_px] = torch.nan
+    reach = 0
+    for one in network(probe):
+        touched = one[0].isnan().any(dim=0).any(dim=0).nonzero().flatten()
+        stride = side // one.shape[-1]
+        begin, end = int(touched[0]) * stride, (int(touched[-1]) + 1) * stride
+        if begin == 0 or end == side:
+            raise OptionError(
+                f"the network sees farther than {first} px around; take earlier --layers"
+            )
+        reach = max(reach, first - begin, end - first - unit_px)
+    return reach
 
 
 def _join(parts: list[list[Tensor]], dim: int) -> list[Tensor]:

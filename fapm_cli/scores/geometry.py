@@ -171,9 +171,12 @@ def gaussian_matrix(num: int, sigma: float, first: int = 0, end: int | None = No
 
 def _blurred(matrix: Tensor, sigma: float) -> Tensor:
     """Blur what an (n, m) float64 matrix gives, some rows of the blur at a time."""
-    num = len(matrix)
-    spans = ((first, min(first + _LARGE, num)) for first in range(0, num, _LARGE))
-    return torch.cat([gaussian_matrix(num, sigma, *span) @ matrix for span in spans])
+    num, reach, blurred = len(matrix), int(4 * sigma + 0.5), []
+    for first in range(0, num, _LARGE):
+        end = min(first + _LARGE, num)
+        near = slice(max(first - reach, 0), min(end + reach, num))
+        blurred.append(gaussian_matrix(num, sigma, first, end)[:, near] @ matrix[near])
+    return torch.cat(blurred)
 
 
 def inspected_span(num_px: int, resize_px: int, crop_px: int) -> tuple[int, int]:

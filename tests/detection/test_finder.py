@@ -20,6 +20,7 @@ from fapm_cli.bank.presets import configure
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detection import Detection
 from fapm_cli.detection.detector import Detector
+from fapm_cli.errors import OptionError
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.loading import load_extractor
 from fapm_cli.network.tiling import TILE_PX
@@ -112,3 +113,23 @@ def test_of_many_patches_none_has_a_metric_of_its_own() -> None:
     assert (few.metric, few.turn_found) == ("own", True)
     assert (many.metric, many.turn_found) == ("plain", False)
     assert configure(size=1056, metric="own").metric == "own"
+
+
+def test_patches_that_tiles_don_t_fit_are_searched_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not layer-wise: places of 8 px, and patches of three of them, of a network of 16."""
+    config = configure(size=(240, 240), backbone="resnet18", variant="B", grid=(10, 10), turn=0)
+    config = replace(config, layers=("layer2", "layer3"), metric="plain")
+    scores = []
+    for tile_px in (640, 160):
+        monkeypatch.setitem(TILE_PX, "cpu", tile_px)
+        files = [(path, Path(path).name) for path in GOOD[:3]]
+        bank = build_from_files(files, config, load_extractor(config, "random"), 4)
+        pixels = np.array(Image.open(ONE_BAD).convert("RGB").resize((240, 240)))
+        scores.append(judge(bank, pixels).image_scores)
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiler_is_refused_for_tiles(whole: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TILE_PX, "cpu", 160)
+    with pytest.raises(OptionError, match="this one has tiles"):
+        Detector(whole, plan=make_plan("cpu", "fp32", compiled=True))

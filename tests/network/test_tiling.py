@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+import fapm_cli.network.tiling as tiling
 from fapm_cli.bank.presets import default_config
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.errors import OptionError
@@ -38,15 +39,24 @@ def noise(size: tuple[int, int] = SIZE, pictures: int = 1) -> Tensor:
     return torch.randint(256, (pictures, *size, 3), generator=generator).to(torch.uint8)
 
 
-@pytest.mark.parametrize("variant", ["E", "C"])
-@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
+@pytest.mark.parametrize(
+    ("backbone", "variant", "layers"),
+    [
+        ("efficientnet_lite0", "E", ("block4_depthwise", "block5_expand")),
+        ("efficientnet_lite0", "C", ("block4_depthwise", "block5_expand")),
+        ("resnet18", "E", ("layer1", "layer2")),
+        ("resnet18", "C", ("layer1", "layer2")),
+        ("resnet18", "E", ("layer1",)),  # finer than places are: tiles begin where those do
+    ],
+)
 @torch.inference_mode()
 def test_tiles_give_what_a_run_in_one_gives(
-    backbone: str, variant: str, monkeypatch: pytest.MonkeyPatch
+    backbone: str, variant: str, layers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = extractor(backbone, variant)
+    config = default_config(backbone, size_px=SIZE, variant=variant, layers=layers)
+    whole = load_extractor(config, "random", seed=3)
     monkeypatch.setitem(TILE_PX, "cpu", 160)
-    tiled = extractor(backbone, variant)
+    tiled = load_extractor(config, "random", seed=3)
     assert tiled.map_shapes == whole.map_shapes
     pixels = noise(pictures=2)
     for one, other in zip(whole(pixels), tiled(pixels), strict=True):
@@ -80,35 +90,43 @@ def test_tiles_follow_a_plan(precision: str) -> None:
 def test_with_less_around_a_tile_values_are_others() -> None:
     """So what is found is not only enough, but what it takes."""
     tiled = extractor("efficientnet_lite0")
-    tiling = tiled._tiling
-    assert tiling == Tiling(unit_px=8, halo_px=48)
-    short = dataclasses.replace(tiling, halo_px=32)
+    found = tiled._tiling
+    assert found == Tiling(unit_px=8, halo_px=48)
+    short = dataclasses.replace(found, halo_px=32)
     apart = [
         float((one - other).abs().max())
         for one, other in zip(
-            tiling.run(tiled._run, noise()), short.run(tiled._run, noise()), strict=True
+            found.run(tiled._run, noise()), short.run(tiled._run, noise()), strict=True
         )
     ]
     assert max(apart) > 1e-3
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_a_large_input_has_sides_that_tiles_fit() -> None:
+def test_a_large_input_has_sides_that_tiles_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     config = default_config("resnet18", size_px=(176, 176), grid=(11, 11))
-    assert load_extractor(config, "random")._tiling is not None
+    assert load_extractor(config, "random").tile_px(torch.device("cpu")) is not None
     odd = dataclasses.replace(config.preprocessing, resize_px=(168, 168), crop_px=(168, 168))
+    config = dataclasses.replace(config, preprocessing=odd)
+    assert load_extractor(config, "random").tile_px(torch.device("cpu")) is None
+    monkeypatch.setattr(tiling, "_WHOLE_PX", 160)
     with pytest.raises(OptionError, match=r"168x168 px is large.*multiples of 16 px"):
-        load_extractor(dataclasses.replace(config, preprocessing=odd), "random")
+        load_extractor(config, "random")
 
 
-def test_a_network_that_sees_everything_is_refused() -> None:
+def test_a_network_that_sees_everything_is_run_in_one_or_refused() -> None:
     def network(pixels: Tensor) -> list[Tensor]:
-        return [
-            pixels.mean(dim=(1, 2), keepdim=True).permute(0, 3, 1, 2) * torch.ones(1, 1, 96, 96)
-        ]
+        return [pixels.mean().expand(1, 1, 96, 96)]
 
-    with pytest.raises(OptionError, match="sees farther than 384 px"):
-        Tiling.of(network, 8)
+    assert Tiling.of(network, 8, (4096, 800)) is None
+    with pytest.raises(OptionError, match=r"4104x800 px is large.*sees farther than 384 px"):
+        Tiling.of(network, 8, (4104, 800))
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_rows_between_units_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows 4 to 64: wanted multiples of 8 px"):
+        extractor("efficientnet_lite0")(noise(), slice(4, 64))
 
 
 @settings(max_examples=25)
@@ -129,10 +147,11 @@ def test_any_sizes_any_network(
         x = F.conv2d(pixels.permute(0, 3, 1, 2).to(weight.dtype), weight, padding=kernel // 2)
         return [F.avg_pool2d(x, unit)]
 
-    tiling = Tiling.of(network, unit)
-    assert kernel // 2 <= tiling.halo_px <= kernel // 2 + unit
+    found = Tiling.of(network, unit, (height * unit, width * unit))
+    assert found is not None
+    assert kernel // 2 <= found.halo_px <= kernel // 2 + unit
     pixels = torch.rand(1, height * unit, width * unit, 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TILE_PX, "cpu", 2 * tiling.halo_px + core * unit)
-        [tiled] = tiling.run(network, pixels)
+        patch.setitem(TILE_PX, "cpu", 2 * found.halo_px + core * unit)
+        [tiled] = found.run(network, pixels)
     torch.testing.assert_close(tiled, network(pixels)[0])

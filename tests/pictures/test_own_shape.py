@@ -53,7 +53,7 @@ def test_the_usual_aspect_is_the_median_of_what_can_be_read(tmp_path: Path) -> N
         (3 / 4, None, (224, 288)),
         (2.5, None, (576, 224)),
         (0.4, 128, (128, 320)),
-        (100.0, None, (16384, 224)),  # no more than 512 patches a side
+        (100.0, None, (16352, 224)),  # no more than 511 patches a side
         (2.5, (96, 160), (96, 160)),
     ],
 )
