@@ -65,6 +65,7 @@ class Detector:
         if self.plan.compiled and self._engine.extractor.tile_px(self.device) is not None:
             raise OptionError("--compile is for inputs that are run in one; this one has tiles")
         self.extractor, self.scorer = self._engine.extractor, self._engine.scorer
+        self.finder = self._engine.finder
         self.roi = self._engine.roi
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if query.light == "corrected" else None

@@ -26,6 +26,7 @@ class Engine(nn.Module):
 
     Attributes:
         extractor: the backbone.
+        finder: extraction and search.
         scorer: what follows the search.
         roi: (H, W) bool over the input, what is inspected; None for all.
     """
@@ -63,7 +64,7 @@ class Engine(nn.Module):
         extractor.check_unplanned()
         self.extractor = extractor if plan is None else extractor.follow(plan)
         self._device = self.extractor.mean.device
-        self._finder = Finder(bank, self.extractor, plan, query)
+        self.finder = Finder(bank, self.extractor, plan, query)
         self.roi = common(bank.roi, roi)
         outside = None if self.roi is None else ~self.roi.to(self._device)
         self.register_buffer("_outside", outside)
@@ -93,7 +94,7 @@ class Engine(nn.Module):
         shown = None
         if pixels.shape[3] == 4:
             shown, pixels = pixels[..., 3] > 0, pixels[..., :3]
-        scored = self.scorer.combine(self.scorer.inside(self._finder(pixels)), shown)
+        scored = self.scorer.combine(self.scorer.inside(self.finder(pixels)), shown)
         maps = scored.anomaly_maps
         if self._outside is not None:  # where a map is 0 everywhere, it has a peak all the same
             maps = maps.masked_fill(self._outside, -1)

@@ -26,7 +26,12 @@ KEPT_BYTES = 256 * 2**20  # of keys laid out: of a bank with more, it is done fo
 
 
 class Finder(nn.Module):
-    """A bank's memories and its backbone on a device."""
+    """A bank's memories and its backbone on a device.
+
+    Attributes:
+        extractor: the backbone.
+        bands: each the slabs that it is cut into, those the rows of patches.
+    """
 
     def __init__(
         self,
@@ -49,8 +54,8 @@ class Finder(nn.Module):
         self._bank, self._device = bank, extractor.mean.device
         self._dtype = torch.float32 if plan is None else plan.choosing_dtype
         self._any_number = plan is None or self._query.reach > 0
-        self._bands = _bands(bank, extractor, self._any_number)
-        self._first_keys = {rows: _first_keys(bank, rows) for band in self._bands for rows in band}
+        self.bands = _bands(bank, extractor, self._any_number)
+        self._first_keys = {rows: _first_keys(bank, rows) for band in self.bands for rows in band}
         num_keys = sum(memory.keys.numel() for memory in bank.memories)
         kept = len(self._first_keys) == 1 or num_keys * self._dtype.itemsize <= KEPT_BYTES
         laid_out = [self._lay_out(rows) for rows in self._first_keys] if kept else []
@@ -60,7 +65,9 @@ class Finder(nn.Module):
         """Find the nearest keys of (B, H, W, 3) px: per memory, distances and key indices, both
         (B, h_j, w_j, k).
         """
-        slabs = [found for band in self._bands for found in self._find(pixels, band)]
+        slabs = [
+            found for band in self.bands for found in self.search(self.extract(pixels, band), band)
+        ]
         if len(slabs) == 1:
             return slabs[0]
         by_memory = zip(*slabs, strict=True)
@@ -69,11 +76,14 @@ class Finder(nn.Module):
             for parts in by_memory
         ]
 
-    def _find(self, pixels: Tensor, band: Sequence[range]) -> Iterator[Found]:
-        """The same of a band, slab by slab."""
+    def extract(self, pixels: Tensor, band: Sequence[range]) -> list[Tensor]:
+        """The maps (B, C_j, h, w_j) of a band of (B, H, W, 3) px."""
         patch_px = pixels.shape[1] // self._bank.config.grid[0]
+        return self.extractor(pixels, slice(band[0].start * patch_px, band[-1].stop * patch_px))
+
+    def search(self, features: Sequence[Tensor], band: Sequence[range]) -> Iterator[Found]:
+        """Search for what :meth:`extract` gave of a band, slab by slab."""
         first, end = band[0].start, band[-1].stop
-        features = self.extractor(pixels, slice(first * patch_px, end * patch_px))
         for rows in band:
             found = []
             for whole, memory, first_key in zip(

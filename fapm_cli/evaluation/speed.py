@@ -15,7 +15,6 @@ from fapm_cli.compute.timing import Latency, alternate
 from fapm_cli.config import BankConfig
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.graphs import runner
-from fapm_cli.memory.grid import to_patches
 from fapm_cli.pictures.preparing import prepare
 
 PICTURE_PX = 1024
@@ -116,11 +115,12 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     """
     config = detector.bank.config
     large = Image.effect_noise((PICTURE_PX, PICTURE_PX), 64).convert("RGB")
-    extractor, scorer = detector.extractor, detector.scorer
+    extractor, finder, scorer = detector.extractor, detector.finder, detector.scorer
     # As the engine does it: on a CPU one picture after the other.
     at_a_time = 1 if detector.plan.one_by_one else len(pixels)
     parts = torch.split(pixels.to(detector.device), at_a_time)
-    floor = runner(lambda part: tuple(extractor.tap(part)), detector.plan)
+    alone = extractor.tap if extractor.tile_px(detector.device) is None else extractor
+    floor = runner(lambda part: tuple(alone(part)), detector.plan)
     whole: dict[str, Callable[[], object]] = {
         "engine": lambda: detector.detect(pixels),
         "backbone": lambda: [floor(part) for part in parts],
@@ -128,10 +128,10 @@ def _stages(detector: Detector, pixels: torch.Tensor) -> dict[str, Callable[[], 
     }
     if detector.plan.compiled:
         return whole
-    patches = [[to_patches(m, config.grid) for m in extractor(part)] for part in parts]
-    found = [scorer.search(part) for part in patches]
+    extracted = [[(band, finder.extract(part, band)) for band in finder.bands] for part in parts]
+    found = [scorer.inside(finder(part)) for part in parts]
     return whole | {
-        "extract": lambda: [[to_patches(m, config.grid) for m in extractor(p)] for p in parts],
-        "knn": lambda: [scorer.search(part) for part in patches],
+        "extract": lambda: [finder.extract(part, band) for part in parts for band in finder.bands],
+        "knn": lambda: [list(finder.search(maps, band)) for one in extracted for band, maps in one],
         "map": lambda: [scorer.combine(part) for part in found],
     }

@@ -205,7 +205,7 @@ def test_spread_threshold_decides_which_patches_are_widened(tmp_path: Path) -> N
         (("--size", "0"), ("0",)),
         (("--size", "224x"), ("'224x'",)),
         (("--size", "-224"), ("'-224'",)),
-        (("--size", "8192"), ("8192",)),
+        (("--size", "16384"), ("16384",)),
         (("--grid", "0"), ("0",)),
         (("--grid", "5"), ("5 patches",)),
         (("--coreset-ratio", "0"), ("0.0",)),

@@ -75,7 +75,7 @@ def test_scores_on_seams_are_those_elsewhere(
     monkeypatch.setitem(TILE_PX, "cpu", 160)
     monkeypatch.setattr(finder, "KEPT_BYTES", kept_bytes)
     detector = Detector(whole, plan=make_plan("cpu", "fp32"))
-    assert len(detector._engine._finder._bands) > 2
+    assert len(detector.finder.bands) > 2
     found = detector.detect(torch.from_numpy(picture(spot))[None])
     torch.testing.assert_close(found.image_scores, wanted.image_scores, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.anomaly_maps, wanted.anomaly_maps, rtol=1e-3, atol=1e-4)
