@@ -79,7 +79,9 @@ class Finder(nn.Module):
     def extract(self, pixels: Tensor, band: Sequence[range]) -> list[Tensor]:
         """The maps (B, C_j, h, w_j) of a band of (B, H, W, 3) px."""
         patch_px = pixels.shape[1] // self._bank.config.grid[0]
-        return self.extractor(pixels, slice(band[0].start * patch_px, band[-1].stop * patch_px))
+        rows = slice(band[0].start * patch_px, band[-1].stop * patch_px)
+        features: list[Tensor] = self.extractor(pixels, rows)
+        return features
 
     def search(self, features: Sequence[Tensor], band: Sequence[range]) -> Iterator[Found]:
         """Search for what :meth:`extract` gave of a band, slab by slab."""
