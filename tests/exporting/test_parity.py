@@ -66,9 +66,7 @@ def test_differences_are_shares_by_a_plain_loop(judged: tuple[Bank, Any, Detecti
     own = outputs(wanted)
     score = layers = maps = peak = 0.0
     for n in range(4):
-        score = max(
-            score, abs(theirs[0][n] - own[0][n]) / max(own[0][n], bank.thresholds.score)
-        )
+        score = max(score, abs(theirs[0][n] - own[0][n]) / max(own[0][n], bank.thresholds.score))
         for j in range(2):
             unit = max(own[1][n, j], bank.thresholds.pixel)
             layers = max(layers, abs(theirs[1][n, j] - own[1][n, j]) / unit)
