@@ -162,6 +162,7 @@ def test_banks_with_metrics_crops_and_no_pictures(
     assert made["bank_pictures"] == (bank_of == "paper_bank")
 
 
+@pytest.mark.parametrize("bank_of", ["bank", "own_bank"])
 @pytest.mark.parametrize(
     "query",
     [
@@ -169,8 +170,10 @@ def test_banks_with_metrics_crops_and_no_pictures(
         {"image_score": "max", "placement": "nearest", "calibration": "none", "sigma": 0.0},
     ],
 )
-def test_other_queries_of_a_bank(query: dict[str, Any], bank: Path, tmp_path: Path) -> None:
-    learnt = load_bank(bank)
+def test_other_queries_of_a_bank(
+    query: dict[str, Any], bank_of: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    learnt = load_bank(request.getfixturevalue(bank_of))
     asked = dataclasses.replace(learnt, config=learnt.config.with_query(**query))
     round_trip(Bank(asked), tmp_path / "part.onnx")
 
