@@ -16,6 +16,8 @@ from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detection import Detection
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.graphs import MAX_GRAPHS
+from fapm_cli.network.loading import load_extractor
+from fapm_cli.network.tiling import TILE_PX
 from fapm_cli.pictures.reading import Prepared, prepare_item
 
 pytestmark = [
@@ -187,3 +189,21 @@ def test_compiled_scores_agree_with_plain_ones(bank: Path, precision: str) -> No
     plans = (make_plan(CUDA, precision, compiled=c) for c in (True, False))
     found = [Detector(loaded, plan=p).detect(pixels(loaded, 4)).image_scores for p in plans]
     torch.testing.assert_close(found[0], found[1], rtol=3e-2, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tiles_give_the_values_of_a_run_in_one(
+    bank: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_bank(bank).config
+    preprocessing = dataclasses.replace(
+        config.preprocessing, resize_px=(1216, 1824), crop_px=(1216, 1824)
+    )
+    config = dataclasses.replace(config, preprocessing=preprocessing, grid=(38, 57))
+    extractor = load_extractor(config).follow(make_plan(CUDA, precision))
+    inputs = torch.randint(256, (1, 1216, 1824, 3), generator=torch.manual_seed(0)).byte().cuda()
+    monkeypatch.setitem(TILE_PX, "cuda", 608)
+    tiled = extractor(inputs)
+    monkeypatch.setitem(TILE_PX, "cuda", 10**6)
+    for found, wanted in zip(tiled, extractor(inputs), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
