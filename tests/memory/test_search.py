@@ -12,7 +12,7 @@ from torch import Tensor
 from fapm_cli.compute.plan import cpu_has_int8
 from fapm_cli.memory.key_products import PlainProducts
 from fapm_cli.memory.patch_memory import PAGE_COST, LeaveOut, PatchMemory, patch_memory
-from fapm_cli.memory.search import search
+from fapm_cli.memory.search import MEMORY_BYTES, search
 
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 
@@ -108,7 +108,7 @@ def test_search_reaches_neighbors_on_any_grid(grid: tuple[int, int]) -> None:
 def test_search_leaves_out_the_keys_of_a_querys_own_picture(
     monkeypatch: pytest.MonkeyPatch, counts: list[int], reach: int, budget: int
 ) -> None:
-    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
+    monkeypatch.setitem(MEMORY_BYTES, "cpu", budget)
     keys, queries, memory = make_memory(counts)
     generator = torch.Generator().manual_seed(1)
     leave_out = LeaveOut(torch.arange(11) % 3, torch.randint(3, (len(keys),), generator=generator))
@@ -177,7 +177,7 @@ def test_queries_in_chunks_find_the_same(
 ) -> None:
     keys, queries, memory = make_memory(counts)
     whole = search(queries, memory, 4, 1)
-    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
+    monkeypatch.setitem(MEMORY_BYTES, "cpu", budget)
     chunked = search(queries, memory, 4, 1)
     torch.testing.assert_close(chunked[0], whole[0], rtol=1e-5, atol=1e-6)
     agrees(chunked, plain_search(keys, counts, queries, GRID, 4, 1))
@@ -195,7 +195,7 @@ def test_distances_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPa
         return result
 
     monkeypatch.setattr(torch, "bmm", measured)
-    monkeypatch.setattr("fapm_cli.memory.search.MEMORY_BYTES", budget)
+    monkeypatch.setitem(MEMORY_BYTES, "cpu", budget)
     search(queries, memory, 1)
     assert max(taken) <= budget
     assert len(taken) == 3  # 11 queries by four
