@@ -139,6 +139,7 @@ class BankConfig:
         metric: ``own`` to each patch, as far as that finds more, or ``plain``.
         turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too; or 0.
         turn_found: whether it is what the pictures asked for, and is found anew with new ones.
+        layers_found: whether a deep layer joins where they ask for it, and that is found anew.
         align: whether pictures are moved so that a part lies where the good ones do.
     """
 
@@ -157,6 +158,7 @@ class BankConfig:
     metric: Metric = "plain"  # as before there was a choice
     turn: int = 0
     turn_found: bool = False
+    layers_found: bool = False
     align: Align = "none"
 
     def __post_init__(self) -> None:

@@ -18,14 +18,14 @@ from fapm_cli.bank.presets import configure
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import without_keys
+from fapm_cli.growing.anew import all_shown, without_keys
 from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import difference, merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.network.loading import load_extractor
+from fapm_cli.network.loading import load_extractor, tapping
 from fapm_cli.pictures.reading import Item, read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.pictures.whole_set import usual_aspect
@@ -103,7 +103,7 @@ def build(
         on_stage=listener.on_stage,
     )
     thresholds = (aim or Aim()).choose(bank.thresholds, *own_scores(bank))
-    return Bank(replace(bank, thresholds=thresholds), extractor)
+    return Bank(replace(bank, thresholds=thresholds), tapping(extractor, bank.config))
 
 
 def add(
@@ -232,7 +232,7 @@ def _check_alike(banks: Sequence[learnt.Bank], names: Sequence[str]) -> None:
         BankError: they differ; the message names which, and the first field in which.
     """
     for bank, name in zip(banks[1:], names[1:], strict=True):
-        differs = difference(banks[0], bank)
+        differs = difference(banks[0], bank, learnt_anew=all_shown(banks))
         if differs is not None:
             raise BankError(
                 f"banks {names[0]} and {name} differ in {differs}; "

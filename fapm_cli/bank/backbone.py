@@ -21,6 +21,8 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
             "give that file with --weights"
         )
     extractor = load_extractor(bank.config, weights if weights is not None else bank.backbone)
+    if extractor.load is None and bank.weights == OWN_WEIGHTS:
+        extractor.load = load_extractor
     extractor.ranges = dict(bank.ranges)
     return extractor
 

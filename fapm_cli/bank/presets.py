@@ -40,7 +40,7 @@ def default_config(
 
     Args:
         backbone: its name.
-        layers: layers to tap; None for the backbone's own.
+        layers: layers to tap; None for the backbone's own, which a deep one may join.
         size_px: height and width that pictures are resized to.
         grid: rows and columns of patches; None for patches of 32×32 px.
         variant: A to E of the paper's Table 2.
@@ -60,6 +60,7 @@ def default_config(
     patch_wise, layer_wise, adaptive = VARIANTS[variant]
     spec = backbones.look_up(backbone)
     tapped = tuple(layers) if layers is not None else spec.default_layers
+    own_grid = grid is not None
     if grid is None:
         grid = (_sides_of_32(size_px[0]), _sides_of_32(size_px[1]))
     if not patch_wise:
@@ -69,6 +70,7 @@ def default_config(
         metric = "own" if grid != (1, 1) and few else "plain"
     num_memories = len(tapped) if layer_wise else 1
     own = tapped == spec.default_layers and layer_wise
+    deepens = layers is None and layer_wise and metric == "own" and not own_grid
     return BankConfig(
         backbone=backbone,
         layers=tapped,
@@ -82,6 +84,7 @@ def default_config(
         metric=metric,
         turn=turn or 0,
         turn_found=turn is None and grid != (1, 1) and few,
+        layers_found=deepens and spec.deep_layer is not None,
         align=align,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
@@ -162,7 +165,10 @@ def configure(
         size = _SIDE_PX
     if isinstance(size, int):
         size = (size, size) if "grid" in changes else _in_shape(size, aspect)
-    return default_config(size_px=size, **changes).with_query(**(query or {}))
+    config = default_config(size_px=size, **changes)
+    if query and "layer_weights" in query:  # of those layers, and no other
+        config = dataclasses.replace(config, layers_found=False)
+    return config.with_query(**(query or {}))
 
 
 def _in_shape(short: int, aspect: float) -> tuple[int, int]:

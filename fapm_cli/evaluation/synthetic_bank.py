@@ -11,7 +11,8 @@ from fapm_cli.compute.plan import Plan
 from fapm_cli.config import BankConfig
 from fapm_cli.detection.detector import Detector
 from fapm_cli.evaluation.speed import noise
-from fapm_cli.learning.learn import MIN_KEYS, program_versions
+from fapm_cli.learning.learn import program_versions
+from fapm_cli.learning.selecting import MIN_KEYS
 from fapm_cli.memory.coreset import num_keys
 from fapm_cli.network.backbones import PAPER_BACKBONE
 from fapm_cli.network.extraction import FeatureExtractor

@@ -14,11 +14,14 @@ from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.learning.batches import NominalBatch
-from fapm_cli.learning.learn import extract, learn, program_versions
+from fapm_cli.learning.choosing.deep_layer import without_deep_layer
+from fapm_cli.learning.extracting import extract
+from fapm_cli.learning.learn import learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.preparing import Pixels
 
 _AT_A_TIME, _AT_A_TIME_PX = 16, 2**25
@@ -26,9 +29,12 @@ _AT_A_TIME, _AT_A_TIME_PX = 16, 2**25
 
 def without_keys(banks: Sequence[Bank]) -> list[Bank]:
     """Banks to grow, without their keys if all have thumbnails: all is then learnt anew."""
-    if any(bank.thumbnails is None for bank in banks):
-        return list(banks)
-    return [replace(bank, memories=()) for bank in banks]
+    return [replace(bank, memories=()) for bank in banks] if all_shown(banks) else list(banks)
+
+
+def all_shown(banks: Sequence[Bank]) -> bool:
+    """Whether all banks have thumbnails: a merge then learns all of their pictures anew."""
+    return all(bank.thumbnails is not None for bank in banks)
 
 
 def learn_anew(
@@ -45,7 +51,8 @@ def learn_anew(
         BankError: a thumbnail is damaged.
     """
     count = len(bank.pictures)
-    bank = replace(bank, config=with_turn(bank.config, count, functools.partial(_shown, bank)))
+    config = with_turn(bank.config, count, functools.partial(_shown, bank))
+    bank, extractor = _before_choosing(replace(bank, config=config), extractor)
     batches = _thumbnail_batches(bank)
     extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
     pictures = bank.pictures
@@ -54,7 +61,24 @@ def learn_anew(
         pictures = tuple(in_groups(pictures, groups))
     versions = program_versions()
     bank = replace(bank, pictures=pictures, ranges=extractor.ranges, versions=versions)
-    return learn(bank, extracted, on_stage)
+    return learn(bank, extracted, on_stage, extractor)
+
+
+def _before_choosing(bank: Bank, extractor: FeatureExtractor) -> tuple[Bank, FeatureExtractor]:
+    """A bank whose layers are yet to be found, and what taps those that it begins with."""
+    config = without_deep_layer(bank.config)
+    if config == bank.config:
+        return bank, extractor
+    shallow = tapping(extractor, config)
+    assert shallow is not None  # of all layers that there were
+    bank = replace(
+        bank,
+        config=config,
+        map_sizes=tuple((height, width) for _, height, width in shallow.map_shapes),
+        weights_hash=shallow.weights_hash,
+        backbone=None if bank.backbone is None else dict(shallow.stages.state_dict()),
+    )
+    return bank, shallow
 
 
 def _shown(bank: Bank, numbers: Iterable[int]) -> Iterator[Pixels]:

@@ -25,7 +25,8 @@ from fapm_cli.learning.batches import (
     nominal_batches,
     unseen,
 )
-from fapm_cli.learning.learn import OnSuspects, extract, program_versions
+from fapm_cli.learning.extracting import extract
+from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.network.extraction import FeatureExtractor

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.config import BankConfig
-from fapm_cli.learning.learn import MIN_KEYS, what_is_known
+from fapm_cli.learning.selecting import MIN_KEYS, what_is_known
 from fapm_cli.memory.coreset import grown_coreset, num_keys
 from fapm_cli.memory.grid import map_cells
 

@@ -14,13 +14,15 @@ from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import join_ranges, learn_anew, with_pixels
+from fapm_cli.growing.anew import all_shown, join_ranges, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
+from fapm_cli.learning.choosing.deep_layer import without_deep_layer
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
@@ -48,11 +50,15 @@ def merge_banks(
     """
     first, seen = banks[0], [bank.seen for bank in banks if bank.seen is not None]
     for bank in banks[1:]:
-        differs = difference(first, bank)
+        differs = difference(first, bank, learnt_anew=all_shown(banks))
         if differs is not None:
             raise BankError(f"banks differ in {differs}; only banks built alike can be merged")
-    check_weights(first, extractor)
+    by_layers = {bank.config.layers: tapping(extractor, bank.config) for bank in banks}
+    for bank in banks:
+        check_weights(bank, by_layers[bank.config.layers] or extractor)
+    extractor = by_layers[first.config.layers] or extractor
     banks = [with_pixels(bank) for bank in banks]
+    embedded = any(bank.backbone is not None for bank in banks)
     numbers = _number_pictures(banks)
     order = _firsts(numbers)
     merged = replace(
@@ -60,7 +66,7 @@ def merge_banks(
         memories=(),
         calibration=_mean_calibration(banks),
         pictures=_join_pictures(banks, numbers),
-        backbone=next((bank.backbone for bank in banks if bank.backbone is not None), None),
+        backbone=dict(extractor.stages.state_dict()) if embedded else None,
         thumbnails=_join_thumbnails(banks, order),
         ranges=join_ranges([bank.ranges for bank in banks]),
         versions=program_versions(),
@@ -89,10 +95,14 @@ def merge_banks(
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
 
 
-def difference(one: Bank, other: Bank) -> str | None:
-    """Name the first thing in which two banks differ so that they can't be merged, with values."""
-    found = _first_difference(_built_by(one), _built_by(other))
-    if found is None and one.weights_hash != other.weights_hash:
+def difference(one: Bank, other: Bank, *, learnt_anew: bool = False) -> str | None:
+    """Name the first thing in which two banks differ so that they can't be merged, with values.
+
+    What is found anew may differ where all pictures of all banks are learnt anew.
+    """
+    found = _first_difference(*(_built_by(bank, learnt_anew) for bank in (one, other)))
+    same_layers = one.config.layers == other.config.layers
+    if found is None and same_layers and one.weights_hash != other.weights_hash:
         found = f"the backbone's weights: {one.weights_hash[:12]}… and {other.weights_hash[:12]}…"
     places = [bank.registration for bank in (one, other) if bank.registration is not None]
     if found is None and len({place.reference.tobytes() for place in places}) > 1:
@@ -102,11 +112,12 @@ def difference(one: Bank, other: Bank) -> str | None:
     return found
 
 
-def _built_by(bank: Bank) -> dict[str, Any]:
+def _built_by(bank: Bank, learnt_anew: bool) -> dict[str, Any]:
     """A bank's configuration, but for what was found in its pictures; a spot is as large as it is
-    in its input.
+    in its input. Layers that were found must be the same, where they are not found anew.
     """
     config, num_px = bank.config, math.prod(bank.config.preprocessing.crop_px)
+    config = without_deep_layer(config) if learnt_anew else config
     spot_px = min(round(TOP_SHARE * num_px), config.query.spot_px or num_px)
     found = {"turn": 0} if config.turn_found else {}
     return {**config.with_query(spot_px=spot_px).to_json(), **found}

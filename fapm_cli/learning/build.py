@@ -23,7 +23,8 @@ from fapm_cli.learning.batches import (
     unseen,
     with_detail,
 )
-from fapm_cli.learning.learn import OnSuspects, extract, learn, program_versions
+from fapm_cli.learning.extracting import extract
+from fapm_cli.learning.learn import OnSuspects, learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
@@ -186,14 +187,14 @@ def build_bank(
         _inspected(roi, extracted.judged, pictures, max(map_sizes)),
         None if encoded is None else tuple(encoded),
     )
-    learnt, suspects = learn(bank, extracted, on_stage)
+    learnt, suspects = learn(bank, extracted, on_stage, extractor)
     outliers = [(i, z) for i, z in suspects if z > OUTLIER]
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
         only, left = _only(bank, kept), extracted.of(kept)
         only = replace(only, roi=_inspected(roi, left.judged, only.pictures, max(map_sizes)))
-        learnt, suspects = learn(only, left, on_stage)
+        learnt, suspects = learn(only, left, on_stage, extractor)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
 

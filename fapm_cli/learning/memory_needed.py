@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
+from fapm_cli.learning.choosing.spoiled import most_spoiled
 from fapm_cli.learning.held_out import FOLDS, TOGETHER, TOGETHER_BYTES
-from fapm_cli.learning.spoiled import most_spoiled
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor

@@ -40,6 +40,8 @@ class Backbone:
         default_layers: layers tapped unless others are named.
         layer_scale: factor on its vectors that brings their spread to a ResNet's.
         layer_weights: default weight per default layer.
+        deep_layer: one behind them, of a map half as fine, that may join them; None for none.
+        deep_layer_scale: as ``layer_scale``, of that.
         mean: normalisation per RGB channel on a 0–255 scale.
         std: normalisation per RGB channel on a 0–255 scale.
         coarse_from: by precision, the first stage that it is enough for; all where it is not
@@ -59,6 +61,8 @@ class Backbone:
     std: tuple[float, float, float]
     coarse_from: Mapping[str, str]
     finest_stride: int = 8
+    deep_layer: str | None = None
+    deep_layer_scale: float = 1.0
 
     def stages(self) -> Stages:
         """Make the network's stages, in order and without values (on the meta device)."""
@@ -92,6 +96,8 @@ _LITE0 = Backbone(
     mean=(127.0,) * 3,
     std=(128.0,) * 3,
     coarse_from={"bf16": "block4_expand", "fp16": "block1_expand"},
+    deep_layer="block11_expand",
+    deep_layer_scale=0.28,  # good parts lie as far from one another as in block 5's
 )
 
 

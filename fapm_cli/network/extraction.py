@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -28,6 +29,7 @@ class FeatureExtractor(nn.Module):
         map_shapes: (C, h, w) of each memory's map.
         ranges: what each convolution is fed by nominal pictures; empty until observed.
         follows: the plan it was made for; None where it is as it was loaded.
+        load: loads the same network, with other layers tapped; None where it is not at hand.
     """
 
     mean: Tensor
@@ -43,6 +45,7 @@ class FeatureExtractor(nn.Module):
         self.follows: Plan | None = None
         self._dtypes = dict.fromkeys(stages, torch.float32)
         self.weights_hash = ""
+        self.load: Callable[[BankConfig], FeatureExtractor] | None = None
         self.ranges: Ranges = {}
         preprocessing = config.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
@@ -190,7 +193,7 @@ class FeatureExtractor(nn.Module):
         if probed_px != size_px:
             strides = (probed_px[0] // tap.shape[-2] for tap in taps)
             unit = max(self.config.finest_stride, *strides)
-            self._tiling = Tiling.of(self._run, unit, size_px)
+            self._tiling = Tiling.of(self._run, unit, size_px, self.mean.device)
         self.map_shapes = [(m.shape[1], *_scaled(m.shape, probed_px, size_px)) for m in maps]
 
     @property
@@ -203,7 +206,8 @@ class FeatureExtractor(nn.Module):
     @torch.inference_mode()
     def _run_once(self) -> list[Tensor]:
         """Tap a black picture: for what only a run can tell."""
-        return self.tap(torch.zeros(1, *self._probed_px, 3, dtype=torch.uint8))
+        black = torch.zeros(1, *self._probed_px, 3, dtype=torch.uint8, device=self.mean.device)
+        return self.tap(black)
 
 
 def _scaled(shape: torch.Size, fed: tuple[int, int], own: tuple[int, int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,10 +48,37 @@ def load_extractor(
         raise WeightsError(f"weights {broken[0]!r} are not finite: the file is damaged")
     stages.load_state_dict(state, strict=True, assign=True)
     extractor.weights_hash = weights_hash(state)
+    if not isinstance(weights, Mapping):
+        extractor.load = functools.partial(load_extractor, weights=weights, seed=seed)
     extractor.to(memory_format=torch.channels_last)
     extractor.eval().requires_grad_(False)
     extractor.cpu().find_shapes()
     return extractor
+
+
+def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor | None:
+    """Make one of the same weights, on the same device, for a configuration of other layers.
+
+    Args:
+        extractor: as it was loaded.
+        config: of the same backbone.
+
+    Returns:
+        None where it takes more of the network than is there, and the rest is not at hand, or
+        belongs to other weights.
+    """
+    own, device = extractor.stages.state_dict(), extractor.mean.device
+    names = list(_cut(config))
+    if all(name in extractor.stages for name in names):
+        cut = FeatureExtractor(config, {name: extractor.stages[name] for name in names})
+        cut.weights_hash, cut.load = weights_hash(cut.stages.state_dict()), extractor.load
+        cut.to(device).find_shapes()
+        return cut
+    deeper = None if extractor.load is None else extractor.load(config).to(device)
+    if deeper is None:
+        return None
+    theirs = deeper.stages.state_dict()
+    return deeper if all(torch.equal(value, theirs[name]) for name, value in own.items()) else None
 
 
 def _cut(config: BankConfig) -> Stages:

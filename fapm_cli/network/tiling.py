@@ -40,13 +40,20 @@ class Tiling:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, network: Network, unit_px: int, size_px: tuple[int, int]) -> Tiling | None:
+    def of(
+        cls,
+        network: Network,
+        unit_px: int,
+        size_px: tuple[int, int],
+        device: torch.device | None = None,
+    ) -> Tiling | None:
         """Find how far a network sees, by what one unit of the input that is not a number reaches.
 
         Args:
             network: from (1, H, W, 3) float32 to maps (1, C, h, w).
             unit_px: as above.
             size_px: height and width of the inputs.
+            device: the network's; None for a CPU.
 
         Returns:
             None where inputs can't be run by tiles, but are small enough to be run in one.
@@ -57,7 +64,7 @@ class Tiling:
         try:
             if any(side % unit_px for side in size_px):
                 raise OptionError(f"its sides must be multiples of {unit_px} px")
-            return cls(unit_px, -(-_reach(network, unit_px) // unit_px) * unit_px)
+            return cls(unit_px, -(-_reach(network, unit_px, device) // unit_px) * unit_px)
         except OptionError as error:
             if max(size_px) <= _WHOLE_PX:
                 return None
@@ -124,7 +131,7 @@ class Tiling:
         return parts
 
 
-def _reach(network: Network, unit_px: int) -> int:
+def _reach(network: Network, unit_px: int, device: torch.device | None) -> int:
     """How many px around a unit of the input a network's maps see it from.
 
     Raises:
@@ -132,7 +139,7 @@ def _reach(network: Network, unit_px: int) -> int:
     """
     side = _PROBED_PX // unit_px * unit_px
     first = side // unit_px // 2 * unit_px
-    probe = torch.zeros(1, side, side, 3)
+    probe = torch.zeros(1, side, side, 3, device=device)
     probe[:, first : first + unit_px, first : first + unit_px] = torch.nan
     reach = 0
     for one in network(probe):

@@ -24,7 +24,7 @@ from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import difference, merge_banks
 from fapm_cli.learning.batches import nominal_batches
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.learn import extract
+from fapm_cli.learning.extracting import extract
 from fapm_cli.memory.grid import from_patches
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor

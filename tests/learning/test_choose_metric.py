@@ -15,10 +15,11 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture
-from fapm_cli.learning.choose_metric import FLOORS, choose_metric, strongest_worth
+from fapm_cli.learning.choosing.metric import FLOORS, choose_metric, strongest_worth
+from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, spoil
+from fapm_cli.learning.extracting import Extracted
 from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
-from fapm_cli.learning.learn import Extracted, learn
-from fapm_cli.learning.spoiled import Spoiled, Spoiling, most_spoiled, spoil
+from fapm_cli.learning.learn import learn
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.metric import patch_metrics
 from fapm_cli.memory.search import search
@@ -291,7 +292,7 @@ def test_pictures_are_spoiled_where_they_are_inspected_and_shown(
         regions.append(roi)
         return pixels
 
-    monkeypatch.setattr("fapm_cli.learning.spoiled.spoil", told)
+    monkeypatch.setattr("fapm_cli.learning.choosing.spoiled.spoil", told)
     pictures = torch.zeros(FEWEST_PARTS, 32, 32, 3, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
     roi = torch.rand(32, 32, generator=generator) < 0.5

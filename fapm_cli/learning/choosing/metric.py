@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, MetricChoice
+from fapm_cli.learning.choosing.spoiled import Spoiled
 from fapm_cli.learning.held_out import (
     HeldOut,
     at_a_time,
@@ -26,7 +27,6 @@ from fapm_cli.learning.held_out import (
     where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
-from fapm_cli.learning.spoiled import Spoiled
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.patch_memory import PatchMemory
 from fapm_cli.memory.shown import wholly

@@ -1,0 +1,125 @@
+"""The deep layer: it sees farther, and joins where good parts ask for a strong metric of their own.
+
+Such parts vary at every place as a surface does, and what is wrong shows in what surrounds it: the
+deep layer, at half the resolution, finds more there. Parts that lie alike, or turn, ask for a weak
+metric or none, and lose by it (docs/accuracy.md). Spoiled pictures can't tell: a pasted piece shows
+at once in fine layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank
+from fapm_cli.config import BankConfig
+from fapm_cli.learning.batches import NominalBatch
+from fapm_cli.learning.extracting import Extracted, extract
+from fapm_cli.learning.held_out import HeldOut
+from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.selecting import select_keys
+from fapm_cli.network.backbones import look_up
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import tapping
+
+_STRONG = 0.1  # a floor; from there on, what varies little counts for several times as much
+_AT_A_TIME = 16
+
+
+def without_deep_layer(config: BankConfig) -> BankConfig:
+    """The configuration as it was before a deep layer was found to be worth it."""
+    deep = look_up(config.backbone).deep_layer
+    if not config.layers_found or deep is None or deep not in config.layers:
+        return config
+    return _tapping(config, *(i for i, name in enumerate(config.layers) if name != deep))
+
+
+def _tapping(config: BankConfig, *numbers: int) -> BankConfig:
+    """The configuration with some of its layers."""
+    layers, scales, weights = (
+        tuple(values[i] for i in numbers)
+        for values in (config.layers, config.layer_scales, config.query.layer_weights)
+    )
+    query = replace(config.query, layer_weights=weights)
+    return replace(config, layers=layers, layer_scales=scales, query=query)
+
+
+def with_layer(config: BankConfig, name: str, scale: float) -> BankConfig:
+    """The configuration with one more layer, which counts as much as the others do on average."""
+    weights = config.query.layer_weights
+    query = replace(config.query, layer_weights=(*weights, sum(weights) / len(weights)))
+    layers, scales = (*config.layers, name), (*config.layer_scales, scale)
+    return replace(config, layers=layers, layer_scales=scales, query=query)
+
+
+def wants_deep_layer(bank: Bank) -> bool:
+    """Whether one may join, and the metric that was chosen asks for it."""
+    floor = None if bank.metric is None else bank.metric.floor
+    return bank.config.layers_found and floor is not None and floor <= _STRONG
+
+
+def with_deep_layer(
+    bank: Bank,
+    extracted: Extracted,
+    held_out: HeldOut,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+) -> tuple[Bank, list[Tensor], HeldOut]:
+    """Extract the deep layer of a bank's pictures, and select its keys.
+
+    Args:
+        bank: with the memories of its other layers.
+        extracted: of its pictures.
+        held_out: how those vary.
+        extractor: what they were extracted by.
+        on_stage: told of progress.
+
+    Returns:
+        The bank, all vectors, and how they vary: as they were, where the network has no such layer,
+        or the rest of its weights is not at hand.
+    """
+    spec, features = look_up(bank.config.backbone), extracted.features
+    if spec.deep_layer is None:
+        return bank, features, held_out
+    config = with_layer(bank.config, spec.deep_layer, spec.deep_layer_scale)
+    alone = replace(_tapping(config, len(config.layers) - 1), metric="plain")
+    deeper = tapping(extractor, alone)
+    if deeper is None:
+        return bank, features, held_out
+
+    def on_deeper(stage: str, done: int, total: int) -> None:
+        on_stage("deepen", done, total)
+
+    deep = extract(_again(extracted), len(extracted.pictures), alone, deeper, on_deeper)
+    _, height, width = deeper.map_shapes[0]
+    size = height, width
+    judged = extracted.judged
+    memory = select_keys(deep.features[0], deep.copies[0], alone, size, judged)
+    (variation,) = HeldOut.of(replace(bank, map_sizes=(size,)), deep.features, judged).variations
+    bank = replace(
+        bank,
+        config=config,
+        memories=(*bank.memories, memory),
+        map_sizes=(*bank.map_sizes, size),
+        ranges=deeper.ranges,
+        weights_hash=deeper.weights_hash,
+        backbone=None if bank.backbone is None else dict(deeper.stages.state_dict()),
+    )
+    held_out = replace(held_out, variations=[*held_out.variations, variation])
+    return bank, [*features, *deep.features], held_out
+
+
+def _again(extracted: Extracted) -> Iterator[NominalBatch]:
+    """The pictures once more; each a part of its own, since which are one is known."""
+    for numbers in torch.arange(len(extracted.pictures)).split(_AT_A_TIME):
+        some = [extracted.pictures[i] for i in numbers.tolist()]
+        yield NominalBatch(
+            extracted.pixels[numbers],
+            [one.name for one in some],
+            [one.sha256 for one in some],
+            [str(i) for i in numbers.tolist()],
+            None if extracted.seen is None else extracted.seen[numbers],
+        )
