@@ -100,7 +100,7 @@ def difference(one: Bank, other: Bank, *, learnt_anew: bool = False) -> str | No
 
     What is found anew may differ where all pictures of all banks are learnt anew.
     """
-    found = _first_difference(*(_built_by(bank, learnt_anew) for bank in (one, other)))
+    found = _first_difference(_built_by(one, learnt_anew), _built_by(other, learnt_anew))
     same_layers = one.config.layers == other.config.layers
     if found is None and same_layers and one.weights_hash != other.weights_hash:
         found = f"the backbone's weights: {one.weights_hash[:12]}… and {other.weights_hash[:12]}…"

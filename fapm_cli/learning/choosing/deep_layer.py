@@ -31,19 +31,14 @@ _AT_A_TIME = 16
 
 def without_deep_layer(config: BankConfig) -> BankConfig:
     """The configuration as it was before a deep layer was found to be worth it."""
-    deep = look_up(config.backbone).deep_layer
-    if not config.layers_found or deep is None or deep not in config.layers:
-        return config
-    return _tapping(config, *(i for i, name in enumerate(config.layers) if name != deep))
+    found = config.layers_found and config.layers[-1] == look_up(config.backbone).deep_layer
+    return _with_layers(config, slice(-1)) if found else config
 
 
-def _tapping(config: BankConfig, *numbers: int) -> BankConfig:
+def _with_layers(config: BankConfig, some: slice) -> BankConfig:
     """The configuration with some of its layers."""
-    layers, scales, weights = (
-        tuple(values[i] for i in numbers)
-        for values in (config.layers, config.layer_scales, config.query.layer_weights)
-    )
-    query = replace(config.query, layer_weights=weights)
+    query = replace(config.query, layer_weights=config.query.layer_weights[some])
+    layers, scales = config.layers[some], config.layer_scales[some]
     return replace(config, layers=layers, layer_scales=scales, query=query)
 
 
@@ -85,7 +80,7 @@ def with_deep_layer(
     if spec.deep_layer is None:
         return bank, features, held_out
     config = with_layer(bank.config, spec.deep_layer, spec.deep_layer_scale)
-    alone = replace(_tapping(config, len(config.layers) - 1), metric="plain")
+    alone = replace(_with_layers(config, slice(-1, None)), metric="plain")
     deeper = tapping(extractor, alone)
     if deeper is None:
         return bank, features, held_out
@@ -114,7 +109,7 @@ def with_deep_layer(
 
 def _again(extracted: Extracted) -> Iterator[NominalBatch]:
     """The pictures once more; each a part of its own, since which are one is known."""
-    for numbers in torch.arange(len(extracted.pictures)).split(_AT_A_TIME):
+    for numbers in torch.split(torch.arange(len(extracted.pictures)), _AT_A_TIME):
         some = [extracted.pictures[i] for i in numbers.tolist()]
         yield NominalBatch(
             extracted.pixels[numbers],
