@@ -54,7 +54,7 @@ def learn(
         held_out = HeldOut.of(bank, features, judged)
         choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage, judged)
         bank, held_out = replace(bank, metric=choice), replace(held_out, scale=scale)
-        if extractor is not None and wants_deep_layer(bank):
+        if extractor is not None and wants_deep_layer(choice):
             bank, features, held_out = with_deep_layer(
                 bank, extracted, held_out, extractor, on_stage
             )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from fapm_cli.config import BankConfig
+from fapm_cli.learning.choosing.deep_layer import deep_extractor
 from fapm_cli.learning.choosing.spoiled import most_spoiled
 from fapm_cli.learning.held_out import FOLDS, TOGETHER, TOGETHER_BYTES
 from fapm_cli.learning.turned import angles
@@ -26,19 +27,24 @@ def memory_needed(
     All vectors and input px are held, and 10 % or twice that of the vectors again as keys. What
     follows takes turns: extracting, distances between vectors, which have a limit, and the keys
     laid out for search.
-    For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined,
-    and a third of all once more, less their mean, with what they vary by. To judge large pictures
+    For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined, and
+    a third of all once more, less their mean, with what they vary by; and those of a deep layer,
+    which may join then. To judge large pictures
     takes their vectors twice, and maps of their px. The rest is torch and, on a CPU, the files that
     are read at a time.
     """
-    per_picture = sum(channels * h * w for channels, h, w in extractor.map_shapes)
+    shapes = [*extractor.map_shapes]
+    chooses = config.metric == "own" and num_pictures >= FEWEST_PARTS
+    deeper = deep_extractor(config, extractor) if chooses else None
+    shapes += [] if deeper is None else deeper.map_shapes
+    per_picture = sum(channels * h * w for channels, h, w in shapes)
     widest = 2 if config.adaptive else 1
     views = 1 + len(angles(config.turn))
     vectors = 4 * num_pictures * views * per_picture
     channels_shown = 3 if config.align == "none" else 4
     shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
     keys = int(vectors * min(widest * config.coreset_ratio, 1))
-    most = max(num_pictures * views * h * w for _, h, w in extractor.map_shapes)
+    most = max(num_pictures * views * h * w for _, h, w in shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing) + shown
@@ -47,9 +53,9 @@ def memory_needed(
     judging = max(together * (2 * 4 * per_picture + maps) - _EXTRACTING_BYTES, 0)
     needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
     needed += judging
-    if config.metric == "plain" or num_pictures < FEWEST_PARTS:
+    if not chooses:
         return needed
-    squares = sum(channels**2 for channels, _, _ in extractor.map_shapes)
+    squares = sum(channels**2 for channels, _, _ in shapes)
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
     spoiled = 4 * per_picture * 2 * most_spoiled(num_pictures)
     return needed + vectors // views // FOLDS + varying + spoiled

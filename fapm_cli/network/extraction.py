@@ -45,7 +45,7 @@ class FeatureExtractor(nn.Module):
         self.follows: Plan | None = None
         self._dtypes = dict.fromkeys(stages, torch.float32)
         self.weights_hash = ""
-        self.load: Callable[[BankConfig], FeatureExtractor] | None = None
+        self.load: Callable[[BankConfig], FeatureExtractor | None] | None = None
         self.ranges: Ranges = {}
         preprocessing = config.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
@@ -84,8 +84,10 @@ class FeatureExtractor(nn.Module):
             ValueError: this one follows a plan itself.
         """
         self.check_unplanned()
-        shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()}
-        follower: FeatureExtractor = copy.deepcopy(self, shared)
+        shared: dict[int, object] = {
+            id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()
+        }
+        follower: FeatureExtractor = copy.deepcopy(self, shared | {id(self.load): self.load})
         follower._become(plan)
         return follower
 

@@ -71,13 +71,14 @@ def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor
     names = list(_cut(config))
     if all(name in extractor.stages for name in names):
         cut = FeatureExtractor(config, {name: extractor.stages[name] for name in names})
-        cut.weights_hash, cut.load = weights_hash(cut.stages.state_dict()), extractor.load
+        cut.weights_hash = weights_hash(cut.stages.state_dict())
+        cut.load = extractor.load or functools.partial(tapping, extractor)
         cut.to(device).find_shapes()
         return cut
-    deeper = None if extractor.load is None else extractor.load(config).to(device)
+    deeper = None if extractor.load is None else extractor.load(config)
     if deeper is None:
         return None
-    theirs = deeper.stages.state_dict()
+    theirs = deeper.to(device).stages.state_dict()
     return deeper if all(torch.equal(value, theirs[name]) for name, value in own.items()) else None
 
 

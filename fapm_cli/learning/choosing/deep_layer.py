@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.extracting import Extracted, extract
@@ -42,18 +42,30 @@ def _with_layers(config: BankConfig, some: slice) -> BankConfig:
     return replace(config, layers=layers, layer_scales=scales, query=query)
 
 
-def with_layer(config: BankConfig, name: str, scale: float) -> BankConfig:
-    """The configuration with one more layer, which counts as much as the others do on average."""
-    weights = config.query.layer_weights
+def deepened(config: BankConfig) -> BankConfig | None:
+    """The configuration with a deep layer, which counts as much as the others do on average; None
+    where none may join.
+    """
+    backbone, weights = look_up(config.backbone), config.query.layer_weights
+    if backbone.deep_layer is None or not config.layers_found:
+        return None
     query = replace(config.query, layer_weights=(*weights, sum(weights) / len(weights)))
-    layers, scales = (*config.layers, name), (*config.layer_scales, scale)
+    layers = (*config.layers, backbone.deep_layer)
+    scales = (*config.layer_scales, backbone.deep_layer_scale)
     return replace(config, layers=layers, layer_scales=scales, query=query)
 
 
-def wants_deep_layer(bank: Bank) -> bool:
-    """Whether one may join, and the metric that was chosen asks for it."""
-    floor = None if bank.metric is None else bank.metric.floor
-    return bank.config.layers_found and floor is not None and floor <= _STRONG
+def deep_extractor(config: BankConfig, extractor: FeatureExtractor) -> FeatureExtractor | None:
+    """What taps the deep layer alone; None where none may join, or it is not at hand."""
+    deeper = deepened(config)
+    if deeper is None:
+        return None
+    return tapping(extractor, replace(_with_layers(deeper, slice(-1, None)), metric="plain"))
+
+
+def wants_deep_layer(choice: MetricChoice) -> bool:
+    """Whether the metric that was chosen asks for one."""
+    return choice.floor is not None and choice.floor <= _STRONG
 
 
 def with_deep_layer(
@@ -73,21 +85,18 @@ def with_deep_layer(
         on_stage: told of progress.
 
     Returns:
-        The bank, all vectors, and how they vary: as they were, where the network has no such layer,
-        or the rest of its weights is not at hand.
+        The bank, all vectors, and how they vary: as they were, where no deep layer may join, or it
+        is not at hand.
     """
-    spec, features = look_up(bank.config.backbone), extracted.features
-    if spec.deep_layer is None:
-        return bank, features, held_out
-    config = with_layer(bank.config, spec.deep_layer, spec.deep_layer_scale)
-    alone = replace(_with_layers(config, slice(-1, None)), metric="plain")
-    deeper = tapping(extractor, alone)
-    if deeper is None:
+    config, features = deepened(bank.config), extracted.features
+    deeper = deep_extractor(bank.config, extractor)
+    if config is None or deeper is None:
         return bank, features, held_out
 
     def on_deeper(stage: str, done: int, total: int) -> None:
         on_stage("deepen", done, total)
 
+    alone = deeper.config
     deep = extract(_again(extracted), len(extracted.pictures), alone, deeper, on_deeper)
     _, height, width = deeper.map_shapes[0]
     size = height, width
