@@ -40,7 +40,8 @@ def default_config(
 
     Args:
         backbone: its name.
-        layers: layers to tap; None for the backbone's own, which a deep one may join.
+        layers: layers to tap; None for the backbone's own, of which a deeper one may
+            take the place of the last.
         size_px: height and width that pictures are resized to.
         grid: rows and columns of patches; None for patches of 32×32 px.
         variant: A to E of the paper's Table 2.
@@ -165,10 +166,7 @@ def configure(
         size = _SIDE_PX
     if isinstance(size, int):
         size = (size, size) if "grid" in changes else _in_shape(size, aspect)
-    config = default_config(size_px=size, **changes)
-    if query and "layer_weights" in query:  # of those layers, and no other
-        config = dataclasses.replace(config, layers_found=False)
-    return config.with_query(**(query or {}))
+    return default_config(size_px=size, **changes).with_query(**(query or {}))
 
 
 def _in_shape(short: int, aspect: float) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
 from fapm_cli.learning.batches import NominalBatch
-from fapm_cli.learning.choosing.deep_layer import without_deep_layer
+from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
@@ -66,7 +66,7 @@ def learn_anew(
 
 def _before_choosing(bank: Bank, extractor: FeatureExtractor) -> tuple[Bank, FeatureExtractor]:
     """A bank whose layers are yet to be found, and what taps those that it begins with."""
-    config = without_deep_layer(bank.config)
+    config = before_deepening(bank.config)
     if config == bank.config:
         return bank, extractor
     shallow = tapping(extractor, config)

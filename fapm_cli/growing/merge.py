@@ -16,7 +16,7 @@ from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
 from fapm_cli.growing.anew import all_shown, join_ranges, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
-from fapm_cli.learning.choosing.deep_layer import without_deep_layer
+from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.turned import angles
@@ -117,7 +117,7 @@ def _built_by(bank: Bank, learnt_anew: bool) -> dict[str, Any]:
     in its input. Layers that were found must be the same, where they are not found anew.
     """
     config, num_px = bank.config, math.prod(bank.config.preprocessing.crop_px)
-    config = without_deep_layer(config) if learnt_anew else config
+    config = before_deepening(config) if learnt_anew else config
     spot_px = min(round(TOP_SHARE * num_px), config.query.spot_px or num_px)
     found = {"turn": 0} if config.turn_found else {}
     return {**config.with_query(spot_px=spot_px).to_json(), **found}

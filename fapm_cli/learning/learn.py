@@ -35,7 +35,7 @@ def learn(
         bank: one of those pictures; its memories and calibration are replaced.
         extracted: of them.
         on_stage: told of progress.
-        extractor: what they were extracted by, for a deep layer to join; None for none.
+        extractor: what they were extracted by, for a deep layer to take over; None for none.
 
     Returns:
         The bank, and the number and robust z-score of each suspect.

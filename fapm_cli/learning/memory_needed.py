@@ -28,8 +28,8 @@ def memory_needed(
     follows takes turns: extracting, distances between vectors, which have a limit, and the keys
     laid out for search.
     For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined, and
-    a third of all once more, less their mean, with what they vary by; and those of a deep layer,
-    which may join then. To judge large pictures
+    a third of all once more, less their mean, with what they vary by; and those of a deep
+    layer, which may take over then. To judge large pictures
     takes their vectors twice, and maps of their px. The rest is torch and, on a CPU, the files that
     are read at a time.
     """

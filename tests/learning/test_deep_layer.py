@@ -1,4 +1,4 @@
-"""A deep layer joins where good parts ask for a strong metric, and leaves no other trace."""
+"""A deep layer takes over where good parts ask for a strong metric, and leaves no other trace."""
 
 from __future__ import annotations
 
@@ -11,29 +11,41 @@ import torch
 from conftest import GOOD, ONE_BAD, build, fapm
 
 from fapm_cli.bank.backbone import bank_extractor
-from fapm_cli.bank.bank import MetricChoice
-from fapm_cli.bank.file import load_bank
+from fapm_cli.bank.bank import Bank, MetricChoice
+from fapm_cli.bank.file import load_bank, save_bank
 from fapm_cli.bank.presets import configure, default_config
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.choosing.deep_layer import deepened, wants_deep_layer, without_deep_layer
+from fapm_cli.learning.choosing.deep_layer import before_deepening, deepened, wants_deep_layer
+from fapm_cli.network.backbones import DEFAULT_BACKBONE, look_up
 from fapm_cli.network.loading import load_extractor, tapping
 
 DEEP = "block11_expand"
 FINE = ("block4_depthwise", "block5_expand")
-SMALL = ("--size", "96")
+DEEPENED = (FINE[0], DEEP)
+SMALL = ("--size", "128")
 
 
-def own(path: Path, pictures: Iterable[Path], *options: str) -> Path:
+def own(path: Path, pictures: Iterable[Path], *options: object) -> Path:
     """A bank of small inputs, whose metric is strong where there are enough pictures."""
     return build(path, pictures, "--metric", "own", "--turn", "none", *SMALL, *options)
 
 
 @pytest.fixture(scope="module")
 def deep_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bank of twenty, which a deep layer joined."""
-    path = own(tmp_path_factory.mktemp("deep") / "bank.st", GOOD[:20])
-    assert load_bank(path).config.layers == (*FINE, DEEP)
+    """A bank in which a deep layer took over."""
+    path = own(tmp_path_factory.mktemp("deep") / "bank.st", GOOD[:22])
+    assert load_bank(path).config.layers == DEEPENED
     return path
+
+
+def content(path: Path) -> bytes:
+    """All of a bank but what its thresholds were before it grew."""
+    return written(replace(load_bank(path), previous_thresholds=None), path.with_suffix(".again"))
+
+
+def written(bank: Bank, path: Path) -> bytes:
+    save_bank(bank, path)
+    return path.read_bytes()
 
 
 def choice(floor: float | None) -> MetricChoice:
@@ -41,7 +53,7 @@ def choice(floor: float | None) -> MetricChoice:
 
 
 @pytest.mark.parametrize(("floor", "wants"), [(None, False), (1.0, False), (0.1, True)])
-def test_it_joins_where_the_metric_is_strong(floor: float | None, wants: bool) -> None:
+def test_it_takes_over_where_the_metric_is_strong(floor: float | None, wants: bool) -> None:
     assert wants_deep_layer(choice(floor)) is wants
 
 
@@ -55,7 +67,6 @@ def test_it_joins_where_the_metric_is_strong(floor: float | None, wants: bool) -
         {"variant": "C"},
         {"backbone": "resnet18"},
         {"preset": "paper"},
-        {"query": {"layer_weights": (2.0, 1.0)}},
     ],
 )
 def test_what_is_asked_for_stays(changes: dict[str, object]) -> None:
@@ -63,16 +74,16 @@ def test_what_is_asked_for_stays(changes: dict[str, object]) -> None:
     config = configure(**changes)  # type: ignore[arg-type]
     assert not config.layers_found
     assert deepened(config) is None
-    assert without_deep_layer(config) == config
+    assert before_deepening(config) == config
 
 
-def test_it_counts_as_much_as_each_of_the_others() -> None:
+def test_it_takes_the_place_of_the_last() -> None:
     config = default_config()
     deeper = deepened(config)
     assert deeper is not None
-    assert deeper.layers == (*config.layers, DEEP)
-    assert deeper.query.layer_weights == (1.0, 1.0, 1.0)
-    assert without_deep_layer(deeper) == config
+    assert deeper.layers == DEEPENED
+    assert deeper.query == config.query
+    assert before_deepening(deeper) == config
 
 
 def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
@@ -81,14 +92,14 @@ def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
     alone = replace(
         config,
         layers=(DEEP,),
-        layer_scales=config.layer_scales[2:],
+        layer_scales=config.layer_scales[1:],
         query=replace(config.query, layer_weights=(1.0,)),
         metric="plain",
         layers_found=False,
     )
-    files = [(path, path.name) for path in GOOD[:20]]
+    files = [(path, path.name) for path in GOOD[:22]]
     wanted = build_from_files(files, alone, load_extractor(alone), 4)
-    assert joined.map_sizes == ((12, 12), (12, 12), (6, 6))
+    assert joined.map_sizes == ((16, 16), (8, 8))
     for name in ("keys", "key_counts", "key_cells", "key_pictures", "radius_sq", "widened"):
         found, expected = (getattr(b.memories[-1], name) for b in (joined, wanted))
         assert torch.equal(found, expected), name
@@ -96,16 +107,16 @@ def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
     assert joined.ranges == wanted.ranges
 
 
-def test_the_others_are_those_of_a_bank_without_it(deep_bank: Path, tmp_path: Path) -> None:
+def test_the_first_is_that_of_a_bank_without_it(deep_bank: Path, tmp_path: Path) -> None:
     joined = load_bank(deep_bank)
-    fine = load_bank(own(tmp_path / "fine.st", GOOD[:20], "--layers", ",".join(FINE)))
+    fine = load_bank(own(tmp_path / "fine.st", GOOD[:22], "--layers", ",".join(FINE)))
     assert fine.config.layers == FINE
     assert fine.metric == joined.metric
-    for found, wanted in zip(joined.memories[:2], fine.memories, strict=True):
-        assert torch.equal(found.keys, wanted.keys)
-        assert found.metrics is not None
-        assert wanted.metrics is not None
-        assert torch.equal(found.metrics, wanted.metrics)
+    found, wanted = joined.memories[0], fine.memories[0]
+    assert torch.equal(found.keys, wanted.keys)
+    assert found.metrics is not None
+    assert wanted.metrics is not None
+    assert torch.equal(found.metrics, wanted.metrics)
     assert set(fine.ranges.items()) < set(joined.ranges.items())
     for name, value in (fine.backbone or {}).items():
         assert torch.equal(value, (joined.backbone or {})[name])
@@ -116,7 +127,7 @@ def test_every_precision_and_the_export_know_it(deep_bank: Path, tmp_path: Path)
         fapm("score", deep_bank, ONE_BAD, "--json", "--precision", precision).json[0]
         for precision in ("fp32", "auto")
     ]
-    assert set(scores[0]["layers"]) == {*FINE, DEEP}
+    assert set(scores[0]["layer_scores"]) == {*DEEPENED}
     assert scores[1]["score"] == pytest.approx(scores[0]["score"], rel=2e-2)
     exported = fapm("export", deep_bank, "-o", tmp_path / "part.onnx", "--as-is")
     assert exported.code == 0, exported
@@ -125,32 +136,32 @@ def test_every_precision_and_the_export_know_it(deep_bank: Path, tmp_path: Path)
 def test_banks_that_grow_find_it_anew(deep_bank: Path, tmp_path: Path) -> None:
     few, rest = tmp_path / "few.st", tmp_path / "rest.st"
     own(few, GOOD[:8])
-    own(rest, GOOD[8:20])
+    own(rest, GOOD[8:22])
     assert load_bank(few).config.layers == FINE  # too few for a metric
-    assert fapm("add", few, *GOOD[8:20], "-o", tmp_path / "added.st").code == 0
-    assert (tmp_path / "added.st").read_bytes() == deep_bank.read_bytes()
+    assert fapm("add", few, *GOOD[8:22], "-o", tmp_path / "added.st").code == 0
+    assert content(tmp_path / "added.st") == content(deep_bank)
     for number, order in enumerate(((few, rest), (few, deep_bank))):
         merged = tmp_path / f"{number}.st"
         assert fapm("merge", *order, "-o", merged).code == 0
-        assert merged.read_bytes() == deep_bank.read_bytes()
+        assert content(merged) == content(deep_bank)
 
 
 def test_a_bank_that_has_it_begins_without_it_when_it_grows(
     deep_bank: Path, tmp_path: Path
 ) -> None:
-    own(tmp_path / "all.st", GOOD[:22])
-    assert fapm("add", deep_bank, *GOOD[20:22], "-o", tmp_path / "added.st").code == 0
-    assert (tmp_path / "added.st").read_bytes() == (tmp_path / "all.st").read_bytes()
+    own(tmp_path / "all.st", GOOD[:24])
+    assert fapm("add", deep_bank, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
+    assert content(tmp_path / "added.st") == content(tmp_path / "all.st")
 
 
 def test_without_thumbnails_layers_stay_and_must_be_alike(tmp_path: Path) -> None:
     few, many = tmp_path / "few.st", tmp_path / "many.st"
     own(few, GOOD[:8], "--no-thumbnails")
-    own(many, GOOD[:20], "--no-thumbnails")
-    assert fapm("add", few, *GOOD[8:20], "-o", tmp_path / "added.st").code == 0
+    own(many, GOOD[:22], "--no-thumbnails")
+    assert fapm("add", few, *GOOD[8:22], "-o", tmp_path / "added.st").code == 0
     assert load_bank(tmp_path / "added.st").config.layers == FINE
-    assert fapm("add", many, *GOOD[20:22], "-o", tmp_path / "added.st").code == 0
-    assert load_bank(tmp_path / "added.st").config.layers == (*FINE, DEEP)
+    assert fapm("add", many, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
+    assert load_bank(tmp_path / "added.st").config.layers == DEEPENED
     merged = fapm("merge", few, many, "-o", tmp_path / "merged.st")
     assert merged.code == 2
     assert "layers: [" in merged.err
@@ -174,11 +185,12 @@ def test_weights_of_elsewhere_are_not_joined_to_a_banks_own() -> None:
     assert tapping(extractor, deeper) is None
 
 
-def test_a_bank_of_random_weights_grows_by_those_that_it_holds(tmp_path: Path) -> None:
-    path = own(tmp_path / "random.st", GOOD[:20], "--weights", "random")
+def test_a_bank_of_a_file_of_weights_grows_by_those_that_it_holds(tmp_path: Path) -> None:
+    given = "--weights", look_up(DEFAULT_BACKBONE).own_weights()
+    path = own(tmp_path / "given.st", GOOD[:22], *given)
     bank = load_bank(path)
-    assert bank.config.layers == (*FINE, DEEP)
+    assert bank.config.layers == DEEPENED
     assert bank_extractor(bank).load is None
-    assert fapm("add", path, *GOOD[20:22], "-o", tmp_path / "added.st").code == 0
-    own(tmp_path / "all.st", GOOD[:22], "--weights", "random")
-    assert (tmp_path / "added.st").read_bytes() == (tmp_path / "all.st").read_bytes()
+    assert fapm("add", path, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
+    own(tmp_path / "all.st", GOOD[:24], *given)
+    assert content(tmp_path / "added.st") == content(tmp_path / "all.st")

@@ -1,9 +1,9 @@
-"""The deep layer: it sees farther, and joins where good parts ask for a strong metric of their own.
+"""The deep layer: it sees farther, and takes over where good parts ask for a strong metric.
 
-Such parts vary at every place as a surface does, and what is wrong shows in what surrounds it: the
-deep layer, at half the resolution, finds more there. Parts that lie alike, or turn, ask for a weak
-metric or none, and lose by it (docs/accuracy.md). Spoiled pictures can't tell: a pasted piece shows
-at once in fine layers.
+Such parts vary at every place as a surface does, and what is wrong shows in what surrounds it: a
+layer at half the resolution finds more there. Parts that lie alike, or turn, ask for a weak metric
+or none, and lose by it (docs/accuracy.md). Spoiled pictures can't tell: a pasted piece shows at
+once in fine layers.
 """
 
 from __future__ import annotations
@@ -29,38 +29,37 @@ _STRONG = 0.1  # a floor; from there on, what varies little counts for several t
 _AT_A_TIME = 16
 
 
-def without_deep_layer(config: BankConfig) -> BankConfig:
-    """The configuration as it was before a deep layer was found to be worth it."""
-    found = config.layers_found and config.layers[-1] == look_up(config.backbone).deep_layer
-    return _with_layers(config, slice(-1)) if found else config
-
-
-def _with_layers(config: BankConfig, some: slice) -> BankConfig:
-    """The configuration with some of its layers."""
-    query = replace(config.query, layer_weights=config.query.layer_weights[some])
-    layers, scales = config.layers[some], config.layer_scales[some]
-    return replace(config, layers=layers, layer_scales=scales, query=query)
-
-
 def deepened(config: BankConfig) -> BankConfig | None:
-    """The configuration with a deep layer, which counts as much as the others do on average; None
-    where none may join.
-    """
-    backbone, weights = look_up(config.backbone), config.query.layer_weights
-    if backbone.deep_layer is None or not config.layers_found:
+    """The configuration with a deep layer in place of its last; None where none may be."""
+    deep, scale = look_up(config.backbone).deep_layer, look_up(config.backbone).deep_layer_scale
+    if deep is None or not config.layers_found:
         return None
-    query = replace(config.query, layer_weights=(*weights, sum(weights) / len(weights)))
-    layers = (*config.layers, backbone.deep_layer)
-    scales = (*config.layer_scales, backbone.deep_layer_scale)
-    return replace(config, layers=layers, layer_scales=scales, query=query)
+    layers, scales = (*config.layers[:-1], deep), (*config.layer_scales[:-1], scale)
+    return replace(config, layers=layers, layer_scales=scales)
+
+
+def before_deepening(config: BankConfig) -> BankConfig:
+    """The configuration as it was before a deep layer was found to be worth it."""
+    if not config.layers_found:
+        return config
+    backbone = look_up(config.backbone)
+    scales = (backbone.layer_scale,) * len(backbone.default_layers)
+    return replace(config, layers=backbone.default_layers, layer_scales=scales)
 
 
 def deep_extractor(config: BankConfig, extractor: FeatureExtractor) -> FeatureExtractor | None:
-    """What taps the deep layer alone; None where none may join, or it is not at hand."""
+    """What taps the deep layer alone; None where none may be, or it is not at hand."""
     deeper = deepened(config)
     if deeper is None:
         return None
-    return tapping(extractor, replace(_with_layers(deeper, slice(-1, None)), metric="plain"))
+    alone = replace(
+        deeper,
+        layers=deeper.layers[-1:],
+        layer_scales=deeper.layer_scales[-1:],
+        query=replace(config.query, layer_weights=(1.0,)),
+        metric="plain",
+    )
+    return tapping(extractor, alone)
 
 
 def wants_deep_layer(choice: MetricChoice) -> bool:
@@ -78,15 +77,15 @@ def with_deep_layer(
     """Extract the deep layer of a bank's pictures, and select its keys.
 
     Args:
-        bank: with the memories of its other layers.
+        bank: with the memories of its default layers.
         extracted: of its pictures.
         held_out: how those vary.
         extractor: what they were extracted by.
         on_stage: told of progress.
 
     Returns:
-        The bank, all vectors, and how they vary: as they were, where no deep layer may join, or it
-        is not at hand.
+        The bank, all vectors, and how they vary: as they were, where no deep layer may be, or it is
+        not at hand.
     """
     config, features = deepened(bank.config), extracted.features
     deeper = deep_extractor(bank.config, extractor)
@@ -106,14 +105,14 @@ def with_deep_layer(
     bank = replace(
         bank,
         config=config,
-        memories=(*bank.memories, memory),
-        map_sizes=(*bank.map_sizes, size),
+        memories=(*bank.memories[:-1], memory),
+        map_sizes=(*bank.map_sizes[:-1], size),
         ranges=deeper.ranges,
         weights_hash=deeper.weights_hash,
         backbone=None if bank.backbone is None else dict(deeper.stages.state_dict()),
     )
-    held_out = replace(held_out, variations=[*held_out.variations, variation])
-    return bank, [*features, *deep.features], held_out
+    held_out = replace(held_out, variations=[*held_out.variations[:-1], variation])
+    return bank, [*features[:-1], *deep.features], held_out
 
 
 def _again(extracted: Extracted) -> Iterator[NominalBatch]:
