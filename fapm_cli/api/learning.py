@@ -103,7 +103,10 @@ def build(
         on_stage=listener.on_stage,
     )
     thresholds = (aim or Aim()).choose(bank.thresholds, *own_scores(bank))
-    return Bank(replace(bank, thresholds=thresholds), tapping(extractor, bank.config))
+    backbone = tapping(extractor, bank.config)
+    if backbone is not None:
+        backbone.ranges = dict(bank.ranges)
+    return Bank(replace(bank, thresholds=thresholds), backbone)
 
 
 def add(
@@ -189,7 +192,7 @@ def merge(
         for number, one in enumerate(banks, start=1)
     ]
     _check_alike(loaded, names)
-    holder = next((one for one in loaded if one.backbone is not None), loaded[0])
+    holder = max(loaded, key=lambda one: len(one.backbone or ()))  # the one with the most of it
     extractor = _backbone(holder, weights).to(where)
     total = sum(len(one.pictures) for one in loaded)
     _begin(listener, loaded[0].config, extractor, total)

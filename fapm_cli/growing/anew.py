@@ -13,6 +13,7 @@ from fapm_cli.bank.bank import Bank, nominal_picture
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.compute.plan import Ranges
+from fapm_cli.errors import BankError
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.extracting import extract
@@ -70,7 +71,8 @@ def _before_choosing(bank: Bank, extractor: FeatureExtractor) -> tuple[Bank, Fea
     if config == bank.config:
         return bank, extractor
     shallow = tapping(extractor, config)
-    assert shallow is not None  # of all layers that there were
+    if shallow is None:
+        raise BankError(f"damaged bank: no build finds the layers {', '.join(bank.config.layers)}")
     bank = replace(
         bank,
         config=config,

@@ -32,12 +32,12 @@ class HeldOut:
     Attributes:
         folds: (N,) int64, the fold of each picture.
         variations: of each memory.
-        scale: what distances in metrics are multiplied by.
+        scales: what distances in each one's metrics are multiplied by.
     """
 
     folds: Tensor
     variations: Sequence[Variation]
-    scale: float = 1.0
+    scales: Sequence[float]
 
     @property
     def numbers(self) -> list[int]:
@@ -51,10 +51,15 @@ class HeldOut:
         """
         folds = torch.tensor([picture.group % FOLDS for picture in bank.pictures])
         if shown is None:
-            return HeldOut(folds, [Variation(vectors, folds) for vectors in features])
+            return HeldOut.by([Variation(vectors, folds) for vectors in features], folds)
         there = shown_vectors(shown, bank.map_sizes, bank.config.grid)
         both = zip(features, there, strict=True)
-        return HeldOut(folds, [Variation(vectors, folds, of) for vectors, of in both])
+        return HeldOut.by([Variation(vectors, folds, of) for vectors, of in both], folds)
+
+    @staticmethod
+    def by(variations: Sequence[Variation], folds: Tensor, scale: float = 1.0) -> HeldOut:
+        """All by one scale."""
+        return HeldOut(folds, variations, [scale] * len(variations))
 
     def memories(self, bank: Bank, floor: float, fold: int) -> list[PatchMemory]:
         """Lay a bank's memories out in metrics that have not seen a fold."""
@@ -63,9 +68,11 @@ class HeldOut:
                 memory.keys,
                 memory.key_counts,
                 bank.config.grid,
-                metrics=patch_metrics(variation.covariances(without=fold), floor, self.scale),
+                metrics=patch_metrics(variation.covariances(without=fold), floor, scale),
             )
-            for memory, variation in zip(bank.memories, self.variations, strict=True)
+            for memory, variation, scale in zip(
+                bank.memories, self.variations, self.scales, strict=True
+            )
         ]
 
     def with_metrics(self, bank: Bank, floor: float | None) -> Bank:
@@ -73,7 +80,8 @@ class HeldOut:
         metrics: list[Tensor | None] = [None] * len(bank.memories)
         if floor is not None:
             metrics = [
-                patch_metrics(one.covariances(), floor, self.scale) for one in self.variations
+                patch_metrics(one.covariances(), floor, scale)
+                for one, scale in zip(self.variations, self.scales, strict=True)
             ]
         memories = zip(bank.memories, metrics, strict=True)
         return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))

@@ -53,7 +53,8 @@ def learn(
     if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
         held_out = HeldOut.of(bank, features, judged)
         choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage, judged)
-        bank, held_out = replace(bank, metric=choice), replace(held_out, scale=scale)
+        bank = replace(bank, metric=choice)
+        held_out = HeldOut.by(held_out.variations, held_out.folds, scale)
         if extractor is not None and wants_deep_layer(choice):
             bank, features, held_out = with_deep_layer(
                 bank, extracted, held_out, extractor, on_stage

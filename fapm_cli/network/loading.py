@@ -67,15 +67,23 @@ def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor
         None where it takes more of the network than is there, and the rest is not at hand, or
         belongs to other weights.
     """
+    if (config.layers, config.layer_scales) == (
+        extractor.config.layers,
+        extractor.config.layer_scales,
+    ):
+        return extractor
     own, device = extractor.stages.state_dict(), extractor.mean.device
     names = list(_cut(config))
     if all(name in extractor.stages for name in names):
         cut = FeatureExtractor(config, {name: extractor.stages[name] for name in names})
         cut.weights_hash = weights_hash(cut.stages.state_dict())
-        cut.load = extractor.load or functools.partial(tapping, extractor)
+        cut.load, cut.ranges = functools.partial(tapping, extractor), dict(extractor.ranges)
         cut.to(device).find_shapes()
         return cut
-    deeper = None if extractor.load is None else extractor.load(config)
+    try:
+        deeper = None if extractor.load is None else extractor.load(config)
+    except WeightsError:  # a file may hold no more than was asked for
+        deeper = None
     if deeper is None:
         return None
     theirs = deeper.to(device).stages.state_dict()

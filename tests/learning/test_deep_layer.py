@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.bank.file import load_bank, save_bank
 from fapm_cli.bank.presets import configure, default_config
 from fapm_cli.learning.build import build_from_files
+from fapm_cli.learning.choosing import deep_layer
 from fapm_cli.learning.choosing.deep_layer import before_deepening, deepened, wants_deep_layer
 from fapm_cli.network.backbones import DEFAULT_BACKBONE, look_up
 from fapm_cli.network.loading import load_extractor, tapping
@@ -28,6 +29,14 @@ SMALL = ("--size", "128")
 def own(path: Path, pictures: Iterable[Path], *options: object) -> Path:
     """A bank of small inputs, whose metric is strong where there are enough pictures."""
     return build(path, pictures, "--metric", "own", "--turn", "none", *SMALL, *options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _whatever_is_found() -> Iterator[None]:
+    """Of samples nearly all that is pasted is found: have their strong metric be enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deep_layer, "_NEARLY_ALL", 1.1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +57,21 @@ def written(bank: Bank, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def choice(floor: float | None) -> MetricChoice:
-    return MetricChoice(floor, ((None, 0.5),))
-
-
-@pytest.mark.parametrize(("floor", "wants"), [(None, False), (1.0, False), (0.1, True)])
-def test_it_takes_over_where_the_metric_is_strong(floor: float | None, wants: bool) -> None:
-    assert wants_deep_layer(choice(floor)) is wants
+@pytest.mark.parametrize(
+    ("floor", "share", "wants"),
+    [
+        (None, 0.5, False),
+        (1.0, 0.5, False),
+        (0.1, 0.5, True),
+        (0.03, 0.79, True),
+        (0.03, 0.81, False),
+    ],
+)
+def test_it_takes_over_where_a_strong_metric_finds_too_little(
+    floor: float | None, share: float, wants: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep_layer, "_NEARLY_ALL", 0.8)
+    assert wants_deep_layer(MetricChoice(floor, ((None, 0.4), (floor, share)))) is wants
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.patch_memory import PatchMemory
 from fapm_cli.memory.shown import wholly
-from fapm_cli.scores.scorer import Found
+from fapm_cli.scores.scorer import Found, Scorer
 
 FLOORS = (None, 1.0, 0.1, 0.03)
 _WORTH = 0.01
@@ -132,14 +132,56 @@ def _exceeded(
             for some, of_them in zip(*split, strict=True):
                 if not len(some):
                     continue
-                queries = [of_pictures(v, some, total) for v in vectors]
-                leave_out = leave_own_out(bank, of_them, queries)
-                here = some_of(shown, of_them, queries[0].device)
-                parts.append((of_shown(scorer.search(queries, leave_out), here), here))
+                parts.append(_search(scorer, bank, vectors, total, some, of_them, shown))
     found, there = where_known([part for part, _ in good + bad]), [here for _, here in good + bad]
     both, folds = list(zip(found, there, strict=True)), held_out.folds[spoiled.pictures]
     in_order = torch.cat([spoiled.pictures[folds == fold] for fold in held_out.numbers])
     return _shares(bank, plain, both[: len(good)], both[len(good) :], in_order)
+
+
+def _search(
+    scorer: Scorer,
+    bank: Bank,
+    vectors: Sequence[Tensor],
+    total: int,
+    some: Tensor,
+    pictures: Tensor,
+    shown: Tensor | None,
+) -> tuple[Found, Tensor | None]:
+    """Search for some of ``total`` pictures' vectors, which come of a bank's ``pictures``."""
+    queries = [of_pictures(v, some, total) for v in vectors]
+    leave_out = leave_own_out(bank, pictures, queries)
+    here = some_of(shown, pictures, queries[0].device)
+    return of_shown(scorer.search(queries, leave_out), here), here
+
+
+@torch.inference_mode()
+def usual_response(
+    bank: Bank,
+    features: Sequence[Tensor],
+    held_out: HeldOut,
+    floor: float | None,
+    shown: Tensor | None = None,
+) -> float:
+    """The mean response of good pictures, by keys and metrics that have not seen them.
+
+    Args:
+        bank: its keys are used.
+        features: per memory (N_p, N·N_v, C), the vectors of its pictures.
+        held_out: how they vary.
+        floor: of the metrics; None for plain distances.
+        shown: as for :func:`choose_metric`.
+    """
+    parts: Parts = []
+    plain, total = bank_memories(bank), len(bank.pictures)
+    for fold in held_out.numbers:
+        memories = plain if floor is None else held_out.memories(bank, floor, fold)
+        scorer, judged = bank_scorer(bank, memories), (held_out.folds == fold).nonzero().flatten()
+        for some in torch.split(judged, at_a_time(features, total)):
+            parts.append(_search(scorer, bank, features, total, some, some, shown))
+    found, scorer = where_known([part for part, _ in parts]), bank_scorer(bank, plain)
+    both = zip(found, (here for _, here in parts), strict=True)
+    return float(torch.cat([scorer.combine(*part).responses for part in both]).mean())
 
 
 def _shares(
