@@ -69,7 +69,7 @@ def main() -> None:
             ),
         }
         for way, bank in banks.items():
-            detector = Detector(bank, extractor, plan=make_plan(torch.device("cpu"), "fp32"))
+            detector = Detector(bank, plan=make_plan(torch.device("cpu"), "fp32"))
             found = evaluate(category, detector, 16, lambda stage, done, total: None)
             median = float(bank.nominal_scores.median())
             print(

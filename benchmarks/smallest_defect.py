@@ -93,7 +93,7 @@ def main() -> None:
     for root in options.categories:
         category = read_category(root)
         files = [(path, path.name) for path in category.train]
-        detector = Detector(build_from_files(files, config, extractor, 16), extractor)
+        detector = Detector(build_from_files(files, config, extractor, 16))
         good = [one.path for one in category.test if one.defect is None][:40]
         ready = [prepare_item(path, config.preprocessing) for path in good]
         pictures = [one.pixels.numpy() for one in ready if isinstance(one, Prepared)]

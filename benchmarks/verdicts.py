@@ -46,7 +46,7 @@ def main() -> None:
         category = read_category(root)
         files = [(path, path.name) for path in category.train]
         built = build_from_files(files, config, extractor, 16)
-        detector = Detector(built, extractor, plan=make_plan(torch.device("cpu"), "fp32"))
+        detector = Detector(built, plan=make_plan(torch.device("cpu"), "fp32"))
         own = detector.bank.thresholds
         in_sample = np.sort(score(detector, category.train))[-1 - own.num_above]
         scores = score(detector, (one.path for one in category.test))

@@ -30,6 +30,7 @@ from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.suspects import find_suspects
@@ -73,6 +74,7 @@ def add_pictures(
         BankError: the backbone is another, or a thumbnail is damaged.
         PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
     """
+    extractor = tapping(extractor, bank.config) or extractor
     check_weights(bank, extractor)
     bank = with_pixels(bank)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []

@@ -67,10 +67,7 @@ def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor
         None where it takes more of the network than is there, and the rest is not at hand, or
         belongs to other weights.
     """
-    if (config.layers, config.layer_scales) == (
-        extractor.config.layers,
-        extractor.config.layer_scales,
-    ):
+    if config.layers == extractor.config.layers:
         return extractor
     own, device = extractor.stages.state_dict(), extractor.mean.device
     names = list(_cut(config))
