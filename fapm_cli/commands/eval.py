@@ -92,6 +92,7 @@ def eval_(
     bank: Annotated[
         Path | None,
         typer.Option(
+            "--bank",  # typer 0.27 takes a name from the metavar alone for an argument's
             metavar="BANK",
             help="Judge this bank, in place of building one.",
             rich_help_panel=LEARNING,
@@ -176,12 +177,13 @@ def eval_(
     make_plan(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
-    choices = [
-        learning_choices(preset, backbone, layers, variant, *common, **changes)
-        for variant in (variants or "E").split(",")
-    ]
-    given = None
-    if bank is not None:
+    choices, given = [], None
+    if bank is None:
+        choices = [
+            learning_choices(preset, backbone, layers, variant, *common, **changes)
+            for variant in (variants or "E").split(",")
+        ]
+    else:
         given = open_detector(bank, device, precision, weights=weights, **changes)
     if scores is not None:
         check_output(scores, "text")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
-from conftest import GOOD, ONE_BAD, build, fapm
+from conftest import GOOD, ONE_BAD, SAMPLES, build, fapm
 
+import fapm_cli
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.bank.file import load_bank, save_bank
@@ -19,6 +21,7 @@ from fapm_cli.learning.choosing import deep_layer
 from fapm_cli.learning.choosing.deep_layer import before_deepening, deepened, wants_deep_layer
 from fapm_cli.network.backbones import DEFAULT_BACKBONE, look_up
 from fapm_cli.network.loading import load_extractor, tapping
+from fapm_cli.network.weights import read_weights
 
 DEEP = "block11_expand"
 FINE = ("block4_depthwise", "block5_expand")
@@ -211,3 +214,28 @@ def test_a_bank_of_a_file_of_weights_grows_by_those_that_it_holds(tmp_path: Path
     assert fapm("add", path, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
     own(tmp_path / "all.st", GOOD[:24], *given)
     assert content(tmp_path / "added.st") == content(tmp_path / "all.st")
+
+
+def test_a_file_that_holds_no_deep_layer_leaves_the_fine_ones(tmp_path: Path) -> None:
+    state = read_weights(look_up(DEFAULT_BACKBONE).own_weights())
+    shallow = load_extractor(default_config()).stages
+    names = look_up(DEFAULT_BACKBONE).file_names()
+    kept = {k: v for k, v in state.items() if names.get(k, "").split(".")[0] in shallow}
+    torch.save(kept, tmp_path / "cut.pth")
+    path = own(tmp_path / "bank.st", GOOD[:22], "--weights", tmp_path / "cut.pth")
+    assert load_bank(path).config.layers == FINE
+
+
+def test_good_parts_lie_as_far_by_its_metric_as_by_the_others(deep_bank: Path) -> None:
+    good = fapm("score", deep_bank, SAMPLES / "test" / "good", "--json", "--precision", "fp32").json
+    fine, deep = (median(one["layer_scores"][name] for one in good) for name in DEEPENED)
+    assert 0.5 < deep / fine < 1.5
+
+
+def test_what_is_built_judges_at_once() -> None:
+    made = fapm_cli.build(GOOD[:22], size=128, metric="own", turn=0)
+    assert made.learnt.config.layers == DEEPENED
+    assert made._backbone is not None
+    assert made._backbone.ranges == made.learnt.ranges
+    loaded = made.detector(precision="fp32", device="cpu")(ONE_BAD)
+    assert set(loaded.record["layer_scores"]) == {*DEEPENED}
