@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 def bench(
     bank: Annotated[
-        Path | None, typer.Argument(metavar="[BANK]", help="None: a synthetic bank, see below.")
+        Path | None,
+        typer.Argument(
+            metavar="[BANK]", help="Or an exported file. None: a synthetic bank, see below."
+        ),
     ] = None,
     variants: Annotated[
         str | None,
@@ -59,12 +62,24 @@ def bench(
             rich_help_panel=LEARNING,
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="fapm,openvino|all",
+            help="Engines to set side by side, each alone in its process: fapm, onnxruntime, "
+            "openvino; all: what is installed (default: fapm; of an exported file: all).",
+            rich_help_panel=MACHINE,
+        ),
+    ] = "",
     batch_sizes: Annotated[
         str,
         typer.Option(
-            "--batch-size", metavar="1,8", help="Batch sizes to measure.", rich_help_panel=MACHINE
+            "--batch-size",
+            metavar="1,8",
+            help="Batch sizes to measure (default: 1; of an exported file: its own).",
+            rich_help_panel=MACHINE,
         ),
-    ] = "1",
+    ] = "",
     runs: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Rounds that count.", rich_help_panel=MACHINE),
