@@ -32,7 +32,6 @@ class Job:
         compiled: whether torch compiles it; of fapm alone.
         path: of what it judges by: fapm by a bank, others by an exported file.
         shape: of the pictures that it is given at a time: B, H, W, 3.
-        threads: to compute in.
         weights: a file in place of the bank's own backbone; of fapm alone.
     """
 
@@ -41,7 +40,6 @@ class Job:
     compiled: bool
     path: str
     shape: tuple[int, ...]
-    threads: int
     weights: str | None = None
 
 
@@ -49,12 +47,13 @@ def be_timed(asked: dict[str, Any]) -> None:
     """Do a job in this process, and print one line of JSON: what was measured.
 
     Args:
-        asked: ``job``, the fields of a :class:`Job`; ``started``, the time.time() at which this
-            process was started; ``warm_up`` and ``runs``, calls that don't count, and that do.
+        asked: ``job``, the fields of a :class:`Job`; ``threads`` to compute in; ``started``, the
+            time.time() at which this process was; ``warm_up`` and ``runs``, calls that don't count,
+            and that do.
     """
     job = Job(**asked["job"])
     pixels = np.random.default_rng(0).integers(0, 256, job.shape, np.uint8)
-    precision, work = (_fapm if job.engine == FAPM else _other)(job, pixels)
+    precision, work = (_fapm if job.engine == FAPM else _other)(job, pixels, asked["threads"])
     work()
     start_up_ms = 1e3 * (time.time() - asked["started"])
     for _ in range(asked["warm_up"]):
@@ -73,7 +72,7 @@ def be_timed(asked: dict[str, Any]) -> None:
     print(json.dumps(measured), flush=True)
 
 
-def _fapm(job: Job, pixels: NDArray[np.uint8]) -> tuple[str, Callable[[], object]]:
+def _fapm(job: Job, pixels: NDArray[np.uint8], threads: int) -> tuple[str, Callable[[], object]]:
     """What ``fapm score`` does with pictures that are read."""
     from fapm_cli.bank.backbone import bank_extractor
     from fapm_cli.bank.file import load_bank
@@ -81,14 +80,14 @@ def _fapm(job: Job, pixels: NDArray[np.uint8]) -> tuple[str, Callable[[], object
     from fapm_cli.compute.plan import make_plan
     from fapm_cli.detection.detector import Detector
 
-    use_threads(job.threads)
+    use_threads(threads)
     bank = load_bank(job.path)
     plan = make_plan("cpu", job.precision, compiled=job.compiled)
     detector = Detector(bank, bank_extractor(bank, job.weights), plan=plan)
     return detector.plan.precision, lambda: detector.detect(pixels)
 
 
-def _other(job: Job, pixels: NDArray[np.uint8]) -> tuple[str, Callable[[], object]]:
+def _other(job: Job, pixels: NDArray[np.uint8], threads: int) -> tuple[str, Callable[[], object]]:
     """What a program without fapm does with an exported file."""
-    run = open_engine(job.engine, job.path, job.threads, job.precision)
+    run = open_engine(job.engine, job.path, threads, job.precision)
     return job.precision, lambda: run(pixels)

@@ -88,7 +88,9 @@ def measure_engines(
     warm_up: int,
     on_process: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Time engines on the CPU, three processes of each in turns, or fewer for fewer runs.
+    """Time engines on the CPU, all in as many threads as torch has here.
+
+    Three processes of each take turns, or fewer for fewer runs.
 
     Args:
         jobs: what to time.
@@ -115,8 +117,9 @@ def measure_engines(
 
 def _alone(job: Job, warm_up: int, runs: int) -> dict[str, Any]:
     """What a process says that does the job."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-    asked = {"job": dataclasses.asdict(job), "warm_up": warm_up, "runs": runs}
+    threads = torch.get_num_threads()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    asked = {"job": dataclasses.asdict(job), "threads": threads, "warm_up": warm_up, "runs": runs}
     asked["started"] = time.time()
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, json.dumps(asked), *sys.path],
@@ -151,5 +154,4 @@ def _record(job: Job, runs: int, measured: list[dict[str, Any]]) -> dict[str, An
         "peak_memory_mb": max(found["peak_memory_mb"] for found in measured),
         "bytes": Path(job.path).stat().st_size,
         **machine,
-        "threads": job.threads,
     }
