@@ -46,6 +46,8 @@ def ways_of(engines: str, precisions: str, compiled: bool, *, exported: bool) ->
         if has is None:
             note(f"note: {name} computes no exported file in {wanted}")
         else:
+            if name != FAPM and has != precision_of(name, "auto"):
+                note(f"note: exported files are not proven in {has}, as {name} is measured")
             ways.setdefault((name, has), (name, wanted if name == FAPM else has, how))
     if not ways:
         raise OptionError(f"precision {precisions!r}: {' and '.join(names)} has none of that name")
