@@ -104,10 +104,13 @@ def test_a_precision_that_one_engine_lacks_costs_its_row_alone(
 ) -> None:
     for name in ("cpu_has_bf16", "cpu_has_int8"):
         monkeypatch.setattr(f"fapm_cli.compute.plan.{name}", lambda: True)
-    seen = []
-    monkeypatch.setattr(
-        "fapm_cli.commands.bench.measure_bank", lambda _, ways, *a, **k: seen.append(ways) or []
-    )
+    seen: list[object] = []
+
+    def see(path: Path, ways: object, *_: object, **__: object) -> list[object]:
+        seen.append(ways)
+        return []
+
+    monkeypatch.setattr("fapm_cli.commands.bench.measure_bank", see)
     options = ("--engine", "fapm,onnxruntime", "--precision", "int8,fp32,auto", "--compile")
     result = fapm("bench", bank, *options, "--json")
     ways = [(name, how) for name in ("int8", "fp32", "auto") for how in (False, True)]
