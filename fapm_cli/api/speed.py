@@ -8,7 +8,13 @@ from fapm_cli.api.detector import Detector
 from fapm_cli.compute.plan import Plan
 from fapm_cli.detection.record import Record
 from fapm_cli.evaluation import speed
+from fapm_cli.evaluation.engine_process import FAPM as FAPM
+from fapm_cli.evaluation.engine_process import Job as Job
+from fapm_cli.evaluation.engine_speed import choose_engines as choose_engines
+from fapm_cli.evaluation.engine_speed import measure_engines as measure_engines
+from fapm_cli.evaluation.engine_speed import precision_of as precision_of
 from fapm_cli.evaluation.synthetic_bank import synthetic_detector
+from fapm_cli.exporting.file import read_input as read_input
 
 
 def measure(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fapm_cli.commands.bench_table import print_table
+from fapm_cli.commands.bench_engines import measure_bank, measure_file, ways_of
+from fapm_cli.commands.bench_table import print_engines, print_table
 from fapm_cli.commands.formats import choose_format, echo_records, flatten
 from fapm_cli.commands.opening import open_detector
 from fapm_cli.commands.options import (
@@ -23,6 +25,7 @@ from fapm_cli.commands.options import (
 )
 from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError
+from fapm_cli.finding.kinds import A_MODEL, kind_of
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
 
 def bench(
     bank: Annotated[
-        Path | None, typer.Argument(metavar="[BANK]", help="None: a synthetic bank, see below.")
+        Path | None,
+        typer.Argument(
+            metavar="[BANK]", help="Or an exported file. None: a synthetic bank, see below."
+        ),
     ] = None,
     variants: Annotated[
         str | None,
@@ -59,12 +65,24 @@ def bench(
             rich_help_panel=LEARNING,
         ),
     ] = None,
-    batch_sizes: Annotated[
-        str,
+    engine: Annotated[
+        str | None,
         typer.Option(
-            "--batch-size", metavar="1,8", help="Batch sizes to measure.", rich_help_panel=MACHINE
+            metavar="fapm,openvino|all",
+            help="Engines to set side by side, each alone in its process: fapm, onnxruntime, "
+            "openvino; all: what is installed (default: fapm; of an exported file: all).",
+            rich_help_panel=MACHINE,
         ),
-    ] = "1",
+    ] = None,
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="1,8",
+            help="Batch sizes to measure (default: 1; of an exported file: its own).",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     runs: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Rounds that count.", rich_help_panel=MACHINE),
@@ -106,10 +124,13 @@ def bench(
     pictures give when every patch is widened. Variants, precisions and the backbone alone take
     turns, round by round.
 
-    Example:  fapm bench --variants A,E --images 20 --runs 3
+    With --engine, or for a file of fapm export, each engine is timed on the CPU in processes of its
+    own: how long from their start to the first verdict, how fast then, and the memory it takes.
+
+    Example:  fapm bench bank.st --engine all --runs 9
     """
     kind = choose_format(output_format, json=as_json)
-    from fapm_cli.api.speed import measure
+    from fapm_cli.api.speed import FAPM, measure
     from fapm_cli.compute.cores import use_threads
     from fapm_cli.evaluation.paper import paper_variant
 
@@ -119,9 +140,24 @@ def bench(
         )
     if bank is None and weights is not None:
         raise OptionError("--weights is for a BANK; the synthetic one has random weights")
-    images = 209 if images is None else images
     use_threads(threads)
-    sizes = _parse_sizes(batch_sizes)
+    sizes = None if batch_sizes is None else _parse_sizes(batch_sizes)
+    exported = bank is not None and kind_of(bank) == A_MODEL
+    if exported and weights is not None:
+        raise OptionError("--weights is for a BANK; an exported file has its own")
+    if bank is not None and (exported or engine not in (None, FAPM)):
+        if device not in ("auto", "cpu"):
+            raise OptionError(f"device {device!r}: engines are compared on the CPU; leave it out")
+        ways = ways_of(engine or "all", precision, compiled, exported=exported)
+        if exported:
+            records = measure_file(bank, ways, sizes, runs=runs, warm_up=warm_up)
+        else:
+            records = measure_bank(bank, ways, sizes or [1], weights, runs=runs, warm_up=warm_up)
+        _show(kind, records, print_engines)
+        return
+    if engine not in (None, FAPM):
+        raise OptionError(f"engine {engine!r}: give a BANK; the synthetic one is for fapm alone")
+    images = 209 if images is None else images
     variants = variants or ("A,B,C,D,E" if against_paper else "E")
     detectors: dict[str, Detector] = {}
     for name, plan in _plans(device, precision, compiled):
@@ -130,9 +166,9 @@ def bench(
             detectors[opened.plan.precision] = opened
         else:
             detectors |= _synthetic(variants, backbone, images, plan)
-    records: list[Record] = []
+    records = []
     with progress_bar() as advance:
-        for size in sizes:
+        for size in sizes or [1]:
             on_round = functools.partial(advance, f"batch {size}")
             records += measure(detectors, size, runs=runs, warm_up=warm_up, on_round=on_round)
     for record in records:
@@ -140,8 +176,13 @@ def bench(
         record["speedup"] = record["fps"] / records[0]["fps"]  # per picture, whatever the batch
         quoted = paper_variant(record["variant"] if against_paper else None)
         record["paper_fps"] = quoted["images_per_second"]
+    _show(kind, records, print_table)
+
+
+def _show(kind: str, records: list[Record], print_text: Callable[[list[Record]], None]) -> None:
+    """Print records in a format."""
     if kind == "text":
-        print_table(records)
+        print_text(records)
     elif kind == "csv":
         flat = [flatten(record) for record in records]
         echo_records(kind, flat, list(dict.fromkeys(name for one in flat for name in one)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fapm_cli.commands.terminal import note
@@ -25,6 +25,15 @@ _COLUMNS: dict[str, Callable[[Record], str]] = {
     "floor": lambda r: f"{r['backbone_ms']:.2f}",
     "ratio": lambda r: f"{r['ratio_to_backbone']:.2f}",
 }
+_ENGINE_COLUMNS: dict[str, Callable[[Record], str]] = {
+    "engine": lambda r: f"{r['engine']} {r['versions'][r['engine']]}",
+    **{title: _COLUMNS[title] for title in ("precision", "batch", "median", "p95", "FPS")},
+    "speedup": _COLUMNS["speedup"],
+    "start": lambda r: f"{r['start_up_ms']:.0f}",
+    "memory": lambda r: f"{r['peak_memory_mb']:.0f}",
+    "disk": lambda r: f"{r['bytes'] / 1e6:.1f}",
+}
+_LEFT = ("backbone", "precision", "engine")
 
 
 def _stage_ms(stage: str, r: Record) -> str:
@@ -33,12 +42,8 @@ def _stage_ms(stage: str, r: Record) -> str:
 
 def print_table(records: list[Record]) -> None:
     """Print a row per variant, batch size and precision."""
-    from rich.console import Console
-    from rich.table import Table
-
     first = records[0]
-    versions = ", ".join(f"{name} {value}" for name, value in first["versions"].items())
-    note(f"{first['device']}, {first['threads']} threads; {versions}")
+    _note_machine(first)
     note(f"bank: {first['bank']}; ms per batch; preprocess runs beside the engine")
     columns = dict(_COLUMNS)
     if any(r["paper_fps"] for r in records):
@@ -48,10 +53,31 @@ def print_table(records: list[Record]) -> None:
     for stage in first["stages_ms"]:
         columns[stage] = functools.partial(_stage_ms, stage)
     columns["MB"] = lambda r: f"{r['peak_memory_mb']:.0f}"
+    _print(columns, records)
+
+
+def print_engines(records: list[Record]) -> None:
+    """Print a row per engine, precision and batch size."""
+    first = records[0]
+    _note_machine(first)
+    what = f"bank: {first['bank']}" if "bank" in first else f"exported file: {first['model']}"
+    note(f"{what}; each engine alone in its process; ms per batch")
+    note("start: ms from the process's start to its first verdict; memory, disk: MB")
+    _print(_ENGINE_COLUMNS, records)
+
+
+def _note_machine(record: Record) -> None:
+    versions = ", ".join(f"{name} {value}" for name, value in record["versions"].items())
+    note(f"{record['device']}, {record['threads']} threads; {versions}")
+
+
+def _print(columns: Mapping[str, Callable[[Record], str]], records: list[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for title in columns:
-        left = title in ("backbone", "precision")
-        table.add_column(title, justify="left" if left else "right")
+        table.add_column(title, justify="left" if title in _LEFT else "right")
     for r in records:
         table.add_row(*(show(r) for show in columns.values()))
     Console(width=180, highlight=False).print(table)

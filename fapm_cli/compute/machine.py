@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fapm_cli.compute.resident import peak_resident_mb
 from fapm_cli.version import __version__
 
 
 def peak_memory_mb(where: torch.device) -> float:
     """Peak memory: of the device, or of the process where the device is the CPU."""
-    import resource  # not on every system
-
     if where.type == "cuda":
         return torch.cuda.max_memory_allocated(where) / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return peak_resident_mb()
 
 
 def describe_machine(where: torch.device) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank
+from fapm_cli.compute.cores import usable_cores
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.engine import Engine
@@ -131,7 +132,7 @@ def _proven(bank: Bank, data: bytes, weights: str | None) -> dict[str, Any]:
     pictures, are_own = parity_pictures(bank)
     detector = Detector(bank, bank_extractor(bank, weights), plan=make_plan("cpu", "fp32"))
     wanted = detector.detect(torch.from_numpy(pictures))
-    found = compare(bank, open_engines(data), pictures, wanted, batch)
+    found = compare(bank, open_engines(data, usable_cores()), pictures, wanted, batch)
     for one in found:
         one.check(half)
     return {

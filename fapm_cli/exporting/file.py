@@ -126,3 +126,17 @@ def metadata_of(model: Any) -> dict[str, str]:
 def input_of(model: Any) -> tuple[int, ...]:
     """The shape of a checked file's input: B, H, W, 3."""
     return tuple(_shape(model.graph.input[0])[1])
+
+
+def read_input(path: Path) -> tuple[int, ...]:
+    """Read the shape of a file's input, B, H, W, 3, and check the file without its bank.
+
+    Raises:
+        ModelError: it is missing, something else, changed or damaged.
+        OptionError: the packages are not installed.
+    """
+    data = read_bytes(path)
+    try:
+        return input_of(read_model(data))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
