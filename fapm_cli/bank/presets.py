@@ -41,7 +41,7 @@ def default_config(
     Args:
         backbone: its name.
         layers: layers to tap; None for the backbone's own, of which a deeper one may
-            take the place of the last.
+            take the place of the first.
         size_px: height and width that pictures are resized to.
         grid: rows and columns of patches; None for patches of 32×32 px.
         variant: A to E of the paper's Table 2.

@@ -40,7 +40,7 @@ class Backbone:
         default_layers: layers tapped unless others are named.
         layer_scale: factor on its vectors that brings their spread to a ResNet's.
         layer_weights: default weight per default layer.
-        deep_layer: one behind them, of a map half as fine, that may take the place of the last;
+        deep_layer: one behind them, of a map half as fine, that may take the place of the first;
             None for none.
         deep_layer_scale: as ``layer_scale``, of that.
         mean: normalisation per RGB channel on a 0–255 scale.

@@ -25,7 +25,7 @@ from fapm_cli.network.weights import read_weights
 
 DEEP = "block11_expand"
 FINE = ("block4_depthwise", "block5_expand")
-DEEPENED = (FINE[0], DEEP)
+DEEPENED = (FINE[1], DEEP)
 SMALL = ("--size", "128")
 
 
@@ -97,7 +97,7 @@ def test_what_is_asked_for_stays(changes: dict[str, object]) -> None:
     assert before_deepening(config) == config
 
 
-def test_it_takes_the_place_of_the_last() -> None:
+def test_it_takes_the_place_of_the_first() -> None:
     config = default_config()
     deeper = deepened(config)
     assert deeper is not None
@@ -127,12 +127,12 @@ def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
     assert joined.ranges == wanted.ranges
 
 
-def test_the_first_is_that_of_a_bank_without_it(deep_bank: Path, tmp_path: Path) -> None:
+def test_the_other_is_that_of_a_bank_without_it(deep_bank: Path, tmp_path: Path) -> None:
     joined = load_bank(deep_bank)
     fine = load_bank(own(tmp_path / "fine.st", GOOD[:22], "--layers", ",".join(FINE)))
     assert fine.config.layers == FINE
     assert fine.metric == joined.metric
-    found, wanted = joined.memories[0], fine.memories[0]
+    found, wanted = joined.memories[0], fine.memories[1]
     assert torch.equal(found.keys, wanted.keys)
     assert found.metrics is not None
     assert wanted.metrics is not None

@@ -32,11 +32,11 @@ _AT_A_TIME_PX = 2**20
 
 
 def deepened(config: BankConfig) -> BankConfig | None:
-    """The configuration with a deep layer in place of its last; None where none may be."""
+    """The configuration with a deep layer behind its last, in place of its first; None where none may be."""
     deep, scale = look_up(config.backbone).deep_layer, look_up(config.backbone).deep_layer_scale
     if deep is None or not config.layers_found:
         return None
-    layers, scales = (*config.layers[:-1], deep), (*config.layer_scales[:-1], scale)
+    layers, scales = (*config.layers[1:], deep), (*config.layer_scales[1:], scale)
     return replace(config, layers=layers, layer_scales=scales)
 
 
@@ -114,18 +114,18 @@ def with_deep_layer(
     bank = replace(
         bank,
         config=config,
-        memories=(*bank.memories[:-1], memory),
-        map_sizes=(*bank.map_sizes[:-1], size),
+        memories=(*bank.memories[1:], memory),
+        map_sizes=(*bank.map_sizes[1:], size),
         ranges=deeper.ranges,
         weights_hash=deeper.weights_hash,
         backbone=None if bank.backbone is None else dict(deeper.stages.state_dict()),
     )
     held_out = HeldOut(
         held_out.folds,
-        [*held_out.variations[:-1], *held_apart.variations],
-        [*held_out.scales[:-1], plain / own if own > 0 else 1.0],
+        [*held_out.variations[1:], *held_apart.variations],
+        [*held_out.scales[1:], plain / own if own > 0 else 1.0],
     )
-    return bank, [*features[:-1], *deep.features], held_out
+    return bank, [*features[1:], *deep.features], held_out
 
 
 def _again(extracted: Extracted) -> Iterator[NominalBatch]:
