@@ -32,7 +32,7 @@ _AT_A_TIME_PX = 2**20
 
 
 def deepened(config: BankConfig) -> BankConfig | None:
-    """The configuration with a deep layer behind its last, in place of its first; None where none may be."""
+    """The configuration with a deep layer in place of its first; None where none may be."""
     deep, scale = look_up(config.backbone).deep_layer, look_up(config.backbone).deep_layer_scale
     if deep is None or not config.layers_found:
         return None
