@@ -139,7 +139,7 @@ class BankConfig:
         metric: ``own`` to each patch, as far as that finds more, or ``plain``.
         turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too; or 0.
         turn_found: whether it is what the pictures asked for, and is found anew with new ones.
-        layers_found: whether a deeper layer takes the first's place where they ask for it; likewise.
+        layers_found: whether a deeper one takes the first's place where they ask for it; likewise.
         align: whether pictures are moved so that a part lies where the good ones do.
     """
 

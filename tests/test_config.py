@@ -94,6 +94,7 @@ LATER = (
     ("metric",),
     ("turn",),
     ("turn_found",),
+    ("layers_found",),
     ("align",),
     ("query", "light"),
     ("query", "spot_px"),

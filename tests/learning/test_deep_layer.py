@@ -104,6 +104,7 @@ def test_it_takes_the_place_of_the_first() -> None:
     assert deeper.layers == DEEPENED
     assert deeper.query == config.query
     assert before_deepening(deeper) == config
+    assert deepened(deeper) == deeper
 
 
 def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:

@@ -33,10 +33,11 @@ _AT_A_TIME_PX = 2**20
 
 def deepened(config: BankConfig) -> BankConfig | None:
     """The configuration with a deep layer in place of its first; None where none may be."""
-    deep, scale = look_up(config.backbone).deep_layer, look_up(config.backbone).deep_layer_scale
-    if deep is None or not config.layers_found:
+    backbone, config = look_up(config.backbone), before_deepening(config)
+    if backbone.deep_layer is None or not config.layers_found:
         return None
-    layers, scales = (*config.layers[1:], deep), (*config.layer_scales[1:], scale)
+    layers = (*config.layers[1:], backbone.deep_layer)
+    scales = (*config.layer_scales[1:], backbone.deep_layer_scale)
     return replace(config, layers=layers, layer_scales=scales)
 
 
