@@ -39,7 +39,7 @@ class Pose:
             round(px * wanted / own)
             for px, wanted, own in zip(self.shift_px, size_px, own_px, strict=True)
         )
-        aspect = self.aspect * (size_px[0] * own_px[1]) / (size_px[1] * own_px[0])
+        aspect = self.aspect * (size_px[1] * own_px[0]) / (size_px[0] * own_px[1])
         return Pose((down, right), self.turn, aspect)
 
     def matrix(self, size_px: tuple[int, int]) -> Matrix:

@@ -339,7 +339,7 @@ def test_pictures_that_can_not_be_aligned_are_refused(tmp_path: Path) -> None:
     assert_fails(result, "parts can't be registered", "Leave --align out")
     assert not (tmp_path / "bank.st").exists()
     result = fapm("build", tmp_path, "-o", tmp_path / "bank.st", "--align", "much")
-    assert_fails(result, "align 'much'", "none or shift")
+    assert_fails(result, "align 'much'", "none or shift or rigid")
 
 
 @pytest.mark.parametrize("thumbnails", [True, False])
