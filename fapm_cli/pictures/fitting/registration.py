@@ -196,14 +196,15 @@ def _check_apart(
     A turn is as far as it moves what lies halfway between the middle and a corner.
 
     Raises:
-        PictureError: too far; or half of the pictures lie turned farther than is looked.
+        PictureError: too far; or a quarter of the pictures lie farther off than is looked.
     """
     one, other = np.array(first), np.array(second)
     lost = (one[:, 3] <= 0) | (other[:, 3] <= 0)
     if turns and lost.mean() >= _LOST:
         raise PictureError(
             f"parts can't be registered: {lost.sum()} of {len(lost)} good pictures lie farther "
-            f"from the rest than a tenth of a side and {MOST_TURN:g}°; leave --align out"
+            f"from the rest than a tenth of a side, or {MOST_TURN:g}°; try --align shift, or leave "
+            "--align out"
         )
     between = (one - other)[:, :3]
     between -= np.median(between, axis=0)
