@@ -349,6 +349,7 @@ def test_a_bank_learnt_anew_from_its_thumbnails_is_the_same(rigid: Path) -> None
     assert bank.registration is not None
     assert bank.registration.turns
     assert bank.inspected_share > 0.9
+    assert "each part shifted and turned" in fapm("info", rigid).out
     again, _ = learn_anew(bank, bank_extractor(bank), lambda stage, done, total: None)
     assert bank_bytes(again) == bank_bytes(bank)
 
