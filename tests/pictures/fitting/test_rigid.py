@@ -83,6 +83,17 @@ def test_a_turn_is_found_and_taken_back(down: int, right: int, turn: float) -> N
     assert np.array_equal(placed.pixels[~placed.seen], KNOWN.reference[~placed.seen])
 
 
+@pytest.mark.parametrize("turn", [5, -5, 3.75, -1.25])
+def test_the_turn_of_fine_grain_is_found_from_the_nearest_angle(turn: float) -> None:
+    noise = np.random.default_rng(1).normal(0, 1, (344, 344)).astype(np.float32)
+    grain = np.clip(128 + 120 * cv2.GaussianBlur(noise, (0, 0), 1.5), 0, 255).astype(np.uint8)
+    ground, inner = np.dstack([grain] * 3), np.s_[60:-60, 60:-60]
+    known = Registration(ground[inner].copy(), 0.5, turns=True)
+    found = known.find(posed(ground, Pose((5, -8), turn))[inner].copy(), 1.0)
+    assert found.turn == pytest.approx(turn, abs=0.1)
+    assert (found.down, found.right) == pytest.approx((5, -8), abs=0.2)
+
+
 def test_what_lies_well_is_left_as_it_is() -> None:
     known = learnt([plate(i) for i in range(6)])
     image = plate(51)
