@@ -85,7 +85,7 @@ def test_a_turn_is_found_and_taken_back(down: int, right: int, turn: float) -> N
 
 @pytest.mark.parametrize("turn", [5, -5, 3.75, -1.25])
 def test_the_turn_of_fine_grain_is_found_from_the_nearest_angle(turn: float) -> None:
-    noise = np.random.default_rng(1).normal(0, 1, (344, 344)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 1, (632, 632)).astype(np.float32)
     grain = np.clip(128 + 120 * cv2.GaussianBlur(noise, (0, 0), 1.5), 0, 255).astype(np.uint8)
     ground, inner = np.dstack([grain] * 3), np.s_[60:-60, 60:-60]
     known = Registration(ground[inner].copy(), 0.5, turns=True)
