@@ -17,7 +17,7 @@ Placement = Literal["bilinear", "nearest"]
 Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
-Align = Literal["none", "shift"]
+Align = Literal["none", "shift", "rigid"]
 
 MOST_PATCHES = 511  # of a side of the grid: a WebP, a thumbnail, has no longer side
 _MOST_PX = 32 * MOST_PATCHES
@@ -140,7 +140,8 @@ class BankConfig:
         turn: degrees; copies of nominal pictures, turned by its multiples, give keys, too; or 0.
         turn_found: whether it is what the pictures asked for, and is found anew with new ones.
         layers_found: whether a deeper one takes the first's place where they ask for it; likewise.
-        align: whether pictures are moved so that a part lies where the good ones do.
+        align: whether pictures are moved so that a part lies where the good ones do: by a
+            ``shift``; or ``rigid``, turned back as well.
     """
 
     backbone: str

@@ -91,16 +91,14 @@ class Result:
     def map_of_size(self, size_px: tuple[int, int]) -> NDArray[np.float32]:
         """The anomaly map as for a picture of this height and width, float32."""
         judged = self._good()
-        (height, width), (down, right) = self.size_px, judged.prepared.shift_px
-        shift_px = round(down * size_px[0] / height), round(right * size_px[1] / width)
-        anomaly_map = judged.found.anomaly_maps[0]
-        return self._detector.locator.picture_map(anomaly_map, size_px, shift_px)
+        pose = judged.prepared.pose.at(self.size_px, size_px)
+        return self._detector.locator.picture_map(judged.found.anomaly_maps[0], size_px, pose)
 
     def map_strips(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The anomaly map some rows at a time: the first row's number, (n, width) float32."""
         judged = self._good()
-        anomaly_map, shift_px = judged.found.anomaly_maps[0], judged.prepared.shift_px
-        return self._detector.locator.map_strips(anomaly_map, self.size_px, shift_px)
+        anomaly_map, pose = judged.found.anomaly_maps[0], judged.prepared.pose
+        return self._detector.locator.map_strips(anomaly_map, self.size_px, pose)
 
     def picture(self) -> Image.Image:
         """The picture at its own size, upright, 8-bit RGB, read again if it is a file.

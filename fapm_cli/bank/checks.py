@@ -110,7 +110,7 @@ def check_registration(
         raise ValueError(f"reference is {reference.dtype} {tuple(reference.shape)}")
     if type(likeness) not in (int, float) or not -5 <= likeness <= 1.001:
         raise ValueError(f"likeness is {likeness}")
-    return Registration(reference.cpu().numpy(), float(likeness))
+    return Registration(reference.cpu().numpy(), float(likeness), config.align == "rigid")
 
 
 def check_memory(

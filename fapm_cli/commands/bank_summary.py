@@ -64,6 +64,11 @@ def turn_words(step: int) -> str:
     return f"of each picture, turned by the multiples of {step}°"
 
 
+def align_words(align: str) -> str:
+    """Say how each part is brought to where the good ones lie."""
+    return {"shift": "each part shifted", "rigid": "each part shifted and turned"}[align]
+
+
 def metric_words(metric: dict[str, Any]) -> str:
     """Say how strong the patches' own metric is, and what for."""
     shares = {tried["floor"]: tried["exceeded"] for tried in metric["found"]}

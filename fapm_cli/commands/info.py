@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fapm_cli.commands.bank_summary import metric_words, turn_words
+from fapm_cli.commands.bank_summary import align_words, metric_words, turn_words
 from fapm_cli.commands.formats import choose_format, summary_text
 from fapm_cli.commands.options import BankArgument, FormatOption, JsonOption
 from fapm_cli.files import escaped
@@ -84,6 +84,7 @@ def _rows(held: Described, verdicts: str) -> dict[str, str]:
         "variant": f"{held['variant'] or 'not the paper'}: grid {rows}x{columns}, "
         f"coreset {config['coreset_ratio']:.0%}, spread threshold {config['spread_threshold']}",
         **({"copies": turn_words(held["config"]["turn"])} if held["config"]["turn"] else {}),
+        **({"aligned": align_words(config["align"])} if config["align"] != "none" else {}),
         **({"metric": metric_words(held["metric"])} if held["metric"] else {}),
         "built by": ", ".join(f"{name} {value}" for name, value in held["versions"].items()),
     }

@@ -142,9 +142,10 @@ TurnOption = Annotated[
 AlignOption = Annotated[
     str | None,
     typer.Option(
-        metavar="none|shift",
-        help="shift: move each picture so that its part lies where the good ones do, before it is "
-        "looked at; for parts that lie shifted by up to a tenth (default: none).",
+        metavar="none|shift|rigid",
+        help="Move each picture so that its part lies where the good ones do, before it is looked "
+        "at. shift: parts lie shifted by up to a tenth; rigid: and turned by up to 5 degrees "
+        "(default: none).",
         rich_help_panel=LEARNING,
     ),
 ]

@@ -123,6 +123,7 @@ def _csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
     columns += ["frame", "time_s", "unlike", "differs", "extent"]
+    columns += ["shift_x", "shift_y", "turn"]
     writer.writerow(columns)
     for record in records:
         flat = {
@@ -131,6 +132,7 @@ def _csv(records: Iterator[Record]) -> None:
             "nearest": record.get("nearest", {}).get("name"),
             "regions": None if "error" in record else len(record["regions"]),
             "differs": " ".join(record.get("differs", ())),
+            **{f"shift_{axis}": px for axis, px in record.get("shift", {}).items()},
         }
         writer.writerow([flat.get(column) for column in columns])
         sys.stdout.flush()

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import starmap
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.detection.detection import Detection
+from fapm_cli.detection.strips import strips_of
+from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.scores.extents import which_extent
-from fapm_cli.scores.geometry import (
-    Spreader,
-    inspected_span,
-    picture_matrix,
-    to_picture_px,
-    to_picture_span,
-    to_places,
-)
+from fapm_cli.scores.geometry import to_picture_place, to_picture_span
 from fapm_cli.scores.regions import Region, find_regions
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
-_STRIP_PX = 2**17  # of a picture's map at a time: more would not be faster
 _MOST = 0.5  # a defect is a part of the picture; what differs in more of it is another picture
 
 
@@ -63,14 +55,14 @@ class Locator:
         self._key_pictures = finest.key_pictures.cpu()
 
     def locate(
-        self, found: Detection, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
+        self, found: Detection, size_px: tuple[int, int], pose: Pose = UPRIGHT
     ) -> dict[str, Any]:
         """Say what was found in a picture, in its own pixels, as plain values.
 
         Args:
             found: of that picture alone, B = 1.
             size_px: the picture's own height and width.
-            shift_px: by how many px the part lies lower and farther right than in the input.
+            pose: how the part lies in the picture, beside how it does in the input.
 
         Returns:
             ``score``, the ``extent`` that it is of (``spot``, ``area`` or ``whole``),
@@ -93,9 +85,9 @@ class Locator:
             "score": float(found.image_scores[0]),
             "extent": which_extent(self._scorer.as_spots(found.anomaly_maps)[0].tolist()),
             "layer_scores": dict(zip(self._bank.config.memory_names, scores, strict=True)),
-            "peak": self._to_px((x, y), size_px, shift_px),
+            "peak": self._to_px((x, y), size_px, pose),
             "nearest": self._explain(keys, (x, y)),
-            "regions": [self._describe(region, keys, size_px, shift_px) for region in regions],
+            "regions": [self._describe(region, keys, size_px, pose) for region in regions],
         }
         if self._thresholds is not None:
             share = self._share_above(found.anomaly_maps[0], self._thresholds.pixel)
@@ -108,15 +100,15 @@ class Locator:
         return int((anomaly_map > threshold).sum()) / num_inspected
 
     def _describe(
-        self, region: Region, keys: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int]
+        self, region: Region, keys: Tensor, size_px: tuple[int, int], pose: Pose
     ) -> dict[str, Any]:
         """Take a region to the picture's own pixels, and say what it is like."""
-        peak = self._to_px(region.peak, size_px, shift_px)
+        peak = self._to_px(region.peak, size_px, pose)
         rows, columns = self._sides(size_px)
-        spans = (region.top, region.bottom, *rows), (region.left, region.right, *columns)
-        (top, bottom), (left, right) = (
-            (min(max(end + shift, 0), own) for end in to_picture_span(*span))
-            for span, shift, own in zip(spans, shift_px, size_px, strict=True)
+        (top, bottom), (left, right) = pose.to_box(
+            to_picture_span(region.top, region.bottom, *rows),
+            to_picture_span(region.left, region.right, *columns),
+            size_px,
         )
         # In a picture smaller than the input a region may miss every centre, not its peak's.
         left, right = min(left, peak["x"]), max(right, peak["x"] + 1)
@@ -139,12 +131,11 @@ class Locator:
         return tuple(zip(size_px, preprocessing.resize_px, preprocessing.crop_px, strict=True))
 
     def _to_px(
-        self, place: tuple[int, int], size_px: tuple[int, int], shift_px: tuple[int, int]
+        self, place: tuple[int, int], size_px: tuple[int, int], pose: Pose
     ) -> dict[str, int]:
-        sides = zip(place[::-1], self._sides(size_px), shift_px, size_px, strict=True)
-        y, x = (
-            min(max(to_picture_px(at, *side) + shift, 0), own - 1) for at, side, shift, own in sides
-        )
+        rows, columns = self._sides(size_px)
+        at = to_picture_place(place[0], *columns), to_picture_place(place[1], *rows)
+        x, y = pose.to_px(*at, size_px)
         return {"x": x, "y": y}
 
     def _explain(self, keys: Tensor, place: tuple[int, int]) -> dict[str, Any]:
@@ -169,64 +160,33 @@ class Locator:
         }
 
     def picture_map(
-        self, anomaly_map: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
+        self, anomaly_map: Tensor, size_px: tuple[int, int], pose: Pose = UPRIGHT
     ) -> NDArray[np.float32]:
         """Take an anomaly map to a picture's own pixels.
 
         Args:
             anomaly_map: (H, W) over the input.
             size_px: the picture's own height and width.
-            shift_px: as for :meth:`locate`.
+            pose: as for :meth:`locate`.
 
         Returns:
             (height, width) float32; NaN where the picture was not inspected, outside the crop or
             the region of interest.
         """
-        strips = self.map_strips(anomaly_map, size_px, shift_px)
+        strips = self.map_strips(anomaly_map, size_px, pose)
         return np.concatenate([strip for _, strip in strips])
 
     def map_strips(
-        self, anomaly_map: Tensor, size_px: tuple[int, int], shift_px: tuple[int, int] = (0, 0)
+        self, anomaly_map: Tensor, size_px: tuple[int, int], pose: Pose = UPRIGHT
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
 
         Args:
             anomaly_map: as for :meth:`picture_map`.
             size_px: likewise.
-            shift_px: likewise.
+            pose: likewise.
 
-        Yields:
-            The first row's number, and (n, width) float32 as of :meth:`picture_map`.
+        Returns:
+            Of each, the first row's number, and (n, width) float32 as of :meth:`picture_map`.
         """
-        sides = self._sides(size_px)
-        device = anomaly_map.device
-        # What lies at a px of the picture lay so much higher and farther left in the input.
-        at = [
-            (torch.arange(own) - shift).clamp(0, own - 1)
-            for own, shift in zip(size_px, shift_px, strict=True)
-        ]
-        rows, columns = (
-            picture_matrix(*side).float()[px].to(device) for side, px in zip(sides, at, strict=True)
-        )
-        own_rows, own_columns = (
-            to_places(*side)[px].to(device) for side, px in zip(sides, at, strict=True)
-        )
-        roi = None if self._roi is None else self._roi.to(device)
-        (first, end), (left, right) = (
-            (max(begin + shift, 0), max(last + shift, 0))
-            for (begin, last), shift in zip(starmap(inspected_span, sides), shift_px, strict=True)
-        )
-        at_a_time = max(1, _STRIP_PX // size_px[1])
-        for top in range(0, size_px[0], at_a_time):
-            some = slice(top, top + at_a_time)
-            spread = Spreader(rows[some], columns)
-            if roi is None:
-                strip = spread(anomaly_map)
-            else:
-                own = roi[own_rows[some]][:, own_columns]
-                strip = spread.restrict(roi, own)(anomaly_map).masked_fill(~own, torch.nan)
-            strip[: max(first - top, 0)] = torch.nan
-            strip[max(end - top, 0) :] = torch.nan
-            strip[:, :left] = torch.nan
-            strip[:, right:] = torch.nan
-            yield top, strip.cpu().numpy()
+        return strips_of(anomaly_map, self._roi, self._sides(size_px), pose)

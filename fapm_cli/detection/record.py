@@ -28,8 +28,8 @@ def record_of(
     if isinstance(one, Unreadable):
         return {"path": str(one.path), "error": str(one.error)}
     picture = one.prepared.picture
-    shift_px = one.prepared.shift_px
-    located = detector.locator.locate(one.found, picture.size_px, shift_px)
+    pose = one.prepared.pose
+    located = detector.locator.locate(one.found, picture.size_px, pose)
     score = located["score"]
     try:
         check_score(picture.path, score)
@@ -41,7 +41,9 @@ def record_of(
     if differs is not None:
         record["differs"] = differs
     if one.prepared.placed is not None:
-        record["shift"] = {"x": shift_px[1], "y": shift_px[0]}
+        record["shift"] = {"x": pose.shift_px[1], "y": pose.shift_px[0]}
+    if detector.bank.config.align == "rigid":
+        record["turn"] = pose.turn
     if lit is not None:
         record["light"] = [round(gain, 3) for gain in lit.gains]
     if picture.moment is not None:

@@ -46,8 +46,8 @@ class _Truth:
         if not self._has_masks or (is_bad and not labelled.masks):
             return
         preprocessing = self._detector.bank.config.preprocessing
-        size_px, shift_px = judged.prepared.picture.size_px, judged.prepared.shift_px
-        mask = read_truth(labelled, size_px, preprocessing, shift_px)
+        size_px, pose = judged.prepared.picture.size_px, judged.prepared.pose
+        mask = read_truth(labelled, size_px, preprocessing, pose)
         self.num_masked += is_bad
         self.num_inverted += mask.mean() > _INVERTED
         anomaly_map = self._detector.inspected_map(judged.found)

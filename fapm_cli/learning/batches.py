@@ -18,7 +18,8 @@ from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.fitting.light import Light
-from fapm_cli.pictures.fitting.registration import Registration, judged_of
+from fapm_cli.pictures.fitting.moving import judged_of
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen

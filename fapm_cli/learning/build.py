@@ -30,10 +30,9 @@ from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
 from fapm_cli.memory.shown import shown_enough
 from fapm_cli.network.extraction import FeatureExtractor
-from fapm_cli.pictures.fitting.registration import Registration
-from fapm_cli.pictures.preparing import Pixels
+from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Item, prepare_item
+from fapm_cli.pictures.reading import Item, Prepared, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
 from fapm_cli.scores.calibration import Calibration
@@ -93,11 +92,11 @@ def build_from_files(
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     show = functools.partial(_show, files, config.preprocessing)
-    config = with_turn(config, len(files), show)
+    config = with_turn(config, len(files), lambda some: (one.pixels.numpy() for one in show(some)))
     on_begin(config)
     registration = None
     if config.align != "none":
-        registration = Registration.of([*show(evenly(len(files), _ALIGNED_BY))])
+        registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
     bank = build_bank(
@@ -119,12 +118,19 @@ def build_from_files(
 
 def _show(
     files: Sequence[tuple[Item, str]], preprocessing: Preprocessing, numbers: Iterable[int]
-) -> Iterator[Pixels]:
+) -> Iterator[Prepared]:
     """Some of the pictures; but what can't be read, which reading all of them will tell."""
     work = functools.partial(prepare_item, preprocessing=preprocessing)
     for one in in_order((files[number][0] for number in numbers), work):
         if not isinstance(one, Unreadable):
-            yield one.pixels.numpy()
+            yield one
+
+
+def _registration(some: Sequence[Prepared], config: BankConfig) -> Registration:
+    """Where the parts of some pictures lie."""
+    aspects = [aspect_of(one.picture.size_px, config.preprocessing) for one in some]
+    pixels = [one.pixels.numpy() for one in some]
+    return Registration.of(pixels, aspects, turns=config.align == "rigid")
 
 
 def build_bank(

@@ -12,6 +12,7 @@ from PIL import Image
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.pictures.decoding import decode
+from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.picture import read_bytes
 from fapm_cli.pictures.preparing import fit
 from fapm_cli.pictures.wide_samples import Wide
@@ -41,18 +42,44 @@ def read_mask(
     return fit_mask(marked(path, two_valued=two_valued), preprocessing)
 
 
-def fit_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing) -> NDArray[np.bool_]:
+def fit_mask(
+    mask: NDArray[np.bool_], preprocessing: Preprocessing, pose: Pose = UPRIGHT
+) -> NDArray[np.bool_]:
     """Resize (nearest pixel) and crop a mask as its pictures are.
 
     Args:
         mask: (height, width) bool of any size.
         preprocessing: of the pictures.
+        pose: how the part lies in the mask's picture; what comes in from outside is not marked.
 
     Returns:
         (H, W) bool, over the input's px.
     """
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    if pose.turn:
+        return _sampled(mask, preprocessing, pose)
+    image = Image.fromarray(_moved_back(mask, *pose.shift_px).astype(np.uint8) * 255)
     return fit(image, preprocessing, Image.Resampling.NEAREST) > 0
+
+
+def _moved_back(mask: NDArray[np.bool_], down: int, right: int) -> NDArray[np.bool_]:
+    """A mask without a shift."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    rows = slice(max(-down, 0), min(height - down, height))
+    columns = slice(max(-right, 0), min(width - right, width))
+    own_rows = slice(rows.start + down, rows.stop + down)
+    moved[rows, columns] = mask[own_rows, columns.start + right : columns.stop + right]
+    return moved
+
+
+def _sampled(mask: NDArray[np.bool_], to: Preprocessing, pose: Pose) -> NDArray[np.bool_]:
+    """What a mask marks at the middle of each px of the input."""
+    inside, places = np.ones(to.crop_px, bool), []
+    for at, own in zip(pose.in_picture(mask.shape, to), mask.shape, strict=True):
+        inside &= (at >= -0.5) & (at < own - 0.5)
+        places.append(np.rint(at).astype(int).clip(0, own - 1))
+    marks: NDArray[np.bool_] = inside & mask[tuple(places)]
+    return marks
 
 
 def marked(path: Path, *, two_valued: bool = False) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.decoding import reading_bytes
 from fapm_cli.pictures.fitting.light import Light, Lit
+from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.picture import (
@@ -72,9 +73,9 @@ class Prepared:
         return [*found, LIGHT] if self.lit is not None and self.lit.differs else found
 
     @property
-    def shift_px(self) -> tuple[int, int]:
-        """By how many px of the picture its part lies lower and farther right than good ones."""
-        return (0, 0) if self.placed is None else self.placed.shift_px
+    def pose(self) -> Pose:
+        """How its part lies in the picture, beside how good ones lie."""
+        return UPRIGHT if self.placed is None else self.placed.pose
 
     @property
     def like(self) -> Seen:

@@ -238,7 +238,7 @@ def picture_matrix(num_px: int, resize_px: int, crop_px: int) -> Tensor:
     return sampling_matrix(num_px, crop_px, resize_px / num_px, float(margin))
 
 
-def to_picture_px(place: int, num_px: int, resize_px: int, crop_px: int) -> int:
-    """Turn a place on the map's side into the picture's own px (the nearest centre)."""
+def to_picture_place(place: int, num_px: int, resize_px: int, crop_px: int) -> float:
+    """Turn a place on the map's side into one of the picture's own side, px centres whole."""
     margin = (resize_px - crop_px) // 2
-    return round((place + margin + 0.5) * num_px / resize_px - 0.5)
+    return (place + margin + 0.5) * num_px / resize_px - 0.5

@@ -20,7 +20,7 @@ from fapm_cli.scores.geometry import (
     picture_matrix,
     repeat_matrix,
     resize_matrix,
-    to_picture_px,
+    to_picture_place,
     to_picture_span,
     to_places,
 )
@@ -140,20 +140,20 @@ def test_picture_matrix_at_the_resized_size_is_the_crop_with_its_rim_repeated() 
 
 
 @given(st.integers(1, 900), st.integers(32, 400), st.data())
-def test_to_picture_px_is_the_nearest_px_centre(
+def test_to_picture_place_is_the_nearest_px_centre(
     num_px: int, resize_px: int, data: st.DataObject
 ) -> None:
     crop_px = data.draw(st.integers(max(32, resize_px - 60), resize_px))
     place = data.draw(st.integers(0, crop_px - 1))
     at = (place + (resize_px - crop_px) // 2 + 0.5) / resize_px * num_px - 0.5
-    px = to_picture_px(place, num_px, resize_px, crop_px)
+    px = round(to_picture_place(place, num_px, resize_px, crop_px))
     assert 0 <= px < num_px
     assert abs(px - at) <= min(abs(i - at) for i in range(num_px)) + 1e-9
 
 
-def test_to_picture_px_is_the_same_place_where_nothing_is_resized() -> None:
-    assert [to_picture_px(p, 224, 224, 224) for p in (0, 100, 223)] == [0, 100, 223]
-    assert [to_picture_px(p, 256, 256, 224) for p in (0, 100, 223)] == [16, 116, 239]
+def test_to_picture_place_is_the_same_place_where_nothing_is_resized() -> None:
+    assert [to_picture_place(p, 224, 224, 224) for p in (0, 100, 223)] == [0, 100, 223]
+    assert [to_picture_place(p, 256, 256, 224) for p in (0, 100, 223)] == [16, 116, 239]
 
 
 @example(100_000, 1024, 0)  # beyond what float32 tells apart

@@ -22,6 +22,7 @@ from fapm_cli.evaluation.datasets.category import TestPicture
 from fapm_cli.finding.folders import find_pictures, path_of, search
 from fapm_cli.finding.kinds import SUFFIXES
 from fapm_cli.finding.learnable import MASK_ENDINGS
+from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.masks import fit_mask, marked
 
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))
@@ -33,7 +34,7 @@ def read_truth(
     one: TestPicture,
     size_px: tuple[int, int],
     preprocessing: Preprocessing,
-    shift_px: tuple[int, int] = (0, 0),
+    pose: Pose = UPRIGHT,
 ) -> NDArray[np.bool_]:
     """Read where a picture is defective, in the input's pixels.
 
@@ -41,7 +42,7 @@ def read_truth(
         one: a picture that is good, or has masks: what any of them marks counts.
         size_px: the picture's own height and width.
         preprocessing: masks are resized (nearest pixel) and cropped as the pictures are.
-        shift_px: by how many px the part lies lower and farther right than in the input.
+        pose: how the part lies in the picture, beside how it does in the input.
 
     Returns:
         (H, W) bool.
@@ -59,18 +60,7 @@ def read_truth(
                 f"{wide}×{tall}; give it the picture's size"
             )
         whole |= mask
-    return fit_mask(_moved_back(whole, *shift_px), preprocessing)
-
-
-def _moved_back(mask: NDArray[np.bool_], down: int, right: int) -> NDArray[np.bool_]:
-    """A mask without a shift; what comes in from outside is not marked."""
-    height, width = mask.shape
-    moved = np.zeros_like(mask)
-    rows = slice(max(-down, 0), min(height - down, height))
-    columns = slice(max(-right, 0), min(width - right, width))
-    own_rows = slice(rows.start + down, rows.stop + down)
-    moved[rows, columns] = mask[own_rows, columns.start + right : columns.stop + right]
-    return moved
+    return fit_mask(whole, preprocessing, pose)
 
 
 def pictures_and_masks(

@@ -26,7 +26,8 @@ from fapm_cli.config import Preprocessing, Resampling
 from fapm_cli.errors import PictureError
 from fapm_cli.growing.anew import learn_anew
 from fapm_cli.memory.shown import wholly
-from fapm_cli.pictures.fitting.registration import Registration, _seen, judged_of
+from fapm_cli.pictures.fitting.moving import judged_of, seen_shifted
+from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.preparing import Pixels
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
@@ -64,7 +65,7 @@ KNOWN = Registration.of([prepared(part(i, i % 3 - 1, 1 - i % 2)) for i in range(
 def test_a_shift_is_found_and_taken_back(down: int, right: int) -> None:
     placed = KNOWN.place(part(50, down, right), OWN, INPUT)
     assert placed.registered
-    assert placed.shift_px == pytest.approx((down, right), abs=1.5)
+    assert placed.pose.shift_px == pytest.approx((down, right), abs=1.5)
     where = KNOWN.place(part(50), OWN, INPUT)
     both = placed.seen & where.seen
     apart = np.abs(placed.pixels.astype(int) - where.pixels)[both]
@@ -77,7 +78,7 @@ def test_what_a_moved_picture_does_not_show_is_known_and_what_lies_beside_it_not
     down: int, right: int
 ) -> None:
     placed = KNOWN.place(part(51, down, right), OWN, INPUT)
-    rows, columns = placed.shift_px
+    rows, columns = placed.pose.shift_px
     scale = OWN[0] / INPUT.crop_px[0]
     height, width = INPUT.crop_px
     for y in range(height):
@@ -96,7 +97,7 @@ def test_a_draft_of_a_picture_is_moved_as_the_whole() -> None:
     whole = part(52, 12, -16)
     draft = whole.resize((OWN[1] // 2, OWN[0] // 2))
     placed, coarse = (KNOWN.place(one, OWN, INPUT) for one in (whole, draft))
-    assert coarse.shift_px == pytest.approx(placed.shift_px, abs=2)
+    assert coarse.pose.shift_px == pytest.approx(placed.pose.shift_px, abs=2)
 
 
 def test_a_cropped_input_is_moved_too() -> None:
@@ -104,7 +105,7 @@ def test_a_cropped_input_is_moved_too() -> None:
     crop = Preprocessing((112, 150), INPUT.crop_px, "bilinear", True, crop.mean, crop.std)
     known = Registration.of([prepared(part(i), crop) for i in range(6)])
     placed = known.place(part(53, 9, 12), OWN, crop)
-    assert placed.shift_px == pytest.approx((9, 12), abs=1.5)
+    assert placed.pose.shift_px == pytest.approx((9, 12), abs=1.5)
     assert placed.seen.all()  # the crop had as much to spare
 
 
@@ -113,7 +114,7 @@ def test_what_shows_no_part_is_left_where_it_is() -> None:
     for image in (Image.fromarray(noise), Image.new("RGB", OWN[::-1], (60, 60, 60))):
         placed = KNOWN.place(image, OWN, INPUT)
         assert not placed.registered
-        assert placed.shift_px == (0, 0)
+        assert placed.pose.shift_px == (0, 0)
         assert placed.seen.all()
         assert np.array_equal(placed.pixels, prepared(image))
 
@@ -122,13 +123,13 @@ def test_what_shows_no_part_is_left_where_it_is() -> None:
 def test_a_part_that_lies_too_far_off_is_left_where_it_is(down: int, right: int) -> None:
     placed = KNOWN.place(part(54, down, right), OWN, INPUT)
     assert not placed.registered
-    assert placed.shift_px == (0, 0)
+    assert placed.pose.shift_px == (0, 0)
 
 
 def test_good_parts_lie_in_the_middle_of_where_they_lie_whichever_comes_first() -> None:
     shifts = [(12, 12), *[(0, 0)] * 4, (-4, 2), (4, -2)]
     known = Registration.of([prepared(part(i, *shift)) for i, shift in enumerate(shifts)])
-    assert known.place(part(60), OWN, INPUT).shift_px == pytest.approx((0, 0), abs=1.5)
+    assert known.place(part(60), OWN, INPUT).pose.shift_px == pytest.approx((0, 0), abs=1.5)
 
 
 def test_one_odd_picture_makes_no_likeness_usual() -> None:
@@ -153,7 +154,7 @@ def test_nothing_from_outside_a_picture_is_in_what_it_shows(
     down, right = own[0] // 12, -own[1] // 12
     flat = Image.new("RGB", own[::-1], (200, 200, 200))
     moved = prepared(flat.crop((right, down, right + own[1], down + own[0])), to)
-    seen = _seen(down, right, own, to)
+    seen = seen_shifted(down, right, own, to)
     assert seen.any()
     assert (moved[seen] == 200).all()
 
@@ -338,7 +339,7 @@ def test_pictures_that_can_not_be_aligned_are_refused(tmp_path: Path) -> None:
     assert_fails(result, "parts can't be registered", "Leave --align out")
     assert not (tmp_path / "bank.st").exists()
     result = fapm("build", tmp_path, "-o", tmp_path / "bank.st", "--align", "much")
-    assert_fails(result, "align 'much'", "none or shift")
+    assert_fails(result, "align 'much'", "none or shift or rigid")
 
 
 @pytest.mark.parametrize("thumbnails", [True, False])
