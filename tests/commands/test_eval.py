@@ -262,6 +262,15 @@ def test_existing_bank_is_judged_as_one_that_is_built(
     assert without_times(record) == pytest.approx(without_times(only(part_result)), abs=1e-9)
 
 
+def test_layer_weights_are_of_the_layers_of_the_bank(part: Path, tmp_path: Path) -> None:
+    layers = "block3_expand,block4_depthwise,block5_expand"
+    bank = build(tmp_path / "three.st", GOOD[:4], "--layers", layers, "--size", "96")
+    options = (*FAST, "--bank", bank, "--json", "--layer-weights")
+    first, last = (only(fapm("eval", part, *options, w)) for w in ("1,0,0", "0,0,1"))
+    assert first["image_auroc"] != last["image_auroc"] or first["aupro"] != last["aupro"]
+    assert_fails(fapm("eval", part, *options, "1,1"), "wanted one for each of block3_expand")
+
+
 def test_batch_size_changes_no_figure(part: Path, part_result: Result) -> None:
     record = only(fapm("eval", part, *FAST, "--batch-size", 1, "--json"))
     assert without_times(record) == pytest.approx(without_times(only(part_result)), abs=1e-5)

@@ -127,12 +127,26 @@ def test_of_every_command_it_is_settled_how_its_threads_wait() -> None:
         *(([command, "bank.st"], None) for command in sorted(AWAKE)),
     ],
 )
-def test_threads_that_judge_pictures_wait_awake(
+def test_threads_that_judge_pictures_wait_awake_for_a_moment(
     arguments: list[str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "")
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["fapm", *arguments])
     monkeypatch.setattr("fapm_cli.cli.main", lambda: None)
     program.main()
     assert os.environ.get("OMP_WAIT_POLICY") == wanted
+    assert os.environ.get("GOMP_SPINCOUNT") == (None if wanted else "10000")
+
+
+@pytest.mark.parametrize("command", ["build", "score"])
+def test_how_threads_wait_may_be_said(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setattr(sys, "argv", ["fapm", command])
+    monkeypatch.setattr("fapm_cli.cli.main", lambda: None)
+    program.main()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert "GOMP_SPINCOUNT" not in os.environ
