@@ -19,6 +19,7 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.pictures.fitting.correlation import (
     MOST_TURN,
+    NOWHERE,
     Found,
     Grey,
     find_shift,
@@ -38,6 +39,8 @@ _ODD = 3 * 1.4826  # median absolute deviations: good pictures that are less ali
 _FLAT = 1.0  # grey levels: what differs by less shows nothing to align by
 _LEAST_PX = 0.5  # of the input: a turn that moves no px as far is none
 _DIGITS = 2  # of degrees
+_MOST_ASPECT = 16  # a picture squeezed by more shows no part that could be turned back
+_LEAST_SIDE = 4  # of what is looked for
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,12 @@ class Registration:
         """Find the part in an input, of which a px of the part is so much wider than high."""
         if not self.turns:
             return find_shift(self._template, pixels)
-        return find_turned(template_of(self.reference, aspect), pixels, aspect)
+        if not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT:
+            return NOWHERE
+        template = template_of(self.reference, aspect)
+        return (
+            NOWHERE if min(template.shape) < _LEAST_SIDE else find_turned(template, pixels, aspect)
+        )
 
     def place(self, image: Image.Image, size_px: tuple[int, int], to: Preprocessing) -> Placed:
         """Prepare a picture so that its part lies where the good ones do.

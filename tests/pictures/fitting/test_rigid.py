@@ -200,6 +200,14 @@ def test_a_part_that_lies_too_far_off_is_left_where_it_is(pose: Pose) -> None:
     assert placed.pose == UPRIGHT
 
 
+@pytest.mark.parametrize("size_px", [(1, 4000), (4000, 1), (4000, 60), (4000, 20), (10, 4000)])
+def test_a_picture_of_quite_another_shape_shows_no_part(size_px: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size_px, 3)).astype(np.uint8)
+    placed = KNOWN.place(Image.fromarray(noise), size_px, INPUT)
+    assert not placed.registered
+    assert placed.pose == UPRIGHT
+
+
 def test_good_parts_lie_in_the_middle_of_how_they_lie_whichever_comes_first() -> None:
     poses = [Pose((12, 12), 4), *[UPRIGHT] * 4, Pose((-4, 2), -1), Pose((4, -2), 1)]
     known = learnt([plate(i, pose) for i, pose in enumerate(poses)])
