@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fapm_cli.api.fresh_pictures import Judging, Scores, judge_bad, judge_fresh
 from fapm_cli.api.listener import Listener
 from fapm_cli.bank.bank import Bank
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import name_suspects
 from fapm_cli.learning.batches import PartOf
@@ -55,7 +55,7 @@ def check_task(
 
 def calibrated(
     bank: Bank,
-    detector: Detector | None,
+    detector: Judge | None,
     good: Sequence[tuple[Item, str]] | None,
     bad: Sequence[Item] | None,
     aim: Aim,

@@ -12,7 +12,8 @@ from fapm_cli.bank.nominal_pictures import (
     pixels_digest,
     scores_of_groups,
 )
-from fapm_cli.detection.detector import Detector
+from fapm_cli.bank.tensors import tensor
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
@@ -73,7 +74,7 @@ class Judging:
         differences: counts in what they differ from the bank's.
     """
 
-    detector: Detector
+    detector: Judge
     batch_size: int
     listener: Listener
     differences: Differences
@@ -141,7 +142,7 @@ def _without_copies(
     fresh: list[Fresh] = []
     judged = judging([file for file, _ in files])
     for (_, name), one in zip(files, judged, strict=True):
-        pixels, maps = one.prepared.pixels, one.found.anomaly_maps
+        pixels, maps = tensor(one.prepared.pixels), tensor(one.found.anomaly_maps)
         score, peak = float(one.found.image_scores[0]), float(maps.amax())
         digests = one.prepared.picture.sha256, pixels_digest(pixels)
         picture = NominalPicture(name, *digests, score, peak, 0)

@@ -15,6 +15,7 @@ from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import configure
+from fapm_cli.bank.tensors import as_tensors, tensor
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
@@ -92,7 +93,7 @@ def build(
         bit_depth=bit_depth,
         weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
         embed_backbone=embed_backbone,
-        roi=inspected,
+        roi=None if inspected is None else tensor(inspected),
         thumbnails=thumbnails,
         drop_outliers=drop_outliers,
         part_of=part_of,
@@ -205,7 +206,7 @@ def merge(
 
 
 def _loaded(bank: Bank | str | Path) -> learnt.Bank:
-    return bank.learnt if isinstance(bank, Bank) else load_bank(bank)
+    return as_tensors(bank.learnt) if isinstance(bank, Bank) else load_bank(bank)
 
 
 def _backbone(bank: learnt.Bank, weights: str | Path | None) -> FeatureExtractor:

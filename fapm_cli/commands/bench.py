@@ -163,7 +163,7 @@ def bench(
     for name, plan in _plans(device, precision, compiled):
         if bank is not None:
             opened = open_detector(bank, device, name, weights=weights, compiled=plan.compiled)
-            detectors[opened.plan.precision] = opened
+            detectors[opened.precision] = opened
         else:
             detectors |= _synthetic(variants, backbone, images, plan)
     records = []

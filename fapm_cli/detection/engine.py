@@ -65,7 +65,7 @@ class Engine(nn.Module):
         self.extractor = extractor if plan is None else extractor.follow(plan)
         self._device = self.extractor.mean.device
         self.finder = Finder(bank, self.extractor, plan, query)
-        self.roi = common(bank.roi, roi)
+        self.roi = common(bank.roi, None if roi is None else roi.to(bank.memories[0].keys.device))
         outside = None if self.roi is None else ~self.roi.to(self._device)
         self.register_buffer("_outside", outside)
         self._finest = bank.map_sizes.index(max(bank.map_sizes))
@@ -84,7 +84,7 @@ class Engine(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Find the image scores, layer scores, anomaly maps, peaks and nearest keys.
+        """Find the image scores, layer scores, anomaly maps, peaks, nearest keys, and extents.
 
         Args:
             pixels: (B, H, W, 3) or with a fourth channel, as for
@@ -105,4 +105,5 @@ class Engine(nn.Module):
             scored.anomaly_maps,
             torch.stack([place % width, place // width], dim=1),
             scored.nearest[self._finest],
+            scored.as_spots,
         )

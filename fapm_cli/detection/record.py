@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
@@ -15,9 +15,7 @@ from fapm_cli.scores.thresholds import Thresholds
 Record = dict[str, Any]
 
 
-def record_of(
-    detector: Detector, one: Judged | Unreadable, thresholds: Thresholds | None
-) -> Record:
+def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds | None) -> Record:
     """Say what was found in a picture; docs/score.schema.json has the fields.
 
     Args:
@@ -35,7 +33,7 @@ def record_of(
         check_score(picture.path, score)
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
-    record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
+    record = {"path": str(picture.path), **located, "precision": detector.precision}
     lit = one.prepared.lit
     differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:

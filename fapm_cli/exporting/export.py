@@ -9,6 +9,7 @@ import torch
 
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.tensors import as_tensors
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
@@ -63,6 +64,7 @@ def export_bank(
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         need(name)
+    bank = as_tensors(bank)
     if not 1 <= batch <= MOST_BATCH:
         raise OptionError(f"batch {batch}: wanted 1 to {MOST_BATCH} pictures")
     if bank.registration is not None and not as_is:
@@ -108,7 +110,7 @@ def verify_file(path: str | Path, bank: Bank, *, weights: str | None = None) -> 
         OptionError: the packages are not installed.
         BankError: the bank's backbone can't be had.
     """
-    data = read_bytes(Path(path))
+    data, bank = read_bytes(Path(path)), as_tensors(bank)
     try:
         described = _proven(bank, data, weights)
     except ModelError as error:

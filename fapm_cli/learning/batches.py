@@ -97,7 +97,7 @@ def nominal_batches(
                 on_bad(one)
         if good:
             yield NominalBatch(
-                torch.stack([one.pixels for one in good]),
+                torch.from_numpy(np.stack([one.pixels for one in good])),
                 good_names,
                 [one.picture.sha256 for one in good],
                 part_of

@@ -92,7 +92,7 @@ def build_from_files(
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     show = functools.partial(_show, files, config.preprocessing)
-    config = with_turn(config, len(files), lambda some: (one.pixels.numpy() for one in show(some)))
+    config = with_turn(config, len(files), lambda some: (one.pixels for one in show(some)))
     on_begin(config)
     registration = None
     if config.align != "none":
@@ -129,7 +129,7 @@ def _show(
 def _registration(some: Sequence[Prepared], config: BankConfig) -> Registration:
     """Where the parts of some pictures lie."""
     aspects = [aspect_of(one.picture.size_px, config.preprocessing) for one in some]
-    pixels = [one.pixels.numpy() for one in some]
+    pixels = [one.pixels for one in some]
     return Registration.of(pixels, aspects, turns=config.align == "rigid")
 
 

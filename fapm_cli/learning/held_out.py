@@ -17,9 +17,10 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.memory.metric import Variation, patch_metrics
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.memory.shown import shown_vectors, wholly
-from fapm_cli.scores.calibration import Calibration, local_calibration
-from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.local_calibration import local_calibration
 from fapm_cli.scores.scorer import Found, Scorer
+from fapm_cli.scores.spreader import covered_places
 
 FOLDS = 3
 TOGETHER, TOGETHER_BYTES = 16, 256 * 2**20
@@ -182,5 +183,5 @@ def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None)
     """
     places = None
     if bank.roi is not None:
-        places = covered(bank.roi.to(responses.device), max(bank.map_sizes))
+        places = covered_places(bank.roi.to(responses.device), max(bank.map_sizes))
     return local_calibration(responses, places, shown)

@@ -25,9 +25,10 @@ from fapm_cli.learning.held_out import (
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.shown import shown_places
-from fapm_cli.scores.calibration import Calibration, mean_of_groups, of_parts
+from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import Extents
-from fapm_cli.scores.image_score import top_score
+from fapm_cli.scores.image_score import top_score, usual_extents
+from fapm_cli.scores.local_calibration import mean_of_groups, of_parts
 from fapm_cli.scores.scorer import Found, Scorer
 from fapm_cli.scores.thresholds import (
     MOST_RATE,
@@ -159,7 +160,7 @@ def _usual_extents(
 ) -> Extents | None:
     """What is usual of wide extents, by parts."""
     means = [scorer.extent_means(scorer.combine(*part).anomaly_maps) for part in parts]
-    return Extents.of(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
+    return usual_extents(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
 
 
 def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], list[float]]:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
+from fapm_cli.scores.spreader import covered_places
 
 _ENOUGH, _AT_LEAST = 1000, 50
 _ENOUGH_PX = 2**30  # of all pseudo-defective pictures: there are fewer large ones
@@ -40,7 +40,9 @@ def elsewhere_patches(
     if num_patches == 1:
         return None
     everywhere = torch.arange(num_patches)
-    inside = everywhere if roi is None else covered(roi.cpu(), grid).flatten().nonzero().flatten()
+    inside = everywhere
+    if roi is not None:
+        inside = covered_places(roi.cpu(), grid).flatten().nonzero().flatten()
     if len(inside) == 1:
         inside = everywhere
     shift = int(torch.randint(1, len(inside), (), generator=generator))

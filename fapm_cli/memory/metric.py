@@ -14,7 +14,7 @@ import functools
 import torch
 from torch import Tensor
 
-DIMENSIONS = 128  # kept of a whitened vector: distances hold to some percent, in half the bytes
+from fapm_cli.config import METRIC_DIMENSIONS
 
 
 class Variation:
@@ -94,7 +94,7 @@ def patch_metrics(covariances: Tensor, floor: float, scale: float = 1.0) -> Tens
     variance = covariances.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
     identity = torch.eye(channels, device=covariances.device)
     lower = torch.linalg.cholesky(covariances + floor * variance * identity)
-    rotated = identity if channels <= DIMENSIONS else _rotation(channels).to(identity.device)
+    rotated = identity if channels <= METRIC_DIMENSIONS else _rotation(channels).to(identity.device)
     maps: Tensor = torch.linalg.solve_triangular(
         lower.mT, rotated.expand(len(covariances), -1, -1), upper=True
     )
@@ -117,4 +117,4 @@ def _rotation(channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     square = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(square).Q
-    return orthonormal[:, :DIMENSIONS].float()
+    return orthonormal[:, :METRIC_DIMENSIONS].float()

@@ -8,11 +8,10 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.config import Preprocessing
@@ -49,20 +48,20 @@ class Prepared:
     """
 
     picture: Facts
-    pixels: Tensor
+    pixels: Pixels
     lit: Lit | None = None
     placed: Placed | None = None
 
     @property
-    def input(self) -> Tensor:
+    def input(self) -> NDArray[Any]:
         """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own. Of a
         placed picture (H, W, 4): the fourth says what is judged, 255, or not, 0.
         """
-        shown = self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
+        shown = self.pixels if self.lit is None else self.lit.pixels
         if self.placed is None:
             return shown
-        judged = torch.from_numpy(self.placed.judged).unsqueeze(2) * 255
-        return torch.cat([shown, judged.to(shown.dtype)], dim=2)
+        judged = self.placed.judged[..., np.newaxis] * shown.dtype.type(255)
+        return np.concatenate([shown, judged], axis=2)
 
     @property
     def differs(self) -> list[str]:
@@ -80,7 +79,7 @@ class Prepared:
     @property
     def like(self) -> Seen:
         """What it is like, beside what it shows."""
-        grey = is_grey(self.pixels.numpy())
+        grey = is_grey(self.pixels)
         return Seen.one(grey, self.picture.size_px, self.picture.bits, self.picture.lossy)
 
 
@@ -150,12 +149,10 @@ def _prepared(picture: Picture, preprocessing: Preprocessing, fitting: Fitting) 
     else:
         placed = fitting.registration.place(picture.image, picture.size_px, preprocessing)
         pixels = placed.pixels
-    return Prepared(
-        picture.facts, torch.from_numpy(pixels), fitting.relight(pixels, placed), placed
-    )
+    return Prepared(picture.facts, pixels, fitting.relight(pixels, placed), placed)
 
 
-def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
+def read_roi(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.bool_] | None:
     """Read a region of interest: a mask of the pictures, white where to inspect, else black.
 
     Returns:
@@ -168,7 +165,7 @@ def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
     mask = read_mask(Path(path), preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
-    return None if mask.all() else torch.from_numpy(mask)
+    return None if mask.all() else mask
 
 
 def read_batches(

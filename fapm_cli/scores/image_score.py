@@ -1,11 +1,17 @@
-"""One score of a whole picture: the mean of its map's largest values, or the paper's (§2.3)."""
+"""One score of a whole picture: the means of its map's largest values, or the paper's (§2.3)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from fapm_cli.scores.extents import AREA_SHARE, FEWEST_PARTS, LEAST_SPREAD, Extents
 
 TOP_SHARE = 0.005
+MOST = 30.0  # of a logarithm
+TINY = 1e-12
+MEANS_PX = 4  # the map is blurred, so that means of blocks tell as much, and cost less
 _BLOCK = 16
 
 
@@ -49,6 +55,50 @@ def _largest(values: Tensor, k: int) -> Tensor:
     blocks = rows.amax(dim=-2).topk(k, sorted=False).indices
     left = rows.mT.gather(-2, blocks.unsqueeze(-1).expand(*blocks.shape, _BLOCK))
     return left.flatten(-2).topk(k).values
+
+
+def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 0) -> Tensor:
+    """Means of anomaly maps over their largest 0.5 %, 5 % and all of what is inspected.
+
+    Args:
+        maps: (B, H, W) float32.
+        num_inspected: px that shares are of, where the others are 0; None for all.
+        spot_px: that a spot is at most; 0 for any number.
+
+    Returns:
+        (B, 3) float32.
+    """
+    blocks = F.avg_pool2d(maps.unsqueeze(1), MEANS_PX, ceil_mode=True).squeeze(1)
+    num_px = num_inspected or maps.shape[1] * maps.shape[2]
+    area = top_score(blocks, max(num_px // MEANS_PX**2, 1), AREA_SHARE)
+    whole = maps.sum(dim=(1, 2)) / num_px
+    spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
+    return torch.stack([spot, area, whole], dim=1)
+
+
+def usual_extents(part_means: Tensor) -> Extents | None:
+    """What is usual of (N, 3) means of good parts, as above; None of too few parts."""
+    num_parts = len(part_means)
+    if num_parts < FEWEST_PARTS:
+        return None
+    logs = part_means.double().clamp(min=TINY).log()
+    spreads = logs.std(dim=0).clamp(min=LEAST_SPREAD)
+    return Extents(tuple(logs.mean(dim=0).tolist()), tuple(spreads.tolist()), num_parts)
+
+
+def as_spots(usual: Extents, means: Tensor) -> Tensor:
+    """(B, 3) means of pictures' maps, each as the spot that would be as unusual.
+
+    A mean that lies z standard deviations above good parts' (of logarithms) is as unusual as a spot
+    that lies ``behind`` less above theirs. That is the distance between the quantiles that leave
+    0.05 % and 0.9 % of good parts above, of Student's t: of few parts little is known.
+    """
+    spot, *others = zip(usual.means, usual.spreads, strict=True)
+    values = [means[:, 0]]
+    for number, (mean, spread) in enumerate(others, start=1):
+        unusual = (means[:, number].clamp(min=TINY).log() - mean) / spread - usual.behind
+        values.append((spot[0] + spot[1] * unusual).clamp(max=MOST).exp())
+    return torch.stack(values, dim=1)
 
 
 def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:

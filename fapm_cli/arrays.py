@@ -1,0 +1,20 @@
+"""Arrays of whichever library: numpy's where a bank is read and judged by, torch's where torch
+learns, or judges.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = Any  # numpy's or torch's
+
+
+def host(values: Array) -> NDArray[Any]:
+    """Numpy's array of one of numpy's, or of a torch tensor on any device."""
+    if isinstance(values, np.ndarray):
+        return values
+    array: NDArray[Any] = values.detach().cpu().numpy()
+    return array
