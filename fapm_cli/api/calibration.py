@@ -10,9 +10,8 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import name_suspects
-from fapm_cli.learning.batches import PartOf
 from fapm_cli.learning.nominal_response import own_scores
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.aim import Aim, check_rate
 from fapm_cli.scores.suspects import OUTLIER

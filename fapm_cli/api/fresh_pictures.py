@@ -18,10 +18,9 @@ from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import fresh_groups, known_digests, with_pixels
-from fapm_cli.learning.batches import PartOf
 from fapm_cli.learning.nominal_response import spots_and_levels
 from fapm_cli.learning.twins import Looks, look_at
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.suspects import find_suspects
 

@@ -59,7 +59,7 @@ def _shifted(anomaly_map: Map, roi: Region, sides: Sides, pose: Pose) -> Strips:
         strip = _sampled(anomaly_map, _taken(rows, some), columns)
         if roi is not None and known is not None:
             own = roi[own_rows[some]][:, own_columns]
-            share = _sampled(known, _taken(rows, some), columns)
+            of_known = _sampled(known, _taken(rows, some), columns)
             strip = _over(strip, of_known, own)
         strip[: max(first - some.start, 0)] = np.nan
         strip[max(end - some.start, 0) :] = np.nan
@@ -76,11 +76,11 @@ def _taken(samples: Samples, px: NDArray[np.int64] | slice) -> Samples:
 def _sampled(values: Map, rows: Samples, columns: Samples) -> Map:
     """Of (H, W), what lies between rows, and there between columns: (n, m)."""
     low, high, share = rows
-    down = share.astype(np.float32)[:, None]
-    between_rows = values[low] * (1 - down) + values[high] * down
+    one, down = np.float32(1), share.astype(np.float32)[:, None]
+    between_rows = values[low] * (one - down) + values[high] * down
     low, high, share = columns
     across = share.astype(np.float32)
-    sampled: Map = between_rows[:, low] * (1 - across) + between_rows[:, high] * across
+    sampled: Map = between_rows[:, low] * (one - across) + between_rows[:, high] * across
     return sampled
 
 
@@ -115,16 +115,16 @@ def _turned(anomaly_map: Map, roi: Region, sides: Sides, pose: Pose) -> Strips:
                 across.astype(np.int64).clip(0, width - 1),
             )
             inspected &= roi[places]
-            share = _sampled_each(known, rows, columns)
+            of_known = _sampled_each(known, rows, columns)
             strip = _over(strip, of_known, inspected)
         yield some.start, np.where(inspected, strip, np.float32(np.nan))
 
 
 def _sampled_each(values: Map, rows: Samples, columns: Samples) -> Map:
     """As :func:`_sampled`, of (n, m) rows and columns, a pair for each value."""
-    (top, bottom, down), (left, right, across) = rows, columns
-    down, across = down.astype(np.float32), across.astype(np.float32)
-    above = values[top, left] * (1 - across) + values[top, right] * across
-    below = values[bottom, left] * (1 - across) + values[bottom, right] * across
-    sampled: Map = above * (1 - down) + below * down
+    (top, bottom, below), (left, right, beyond) = rows, columns
+    one, down, across = np.float32(1), below.astype(np.float32), beyond.astype(np.float32)
+    upper = values[top, left] * (one - across) + values[top, right] * across
+    lower = values[bottom, left] * (one - across) + values[bottom, right] * across
+    sampled: Map = upper * (one - down) + lower * down
     return sampled

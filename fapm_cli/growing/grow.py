@@ -19,7 +19,6 @@ from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_p
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import (
     NominalBatch,
-    PartOf,
     encode_passing,
     light_of,
     nominal_batches,
@@ -31,7 +30,7 @@ from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_respo
 from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.suspects import find_suspects
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,11 +20,8 @@ from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.moving import judged_of
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
+from fapm_cli.pictures.reading import Fitting, Item, PartOf, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen
-
-PartOf = Callable[[Path, str], str]
-"""Names the part that a picture shows, by its file and its name in the bank."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.batches import (
     NominalBatch,
-    PartOf,
     encode_passing,
     nominal_batches,
     unseen,
@@ -32,7 +31,7 @@ from fapm_cli.memory.shown import shown_enough
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Item, Prepared, prepare_item
+from fapm_cli.pictures.reading import Item, PartOf, Prepared, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
 from fapm_cli.scores.calibration import Calibration

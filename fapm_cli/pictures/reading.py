@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ _WAITING_BYTES = 128 * 2**20  # of prepared px
 
 Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
+PartOf = Callable[[Path, str], str]
+"""Names the part that a picture shows, by its file and its name in the bank."""
 
 
 @dataclass(frozen=True)
