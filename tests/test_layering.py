@@ -21,6 +21,7 @@ FOLDERS = [
         "growing",
         "detection",
         "exporting",
+        "engines",
         "sources",
         "drawing",
         "evaluation",

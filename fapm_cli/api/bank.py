@@ -12,6 +12,7 @@ from fapm_cli.api.pictures import GoodPictures, Pictures, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.describe import describe
 from fapm_cli.bank.file import read_bank, save_bank
+from fapm_cli.engines.opening import open_judge
 from fapm_cli.errors import OptionError
 from fapm_cli.pictures.reading import read_roi
 from fapm_cli.scores.aim import Aim, check_finite
@@ -67,6 +68,7 @@ class Bank:
         threshold: float | None = None,
         pixel_threshold: float | None = None,
         compiled: bool = False,
+        engine: str = "auto",
         **query: Any,
     ) -> Detector:
         """Lay the bank out on a device.
@@ -79,6 +81,8 @@ class Bank:
             threshold: an image score above it is anomalous, in place of the bank's own.
             pixel_threshold: a map's value above which a px belongs to a region, likewise.
             compiled: whether to compile the network, as ``--compile`` does.
+            engine: ``auto``, ``openvino`` or ``torch``; ``auto`` is OpenVINO on a CPU, without
+                torch, and torch where OpenVINO can't do what is asked.
             query: how to score, in place of the bank's own way: ``reach``, ``sigma``,
                 ``num_neighbors`` and the other fields of :class:`fapm_cli.Query`.
 
@@ -86,21 +90,19 @@ class Bank:
             DeviceError, OptionError, PictureError, WeightsError: an argument can't be had, or makes
                 no sense.
         """
-        from fapm_cli.bank.backbone import bank_extractor
-        from fapm_cli.compute.plan import make_plan
-        from fapm_cli.detection import detector as detection
-
         check_finite("threshold", threshold)
         check_finite("threshold", pixel_threshold)
         if pixel_threshold is not None and pixel_threshold < 0:
             raise OptionError(f"pixel threshold {pixel_threshold}: wanted 0 or more")
         own = self.learnt.config
-        plan = make_plan(device, precision, compiled=compiled)
-        backbone = self._backbone if weights is None else None
-        ready = detection.Detector(
+        ready = open_judge(
             self.learnt,
-            backbone or bank_extractor(self.learnt, None if weights is None else str(weights)),
-            plan=plan,
+            device,
+            precision,
+            engine=engine,
+            extractor=self._backbone,
+            weights=None if weights is None else str(weights),
+            compiled=compiled,
             query=own.with_query(**query).query,
             roi=None if roi is None else read_roi(roi, own.preprocessing),
             pixel_threshold=pixel_threshold,

@@ -162,7 +162,9 @@ def bench(
     detectors: dict[str, Detector] = {}
     for name, plan in _plans(device, precision, compiled):
         if bank is not None:
-            opened = open_detector(bank, device, name, weights=weights, compiled=plan.compiled)
+            opened = open_detector(
+                bank, device, name, weights=weights, compiled=plan.compiled, engine="torch"
+            )
             detectors[opened.precision] = opened
         else:
             detectors |= _synthetic(variants, backbone, images, plan)

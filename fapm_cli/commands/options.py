@@ -195,6 +195,14 @@ PrecisionOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto, openvino (a CPU's fastest, without torch) or torch.",
+        rich_help_panel=MACHINE,
+    ),
+]
 _COMPILE = "Compile first, once: pays with int8 on a CPU."
 CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE, rich_help_panel=MACHINE)]
 

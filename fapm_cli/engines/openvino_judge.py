@@ -1,0 +1,150 @@
+"""A bank judged by OpenVINO, on a CPU, in float32; torch is never imported."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fapm_cli.arrays import Array, host
+from fapm_cli.bank.bank import Bank
+from fapm_cli.compute.cores import usable_cores
+from fapm_cli.config import Query
+from fapm_cli.detection.detection import Detection, join
+from fapm_cli.detection.judge import Judge
+from fapm_cli.errors import ModelError
+from fapm_cli.exporting.packages import need, reason_of, version_of
+from fapm_cli.graph.model import engine_model
+
+_NAME, _TELEMETRY = "openvino", "openvino_telemetry"
+
+
+class OpenVinoJudge(Judge):
+    """A bank that OpenVINO runs as one graph, each picture alone.
+
+    Alone, a picture gets all cores; side by side, each gets one: two ways to lay the graph out, of
+    which each is made when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        *,
+        query: Query | None = None,
+        roi: Array | None = None,
+        pixel_threshold: float | None = None,
+    ):
+        """Write the graph of a bank.
+
+        Args:
+            bank: any bank that holds its backbone.
+            query, roi, pixel_threshold: as for :class:`Judge`.
+
+        Raises:
+            OptionError: as for :class:`Judge`; or OpenVINO can't be imported.
+            ModelError: OpenVINO can't read the graph.
+        """
+        super().__init__(bank, query, roi, pixel_threshold)
+        self._channels = 3 if bank.registration is None else 4
+        model = engine_model(
+            bank,
+            bank.backbone or {},
+            self.query,
+            roi,
+            channels=self._channels,
+            dtype=np.float32,
+            as_spots=True,
+        )
+        with _said():
+            self._core = _import().Core()
+            self._model = self._core.read_model(io.BytesIO(model.SerializeToString()))
+        self._beside = False
+        self._laid_out: dict[bool, Any] = {}  # whether side by side, to a compiled model
+        self._at_work = threading.Lock()
+        self._own = threading.local()
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return "fp32"
+
+    @property
+    def is_exact(self) -> bool:
+        """It computes as banks are built."""
+        return True
+
+    def detect_inputs(self, inputs: Array) -> Detection:
+        """Judge a batch of inputs, one after another."""
+        pixels = host(inputs).astype(np.float32)
+        if pixels.shape[3] < self._channels:  # all of it is shown
+            pixels = np.pad(pixels, ((0, 0),) * 3 + ((0, 1),), constant_values=255)
+        found = [self._run(pixels[number : number + 1]) for number in range(len(pixels))]
+        return found[0] if len(found) == 1 else join(found, np.concatenate)
+
+    @contextlib.contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Each picture gets one core."""
+        self._beside = True
+        try:
+            yield None
+        finally:
+            self._beside = False
+
+    def _run(self, pixels: NDArray[np.float32]) -> Detection:
+        found = self._request(self._beside).infer({0: pixels})
+        return Detection(*map(np.array, found.to_tuple()))
+
+    def _request(self, beside: bool) -> Any:
+        """This thread's own request, to the graph as it is laid out for one picture or several."""
+        requests = self._own.__dict__.setdefault("requests", {})
+        if beside not in requests:
+            with self._at_work, _said():
+                if beside not in self._laid_out:
+                    self._laid_out[beside] = self._lay_out(beside)
+                requests[beside] = self._laid_out[beside].create_infer_request()
+        return requests[beside]
+
+    def _lay_out(self, beside: bool) -> Any:
+        """Compile the graph, for all cores at one picture, or for as many pictures as cores."""
+        cores = usable_cores()
+        asked = {
+            "INFERENCE_PRECISION_HINT": "f32",  # or it would be bfloat16 where the CPU has it
+            "INFERENCE_NUM_THREADS": cores,
+            "NUM_STREAMS": cores if beside else 1,
+        }
+        return self._core.compile_model(self._model, "CPU", asked)
+
+
+def _import() -> Any:
+    """Import OpenVINO, and keep it from what it does then: telling a server that it was imported.
+
+    It does so by a package of its own, and goes without where that is missing.
+    """
+    if _NAME in sys.modules:
+        return sys.modules[_NAME]
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # for import, that it is missing
+    try:
+        return need(_NAME)
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """Say in one line what OpenVINO says of its failure."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            f"{_NAME} {version_of(_NAME)} can't run the bank ({reason_of(error)}); "
+            "try --engine torch"
+        ) from error
