@@ -103,7 +103,7 @@ def judge_bad(judging: Judging, files: Sequence[Item]) -> Scores:
     scores, peaks = [], []
     for one in judging(files):
         scores.append(float(one.found.image_scores[0]))
-        peaks.append(float(one.found.anomaly_maps.amax()))
+        peaks.append(float(one.found.anomaly_maps.max()))
     return Scores(scores, peaks)
 
 

@@ -33,7 +33,7 @@ def check_array(name: str, array: NDArray[Any], dtype: type[np.generic], *shape:
     """
     if array.dtype != dtype or array.shape != shape:
         kind = "bfloat16" if array.dtype == np.uint16 else array.dtype
-        raise ValueError(f"{name} is {kind} {array.shape}")
+        raise ValueError(f"{name}: {kind} {array.shape}")
 
 
 def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -71,7 +71,7 @@ def read_arrays(path: Path) -> Arrays:
 
 def _read(path: Path, file: Any, start: int, entry: Mapping[str, Any], name: str) -> NDArray[Any]:
     if entry["dtype"] not in DTYPES:
-        raise ValueError(f"{name} is {entry['dtype']}")
+        raise ValueError(f"{name}: {entry['dtype']}, which no bank has")
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     first, end = entry["data_offsets"]
     if end - first > _MAPPED_BYTES:

@@ -195,14 +195,8 @@ PrecisionOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="auto, openvino (a CPU's fastest, without torch) or torch.",
-        rich_help_panel=MACHINE,
-    ),
-]
+_ENGINE = "auto, openvino (on a CPU; the fastest there) or torch."
+EngineOption = Annotated[str, typer.Option(metavar="NAME", help=_ENGINE, rich_help_panel=MACHINE)]
 _COMPILE = "Compile first, once: pays with int8 on a CPU."
 CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE, rich_help_panel=MACHINE)]
 

@@ -103,6 +103,10 @@ def _has_cuda() -> bool:
     count = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL(name)
-        return driver.cuInit(0) == 0 and not driver.cuDeviceGetCount(ctypes.byref(count)) and count.value > 0
+        return (
+            driver.cuInit(0) == 0
+            and not driver.cuDeviceGetCount(ctypes.byref(count))
+            and count.value > 0
+        )
     except (OSError, AttributeError):
         return False

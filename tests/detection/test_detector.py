@@ -33,7 +33,7 @@ def judge_one(detector: Detector, picture: str | Path | np.ndarray) -> Judged:
 
 
 def test_a_detector_scores_as_the_command_does(bank: Path, detector: Detector) -> None:
-    [record] = fapm("score", bank, ONE_BAD, "--json").json
+    [record] = fapm("score", bank, ONE_BAD, "--json", "--engine", "torch").json
     assert detector.plan.precision == record["precision"]
     assert float(judge_one(detector, ONE_BAD).found.image_scores[0]) == record["score"]
 
