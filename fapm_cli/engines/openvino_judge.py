@@ -7,6 +7,7 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,9 @@ class OpenVinoJudge(Judge):
         with _said():
             self._core = _import().Core()
             self._model = self._core.read_model(io.BytesIO(model.SerializeToString()))
-        self._beside = False
-        self._laid_out: dict[bool, Any] = {}  # whether side by side, to a compiled model
-        self._at_work = threading.Lock()
-        self._own = threading.local()
+        self._side_by_side = False
+        self._requests: dict[int, SimpleQueue[Any]] = {}  # by how many there are
+        self._laying_out = threading.Lock()
 
     @property
     def precision(self) -> str:
@@ -90,35 +90,43 @@ class OpenVinoJudge(Judge):
     @contextlib.contextmanager
     def side_by_side(self) -> Iterator[None]:
         """Each picture gets one core."""
-        self._beside = True
+        self._side_by_side = True
         try:
             yield None
         finally:
-            self._beside = False
+            self._side_by_side = False
 
     def _run(self, pixels: NDArray[np.float32]) -> Detection:
-        found = self._request(self._beside).infer({0: pixels})
-        return Detection(*map(np.array, found.to_tuple()))
+        free = self._free_requests(usable_cores() if self._side_by_side else 1)
+        request = free.get()
+        try:
+            with _said():
+                return Detection(*map(np.array, request.infer({0: pixels}).to_tuple()))
+        finally:
+            free.put(request)
 
-    def _request(self, beside: bool) -> Any:
-        """This thread's own request, to the graph as it is laid out for one picture or several."""
-        requests = self._own.__dict__.setdefault("requests", {})
-        if beside not in requests:
-            with self._at_work, _said():
-                if beside not in self._laid_out:
-                    self._laid_out[beside] = self._lay_out(beside)
-                requests[beside] = self._laid_out[beside].create_infer_request()
-        return requests[beside]
+    def _free_requests(self, number: int) -> SimpleQueue[Any]:
+        """Requests of a graph that is laid out for so many pictures at a time, over all cores."""
+        with self._laying_out, _said():
+            if number not in self._requests:
+                self._requests[number] = self._lay_out(number)
+        return self._requests[number]
 
-    def _lay_out(self, beside: bool) -> Any:
-        """Compile the graph, for all cores at one picture, or for as many pictures as cores."""
-        cores = usable_cores()
+    def _lay_out(self, number: int) -> SimpleQueue[Any]:
         asked = {
             "INFERENCE_PRECISION_HINT": "f32",  # or it would be bfloat16 where the CPU has it
-            "INFERENCE_NUM_THREADS": cores,
-            "NUM_STREAMS": cores if beside else 1,
+            "INFERENCE_NUM_THREADS": usable_cores(),
+            "NUM_STREAMS": number,
         }
-        return self._core.compile_model(self._model, "CPU", asked)
+        compiled = self._core.compile_model(self._model, "CPU", asked)
+        free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(number):
+            request = compiled.create_infer_request()
+            # Each makes itself ready when it first runs: two that do so at a time may wait for each
+            # other for ever.
+            request.infer()
+            free.put(request)
+        return free
 
 
 def _import() -> Any:
