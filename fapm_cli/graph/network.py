@@ -33,11 +33,13 @@ class Network:
     def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
         """What each tapped layer gives, (B, C_j, h_j, w_j), and its size."""
         preprocessing = self._config.preprocessing
+        size = preprocessing.crop_px
+        # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
+        # channels last drop a transpose that stands right before one.
         mean, std = (
-            self._graph.constant(np.float32(one).reshape(3, 1, 1))
-            for one in (preprocessing.mean, preprocessing.std)
+            np.tile(np.float32(one), (size[1], 1)) for one in (preprocessing.mean, preprocessing.std)
         )
-        x, size = (pixels.transpose(0, 3, 1, 2) - mean) / std, preprocessing.crop_px
+        x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
         kept: dict[str, tuple[Value, Size]] = {}
         for stage in cut_stages(self._config.backbone, self._config.layers):
             for block in stage.blocks:
