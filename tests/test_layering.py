@@ -19,6 +19,7 @@ FOLDERS = [
     *("compute", "finding", "pictures", "network", "memory", "scores", "bank", "learning"),
     *(
         "growing",
+        "graph",
         "detection",
         "exporting",
         "sources",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fapm_cli.config import BankConfig
+from fapm_cli.graph.folding import Weights, folded
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.network.architectures import Block, Convolution, Weights, cut_stages
+from fapm_cli.network.architectures import Block, Convolution, cut_stages
 from fapm_cli.scores.matrices import resize_matrix
 
 Size = tuple[int, int]
@@ -37,7 +38,8 @@ class Network:
         # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
         # channels last drop a transpose that stands right before one.
         mean, std = (
-            np.tile(np.float32(one), (size[1], 1)) for one in (preprocessing.mean, preprocessing.std)
+            np.tile(np.array(one, np.float32), (size[1], 1))
+            for one in (preprocessing.mean, preprocessing.std)
         )
         x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
         kept: dict[str, tuple[Value, Size]] = {}
@@ -65,7 +67,7 @@ class Network:
         return x, size
 
     def _convolution(self, conv: Convolution, fed: Value, size: Size) -> tuple[Value, Size]:
-        kernels, bias = map(self._rounding, conv.folded(self._weights))
+        kernels, bias = map(self._rounding, folded(conv, self._weights))
         margins = [conv.margins(side) for side in size]
         x = self._graph.node(
             "Conv",

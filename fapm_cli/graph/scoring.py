@@ -99,13 +99,10 @@ class Scoring:
             for one in self._sizes
         ]
         counted = [
-            self._counted(*each)
-            for each in zip(distances, self._inside, there, strict=True)
+            self._counted(*each) for each in zip(distances, self._inside, there, strict=True)
         ]
-        placed = graph.concat(
-            [self._placed(j, one, there) for j, one in enumerate(counted)], 1
-        )
-        weights = np.float32(share_weights(query.layer_weights)).reshape(1, -1, 1, 1)
+        placed = graph.concat([self._placed(j, one, there) for j, one in enumerate(counted)], 1)
+        weights = np.array(share_weights(query.layer_weights), np.float32).reshape(1, -1, 1, 1)
         fused = (placed * weights).sum(1, keep=True)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every = graph.concat([placed, fused], 1)

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +46,10 @@ class Spread:
             spreading_matrix(out, own, sigma, placement).astype(np.float32)
             for own, out in zip(size, finer, strict=True)
         )
-        self._rows, self._columns = graph.constant(rows, "rows"), graph.constant(columns.T, "columns")
+        self._rows, self._columns = (
+            graph.constant(rows, "rows"),
+            graph.constant(columns.T, "columns"),
+        )
         self._gain: Value | None = None
         if known is not None and wanted is not None:
             share = rows @ known.astype(np.float32) @ columns.T
@@ -79,8 +80,3 @@ def shown_places(graph: Graph, shown: Value, size: Size, places: Size) -> Value:
     hidden = graph.constant(1.0) - shown
     coarse = graph.node("MaxPool", hidden, kernel_shape=sides, strides=sides)
     return graph.constant(1.0) - coarse
-
-
-def masked(maps: Value, region: Any, graph: Graph, outside: float) -> Value:
-    """Maps with another value outside of a region, (h, w) bool."""
-    return graph.where(np.asarray(region), maps, outside)

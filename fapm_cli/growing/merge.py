@@ -26,7 +26,7 @@ from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.image_score import TOP_SHARE
+from fapm_cli.scores.shares import TOP_SHARE
 
 
 def merge_banks(

@@ -16,16 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.scores.image_score import TOP_SHARE, top_score
+from fapm_cli.scores.image_score import top_score
+from fapm_cli.scores.shares import AREA_SHARE, BLOCK_PX, MOST_LOG, TINY, TOP_SHARE
 
 EXTENTS = ("spot", "area", "whole")
 FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
-_AREA_SHARE = 0.05
-_TINY = 1e-12
-_BLOCK = 4  # px: the map is blurred, so that means of blocks tell as much, and cost less
 _RATE, _WIDE_RATE = 0.009, 0.0005  # of false alarms, for spots and for each of the wider extents
 _LEAST_SPREAD = 0.02  # light and camera vary a little from day to day, whatever was learnt
-_MOST = 30.0  # of a logarithm
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Extents:
         num_parts = len(part_means)
         if num_parts < FEWEST_PARTS:
             return None
-        logs = part_means.double().clamp(min=_TINY).log()
+        logs = part_means.double().clamp(min=TINY).log()
         spreads = logs.std(dim=0).clamp(min=_LEAST_SPREAD)
         return cls(tuple(logs.mean(dim=0).tolist()), tuple(spreads.tolist()), num_parts)
 
@@ -71,8 +68,8 @@ class Extents:
         spot, *others = zip(self.means, self.spreads, strict=True)
         values = [means[:, 0]]
         for number, (mean, spread) in enumerate(others, start=1):
-            unusual = (means[:, number].clamp(min=_TINY).log() - mean) / spread - self.behind
-            values.append((spot[0] + spot[1] * unusual).clamp(max=_MOST).exp())
+            unusual = (means[:, number].clamp(min=TINY).log() - mean) / spread - self.behind
+            values.append((spot[0] + spot[1] * unusual).clamp(max=MOST_LOG).exp())
         return torch.stack(values, dim=1)
 
 
@@ -87,9 +84,9 @@ def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 
     Returns:
         (B, 3) float32.
     """
-    blocks = F.avg_pool2d(maps.unsqueeze(1), _BLOCK, ceil_mode=True).squeeze(1)
+    blocks = F.avg_pool2d(maps.unsqueeze(1), BLOCK_PX, ceil_mode=True).squeeze(1)
     num_px = num_inspected or maps.shape[1] * maps.shape[2]
-    area = top_score(blocks, max(num_px // _BLOCK**2, 1), _AREA_SHARE)
+    area = top_score(blocks, max(num_px // BLOCK_PX**2, 1), AREA_SHARE)
     whole = maps.sum(dim=(1, 2)) / num_px
     spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
     return torch.stack([spot, area, whole], dim=1)

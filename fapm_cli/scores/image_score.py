@@ -5,13 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TOP_SHARE = 0.005
+from fapm_cli.scores.shares import TOP_SHARE, px_of_share
+
 _BLOCK = 16
-
-
-def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
-    """Scale layer weights to a sum of 1, so that scores keep their unit."""
-    return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
 def top_score(
@@ -31,8 +27,7 @@ def top_score(
     Returns:
         (...) same dtype.
     """
-    num_px = max(1, round(share * (num_inspected or maps.shape[-2] * maps.shape[-1])))
-    num_px = min(num_px, most_px or num_px)
+    num_px = px_of_share(share, num_inspected or maps.shape[-2] * maps.shape[-1], most_px)
     return _largest(maps.flatten(-2), num_px).mean(dim=-1)
 
 

@@ -17,7 +17,8 @@ from fapm_cli.memory.shown import wholly
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import extent_means
 from fapm_cli.scores.geometry import Spreader, covered, make_spreader
-from fapm_cli.scores.image_score import TOP_SHARE, paper_image_score, share_weights, top_score
+from fapm_cli.scores.image_score import paper_image_score, top_score
+from fapm_cli.scores.shares import TOP_SHARE, share_weights
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time
 _LEAST = 1e-3  # of a px' mean that comes from places that are shown

@@ -25,8 +25,8 @@ from fapm_cli.memory.shown import shown_enough, shown_vectors
 from fapm_cli.scores.calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.extents import Extents, extent_means
 from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.image_score import share_weights
 from fapm_cli.scores.scorer import Scored
+from fapm_cli.scores.shares import share_weights
 from fapm_cli.scores.thresholds import (
     Method,
     fewest_errors,
