@@ -191,9 +191,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("bank_of", ["bank", "paper_bank"], ids=["efficientnet_lite0", "resnet18"])
-def test_score_imports_no_torch(
-    bank_of: str, request: pytest.FixtureRequest
-) -> None:
+def test_score_imports_no_torch(bank_of: str, request: pytest.FixtureRequest) -> None:
     bank = request.getfixturevalue(bank_of)
     code, _, modules = imported_by("score", bank, ONE_GOOD, "--exit-zero")
     assert code == 0

@@ -27,17 +27,3 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
         extractor.load = load_extractor
     extractor.ranges = dict(bank.ranges)
     return extractor
-
-
-def check_weights(bank: Bank, extractor: FeatureExtractor) -> None:
-    """Check that a backbone is the one that a bank was built with.
-
-    Raises:
-        BankError: its weights are others.
-    """
-    if extractor.weights_hash != bank.weights_hash:
-        raise BankError(
-            f"the bank was built with {bank.config.backbone} weights "
-            f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
-            "give the same file with --weights, or build the bank again"
-        )

@@ -13,7 +13,7 @@ from fapm_cli.arrays import Array, host
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.thumbnails import decode_thumbnail
 from fapm_cli.config import BankConfig, Ranges
-from fapm_cli.errors import OptionError
+from fapm_cli.errors import BankError, OptionError
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.seen import Seen
@@ -109,6 +109,19 @@ class Bank:
     metric: MetricChoice | None = None
     light: Light | None = None
     registration: Registration | None = None
+
+    def check_weights(self, weights_hash: str) -> None:
+        """Check that a backbone is the one that the bank was built with, by its weights' hash.
+
+        Raises:
+            BankError: its weights are others.
+        """
+        if weights_hash != self.weights_hash:
+            raise BankError(
+                f"the bank was built with {self.config.backbone} weights "
+                f"{self.weights_hash[:12]}…, these are {weights_hash[:12]}…; "
+                "give the same file with --weights, or build the bank again"
+            )
 
     def with_thresholds(self, thresholds: Thresholds) -> Bank:
         """Judge by other thresholds; those of before are kept, for one step back."""

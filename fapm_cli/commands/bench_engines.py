@@ -112,7 +112,7 @@ def _export(
 
     bank = load(path)
     if engines:
-        note(f"note: exporting the bank for {engines}, which takes seconds")
+        note(f"note: exporting the bank for {engines}, and proving the files")
         try:
             for size, file in files.items():
                 bank.export(file, batch=size, weights=weights)

@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank, common
 from fapm_cli.compute.plan import Plan
 from fapm_cli.config import Query
@@ -57,7 +56,7 @@ class Engine(nn.Module):
         """
         super().__init__()
         query = query or bank.config.query
-        check_weights(bank, extractor)
+        bank.check_weights(extractor.weights_hash)
         shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")

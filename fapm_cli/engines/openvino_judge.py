@@ -22,6 +22,7 @@ from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import ModelError
 from fapm_cli.exporting.packages import need, reason_of, version_of
 from fapm_cli.graph.model import engine_model
+from fapm_cli.network.digest import weights_hash
 
 _NAME, _TELEMETRY = "openvino", "openvino_telemetry"
 
@@ -49,9 +50,11 @@ class OpenVinoJudge(Judge):
 
         Raises:
             OptionError: as for :class:`Judge`; or OpenVINO can't be imported.
+            BankError: the backbone is not the one that the bank was built with.
             ModelError: OpenVINO can't read the graph.
         """
         super().__init__(bank, query, roi, pixel_threshold)
+        bank.check_weights(weights_hash(bank.backbone or {}))
         self._channels = 3 if bank.registration is None else 4
         model = engine_model(
             bank,

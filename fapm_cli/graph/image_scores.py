@@ -10,7 +10,7 @@ import numpy as np
 
 from fapm_cli.config import Query
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.matrices import mean_matrix, repeat_matrix
+from fapm_cli.scores.geometry import mean_matrix, repeat_matrix
 from fapm_cli.scores.shares import (
     AREA_SHARE,
     BLOCK_PX,
@@ -75,15 +75,13 @@ def as_spots(maps: Value, spot: Value, size: Size, num_px: int, extents: Any) ->
     area = _mean_of_top(blocks, (len(rows), len(columns)), k)
     whole = maps.sum(2, 3) / float(num_px)
     wide = graph.concat([area, whole], 1)
-    means, spreads = (np.float32(one)[None] for one in (extents.means, extents.spreads))
+    means, spreads = (np.array([one], np.float32) for one in (extents.means, extents.spreads))
     unusual = (graph.node("Log", wide.at_least(TINY)) - means[:, 1:]) / spreads[:, 1:]
     logs = (unusual - float(extents.behind)) * spreads[:, :1] + means[:, :1]
     return graph.concat([spot, graph.node("Exp", logs.at_most(MOST_LOG))], 1)
 
 
-def paper_scores(
-    graph: Graph, neighbors: list[Value], sizes: list[Size], query: Query
-) -> Value:
+def paper_scores(graph: Graph, neighbors: list[Value], sizes: list[Size], query: Query) -> Value:
     """(B,) of each memory's distances (B, k, h_j, w_j): w·s*, as the official code has it."""
     height, width = max(sizes)
     repeated = []

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import DTypeLike, NDArray
 
+from fapm_cli.arrays import host
 from fapm_cli.config import Query
 from fapm_cli.errors import OptionError
-from fapm_cli.graph.arrays import host
 from fapm_cli.graph.half import as_is, store_in_half, to_half
 from fapm_cli.graph.network import Network
 from fapm_cli.graph.patches import from_patches, to_patches

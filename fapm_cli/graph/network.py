@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fapm_cli.config import BankConfig
+from fapm_cli.graph.folding import Weights, folded
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.network.architectures import Block, Convolution, Weights, cut_stages
-from fapm_cli.scores.matrices import resize_matrix
+from fapm_cli.network.architectures import Block, Convolution, cut_stages
+from fapm_cli.scores.geometry import resize_matrix
 
 Size = tuple[int, int]
 
@@ -33,11 +34,14 @@ class Network:
     def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
         """What each tapped layer gives, (B, C_j, h_j, w_j), and its size."""
         preprocessing = self._config.preprocessing
+        size = preprocessing.crop_px
+        # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
+        # channels last drop a transpose that stands right before one.
         mean, std = (
-            self._graph.constant(np.float32(one).reshape(3, 1, 1))
+            np.tile(np.array(one, np.float32), (size[1], 1))
             for one in (preprocessing.mean, preprocessing.std)
         )
-        x, size = (pixels.transpose(0, 3, 1, 2) - mean) / std, preprocessing.crop_px
+        x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
         kept: dict[str, tuple[Value, Size]] = {}
         for stage in cut_stages(self._config.backbone, self._config.layers):
             for block in stage.blocks:
@@ -63,7 +67,7 @@ class Network:
         return x, size
 
     def _convolution(self, conv: Convolution, fed: Value, size: Size) -> tuple[Value, Size]:
-        kernels, bias = map(self._rounding, conv.folded(self._weights))
+        kernels, bias = map(self._rounding, folded(conv, self._weights))
         margins = [conv.margins(side) for side in size]
         x = self._graph.node(
             "Conv",

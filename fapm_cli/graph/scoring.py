@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fapm_cli.arrays import host
 from fapm_cli.config import Query
-from fapm_cli.graph.arrays import host
 from fapm_cli.graph.image_scores import as_spots, paper_scores, spots
 from fapm_cli.graph.spreading import Spread, shown_places
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.matrices import covered
+from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.shares import share_weights
 
 Size = tuple[int, int]
@@ -99,13 +99,10 @@ class Scoring:
             for one in self._sizes
         ]
         counted = [
-            self._counted(*each)
-            for each in zip(distances, self._inside, there, strict=True)
+            self._counted(*each) for each in zip(distances, self._inside, there, strict=True)
         ]
-        placed = graph.concat(
-            [self._placed(j, one, there) for j, one in enumerate(counted)], 1
-        )
-        weights = np.float32(share_weights(query.layer_weights)).reshape(1, -1, 1, 1)
+        placed = graph.concat([self._placed(j, one, there) for j, one in enumerate(counted)], 1)
+        weights = np.array(share_weights(query.layer_weights), np.float32).reshape(1, -1, 1, 1)
         fused = (placed * weights).sum(1, keep=True)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every = graph.concat([placed, fused], 1)
@@ -158,7 +155,6 @@ class Scoring:
         """Where each of (B, H, W) maps is largest, the first in reading order: x and y."""
         if self._roi is not None:  # where a map is 0 everywhere, it has a peak all the same
             maps = self._graph.where(self._roi, maps, -1.0)
-        height, width = self._size
-        place = maps.reshape(-1, height * width).arg_max(1).unsqueeze(1)
-        y = place / np.array(width)
-        return self._graph.concat([place - y * np.array(width), y], 1)
+        y = maps.max(2).arg_max(1).unsqueeze(1)  # by rows: all px at once take longer
+        x = self._graph.node("GatherND", maps, y, batch_dims=1).arg_max(1).unsqueeze(1)
+        return self._graph.concat([x, y], 1)

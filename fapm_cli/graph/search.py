@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.graph.arrays import host
+from fapm_cli.arrays import host
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.memory.grid import Grid

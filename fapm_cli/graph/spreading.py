@@ -1,17 +1,15 @@
 """Spreading: maps brought to finer ones and blurred by two matrices, as
-:class:`fapm_cli.scores.geometry.Spreader` does.
+:class:`fapm_cli.scores.spreader.Spreader` does.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fapm_cli.config import Placement
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.matrices import spreading_matrix
+from fapm_cli.scores.geometry import spreading_matrices
 
 Region = NDArray[np.bool_]
 Size = tuple[int, int]
@@ -44,11 +42,11 @@ class Spread:
             wanted: (H, W) bool, places that a known one reaches; the result is 0 elsewhere.
         """
         self._graph = graph
-        rows, columns = (
-            spreading_matrix(out, own, sigma, placement).astype(np.float32)
-            for own, out in zip(size, finer, strict=True)
+        rows, columns = spreading_matrices(size, finer, sigma, placement)
+        self._rows, self._columns = (
+            graph.constant(rows, "rows"),
+            graph.constant(columns.T, "columns"),
         )
-        self._rows, self._columns = graph.constant(rows, "rows"), graph.constant(columns.T, "columns")
         self._gain: Value | None = None
         if known is not None and wanted is not None:
             share = rows @ known.astype(np.float32) @ columns.T
@@ -79,8 +77,3 @@ def shown_places(graph: Graph, shown: Value, size: Size, places: Size) -> Value:
     hidden = graph.constant(1.0) - shown
     coarse = graph.node("MaxPool", hidden, kernel_shape=sides, strides=sides)
     return graph.constant(1.0) - coarse
-
-
-def masked(maps: Value, region: Any, graph: Graph, outside: float) -> Value:
-    """Maps with another value outside of a region, (h, w) bool."""
-    return graph.where(np.asarray(region), maps, outside)

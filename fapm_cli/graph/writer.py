@@ -1,8 +1,8 @@
 """Writing: a graph, node by node, in code that reads like formulas.
 
-    graph = Graph()
-    x = graph.input("pixels", np.uint8, (1, 224, 224, 3))
-    graph.output("mean", ((x.cast(np.float32) - 127.0) / 128.0).mean(1, 2, 3))
+graph = Graph()
+x = graph.input("pixels", np.uint8, (1, 224, 224, 3))
+graph.output("mean", ((x.cast(np.float32) - 127.0) / 128.0).mean(1, 2, 3))
 """
 
 from __future__ import annotations
@@ -28,27 +28,35 @@ class Value:
         self.graph, self.name = graph, name
 
     def __add__(self, other: Operand) -> Value:
+        """Add."""
         return self.graph.node("Add", self, other)
 
     def __sub__(self, other: Operand) -> Value:
+        """Subtract."""
         return self.graph.node("Sub", self, other)
 
     def __mul__(self, other: Operand) -> Value:
+        """Multiply."""
         return self.graph.node("Mul", self, other)
 
     def __truediv__(self, other: Operand) -> Value:
+        """Divide; of int64, without the rest."""
         return self.graph.node("Div", self, other)
 
     def __matmul__(self, other: Operand) -> Value:
+        """Multiply matrices."""
         return self.graph.node("MatMul", self, other)
 
     def __rmatmul__(self, other: Operand) -> Value:
+        """Multiply matrices, this one from the right."""
         return self.graph.node("MatMul", other, self)
 
     def __gt__(self, other: Operand) -> Value:
+        """Compare."""
         return self.graph.node("Greater", self, other)
 
     def __and__(self, other: Value) -> Value:
+        """Tell where both are true."""
         return self.graph.node("And", self, other)
 
     def at_least(self, low: float) -> Value:
@@ -125,7 +133,7 @@ Operand = Value | float | NDArray[Any]
 
 
 class Graph:
-    """A graph of ONNX operators, as it grows; a small constant that is used twice is stored once."""
+    """A graph of ONNX operators, as it grows; a small constant used twice is stored once."""
 
     def __init__(self) -> None:
         """Begin."""
@@ -156,7 +164,9 @@ class Graph:
 
     def constant(self, values: Any, name: str = "constant") -> Value:
         """A constant; numbers of Python's are float32."""
-        array = np.ascontiguousarray(values if isinstance(values, np.ndarray) else np.float32(values))
+        array = np.ascontiguousarray(
+            values if isinstance(values, np.ndarray) else np.float32(values)
+        )
         array = array.reshape(np.shape(values))  # numpy gives a number a side
         own = f"{name}.{len(self._initializers)}"
         if array.nbytes <= _SMALL:

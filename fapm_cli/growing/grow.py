@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
@@ -74,7 +73,7 @@ def add_pictures(
         PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
     """
     extractor = tapping(extractor, bank.config) or extractor
-    check_weights(bank, extractor)
+    bank.check_weights(extractor.weights_hash)
     bank = with_pixels(bank)
     encoded: list[bytes] | None = None if bank.thumbnails is None else []
     likes: dict[str, Seen] = {}  # by the digest of each file

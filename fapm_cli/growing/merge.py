@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
@@ -26,7 +25,7 @@ from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.image_score import TOP_SHARE
+from fapm_cli.scores.shares import TOP_SHARE
 
 
 def merge_banks(
@@ -55,7 +54,7 @@ def merge_banks(
             raise BankError(f"banks differ in {differs}; only banks built alike can be merged")
     by_layers = {bank.config.layers: tapping(extractor, bank.config) for bank in banks}
     for bank in banks:
-        check_weights(bank, by_layers[bank.config.layers] or extractor)
+        bank.check_weights((by_layers[bank.config.layers] or extractor).weights_hash)
     extractor = by_layers[first.config.layers] or extractor
     banks = [with_pixels(bank) for bank in banks]
     embedded = any(bank.backbone is not None for bank in banks)

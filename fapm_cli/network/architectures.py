@@ -1,23 +1,19 @@
 """The backbones' architectures, as plain descriptions that networks and graphs are made of.
 
-``efficientnet_lite0`` is Tan & Le's EfficientNet-Lite0 (2019; no squeeze-and-excitation, ReLU6); the
-ResNets are torchvision's, by the names of its state dicts. This file imports no torch.
+``efficientnet_lite0`` is Tan & Le's EfficientNet-Lite0 (2019; no squeeze-and-excitation, ReLU6).
+The ResNets are torchvision's, by the names of its state dicts. This file imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fapm_cli.errors import OptionError, WeightsError
+from fapm_cli.errors import OptionError
 
 Activation = Literal["relu", "relu6"]
-Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -53,36 +49,6 @@ class Convolution:
             return self.kernel // 2, self.kernel // 2
         missing = max((-(-side // self.stride) - 1) * self.stride + self.kernel - side, 0)
         return missing // 2, missing - missing // 2
-
-    def folded(self, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Kernels (out, in / groups, k, k) and biases (out,), float32, the norm folded into them.
-
-        Args:
-            weights: by their names; where there is no norm among them it is folded already.
-
-        Raises:
-            WeightsError: they are missing, or of another shape.
-        """
-        out, fed = self.channels[1], self.channels[0] // self.groups
-        kernels = _take(weights, f"{self.name}.weight", (out, fed, self.kernel, self.kernel))
-        has_bias = f"{self.name}.bias" in weights
-        bias = _take(weights, f"{self.name}.bias", (out,)) if has_bias else np.float32(0)
-        if f"{self.norm}.weight" in weights or not has_bias:
-            gamma, beta, mean, var = (
-                _take(weights, f"{self.norm}.{part}", (out,))
-                for part in ("weight", "bias", "running_mean", "running_var")
-            )
-            factor = gamma / np.sqrt(var + np.float32(self.eps))
-            kernels, bias = kernels * factor[:, None, None, None], (bias - mean) * factor + beta
-        return kernels, np.asarray(bias)
-
-
-def _take(weights: Weights, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if name not in weights:
-        raise WeightsError(f"weights have no {name!r}: they belong to another network")
-    if weights[name].shape != shape:
-        raise WeightsError(f"weights {name!r} have shape {weights[name].shape}, wanted {shape}")
-    return weights[name].astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -143,7 +109,7 @@ def _lite(
     return Stage(name, (Block((conv,)),), adds=adds)
 
 
-def _lite0() -> tuple[Stage, ...]:
+def lite0() -> tuple[Stage, ...]:
     """Each inverted residual block is three stages: expand, depthwise, and the block's output."""
     stages = [_lite("stem", (3, 32), 3, 2)]
     before, channels, number = "stem", 32, 0
@@ -191,18 +157,20 @@ RESNETS = {
 }
 
 
-def _residual(
+def residual_block(
     name: str, channels_in: int, channels: int, stride: int, shape: ResNetShape
 ) -> Block:
-    """A block of a layer that is ``channels`` wide, four times as many at a bottleneck's end."""
+    """A block of a layer that is ``channels`` wide, four times as many at a bottleneck's end; its
+    parts' names begin with ``name``.
+    """
     kernels = [1, 3, 1] if shape.bottleneck else [3, 3]
     inner = channels * shape.group_width // 64 * shape.groups
     out = 4 * channels if shape.bottleneck else channels
     widths = [channels_in, *[inner] * (len(kernels) - 1), out]
     convs = [
         Convolution(
-            f"{name}.conv{i + 1}",
-            f"{name}.bn{i + 1}",
+            f"{name}conv{i + 1}",
+            f"{name}bn{i + 1}",
             (widths[i], widths[i + 1]),
             kernel,
             stride if i == kernels.index(3) else 1,
@@ -213,7 +181,7 @@ def _residual(
     ]
     shortcut = None
     if stride > 1 or channels_in != out:
-        names = f"{name}.downsample.0", f"{name}.downsample.1"
+        names = f"{name}downsample.0", f"{name}downsample.1"
         shortcut = Convolution(*names, (channels_in, out), 1, stride)
     return Block(tuple(convs), residual=True, shortcut=shortcut)
 
@@ -227,14 +195,16 @@ def _resnet(shape: ResNetShape) -> tuple[Stage, ...]:
         channels, blocks = 64 * 2**i, []
         for j in range(depth):
             stride = 2 if i > 0 and j == 0 else 1
-            blocks.append(_residual(f"layer{i + 1}.{j}", channels_in, channels, stride, shape))
+            blocks.append(
+                residual_block(f"layer{i + 1}.{j}.", channels_in, channels, stride, shape)
+            )
             channels_in = blocks[-1].convs[-1].channels[1]
         stages.append(Stage(f"layer{i + 1}", tuple(blocks)))
     return tuple(stages)
 
 
-ARCHITECTURES = {
-    "efficientnet_lite0": _lite0,
+ARCHITECTURES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {
+    "efficientnet_lite0": lite0,
     **{name: partial(_resnet, shape) for name, shape in RESNETS.items()},
 }
 """Of each backbone, what makes its stages, in order."""

@@ -14,9 +14,8 @@ from statistics import NormalDist
 
 EXTENTS = ("spot", "area", "whole")
 FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
-AREA_SHARE = 0.05
-_RATE, _WIDE_RATE = 0.009, 0.0005  # of false alarms, for spots and for each of the wider extents
 LEAST_SPREAD = 0.02  # light and camera vary a little from day to day, whatever was learnt
+_RATE, _WIDE_RATE = 0.009, 0.0005  # of false alarms, for spots and for each of the wider extents
 
 
 @dataclass(frozen=True)

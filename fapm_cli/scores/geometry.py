@@ -101,6 +101,12 @@ def repeat_matrix(num_out: int, num_in: int) -> Matrix:
     return matrix
 
 
+def mean_matrix(num_in: int, block: int) -> Matrix:
+    """Means of a line's blocks, of which the last may be shorter: (⌈num_in / block⌉, num_in)."""
+    of = np.arange(num_in) // block == np.arange(-(-num_in // block))[:, None]
+    return np.asarray(of / of.sum(axis=1, keepdims=True))
+
+
 def gaussian_matrix(num: int, sigma: float, first: int = 0, end: int | None = None) -> Matrix:
     """Blur a line with a Gaussian cut at 4σ, mirrored at the ends (edge value repeated).
 

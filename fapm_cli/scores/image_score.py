@@ -6,18 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.scores.extents import AREA_SHARE, FEWEST_PARTS, LEAST_SPREAD, Extents
+from fapm_cli.scores.extents import FEWEST_PARTS, LEAST_SPREAD, Extents
+from fapm_cli.scores.shares import AREA_SHARE, BLOCK_PX, MOST_LOG, TINY, TOP_SHARE, px_of_share
 
-TOP_SHARE = 0.005
-MOST = 30.0  # of a logarithm
-TINY = 1e-12
-MEANS_PX = 4  # the map is blurred, so that means of blocks tell as much, and cost less
 _BLOCK = 16
-
-
-def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
-    """Scale layer weights to a sum of 1, so that scores keep their unit."""
-    return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
 def top_score(
@@ -37,8 +29,7 @@ def top_score(
     Returns:
         (...) same dtype.
     """
-    num_px = max(1, round(share * (num_inspected or maps.shape[-2] * maps.shape[-1])))
-    num_px = min(num_px, most_px or num_px)
+    num_px = px_of_share(share, num_inspected or maps.shape[-2] * maps.shape[-1], most_px)
     return _largest(maps.flatten(-2), num_px).mean(dim=-1)
 
 
@@ -68,9 +59,9 @@ def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 
     Returns:
         (B, 3) float32.
     """
-    blocks = F.avg_pool2d(maps.unsqueeze(1), MEANS_PX, ceil_mode=True).squeeze(1)
+    blocks = F.avg_pool2d(maps.unsqueeze(1), BLOCK_PX, ceil_mode=True).squeeze(1)
     num_px = num_inspected or maps.shape[1] * maps.shape[2]
-    area = top_score(blocks, max(num_px // MEANS_PX**2, 1), AREA_SHARE)
+    area = top_score(blocks, max(num_px // BLOCK_PX**2, 1), AREA_SHARE)
     whole = maps.sum(dim=(1, 2)) / num_px
     spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
     return torch.stack([spot, area, whole], dim=1)
@@ -97,7 +88,7 @@ def as_spots(usual: Extents, means: Tensor) -> Tensor:
     values = [means[:, 0]]
     for number, (mean, spread) in enumerate(others, start=1):
         unusual = (means[:, number].clamp(min=TINY).log() - mean) / spread - usual.behind
-        values.append((spot[0] + spot[1] * unusual).clamp(max=MOST).exp())
+        values.append((spot[0] + spot[1] * unusual).clamp(max=MOST_LOG).exp())
     return torch.stack(values, dim=1)
 
 

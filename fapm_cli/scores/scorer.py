@@ -15,14 +15,8 @@ from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.memory.shown import wholly
 from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.image_score import (
-    TOP_SHARE,
-    as_spots,
-    extent_means,
-    paper_image_score,
-    share_weights,
-    top_score,
-)
+from fapm_cli.scores.image_score import as_spots, extent_means, paper_image_score, top_score
+from fapm_cli.scores.shares import TOP_SHARE, share_weights
 from fapm_cli.scores.spreader import Spreader, covered_places, make_spreader
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time

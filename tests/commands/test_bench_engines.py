@@ -14,7 +14,7 @@ from conftest import GOOD, assert_fails, build, fapm
 
 from fapm_cli.compute.plan import cpu_has_bf16
 
-for _package in ("onnx", "onnxscript", "onnxruntime"):
+for _package in ("onnx", "onnxruntime"):
     pytest.importorskip(_package, reason="the extra fapm[export] is not installed")
 
 QUICK = ("--runs", 2, "--warm-up", 1)
@@ -49,7 +49,7 @@ def test_engines_stand_side_by_side_at_each_batch_size(
         assert (record["bytes"] == bank.stat().st_size) == (record["engine"] == "fapm")
     fapms, others = ([r["peak_memory_mb"] for r in records[i::2]] for i in (0, 1))
     assert max(others) < min(fapms)  # no torch is there
-    assert "exporting the bank for onnxruntime, which takes seconds" in result.err
+    assert "exporting the bank for onnxruntime" in result.err
     assert not [*tmp_path.rglob("*.onnx")]
 
 

@@ -22,9 +22,10 @@ from fapm_cli.learning.nominal_response import (
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.shown import shown_enough, shown_vectors
-from fapm_cli.scores.image_score import extent_means, share_weights, usual_extents
+from fapm_cli.scores.image_score import extent_means, usual_extents
 from fapm_cli.scores.local_calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.scorer import Scored
+from fapm_cli.scores.shares import share_weights
 from fapm_cli.scores.spreader import covered_places
 from fapm_cli.scores.thresholds import (
     Method,

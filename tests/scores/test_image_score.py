@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fapm_cli.scores.image_score import (
     _largest,
     paper_image_score,
-    share_weights,
     top_score,
 )
+from fapm_cli.scores.shares import share_weights
 
 
 def plain_paper_score(
