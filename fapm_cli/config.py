@@ -107,6 +107,11 @@ class Query:
     light: LightUse = "as-is"  # as before there was a choice
     spot_px: int = 0  # likewise
 
+    @property
+    def layer_shares(self) -> tuple[float, ...]:
+        """The layer weights with a sum of 1, so that scores keep their unit."""
+        return tuple(weight / sum(self.layer_weights) for weight in self.layer_weights)
+
     def __post_init__(self) -> None:
         """Check every value."""
         _check("neighbours", self.num_neighbors, 1 <= self.num_neighbors <= 64, "1 to 64")

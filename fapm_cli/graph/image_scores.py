@@ -10,8 +10,7 @@ import numpy as np
 
 from fapm_cli.config import Query
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.geometry import mean_matrix, repeat_matrix
-from fapm_cli.scores.shares import (
+from fapm_cli.scores.extents import (
     AREA_SHARE,
     BLOCK_PX,
     MOST_LOG,
@@ -19,6 +18,7 @@ from fapm_cli.scores.shares import (
     TOP_SHARE,
     px_of_share,
 )
+from fapm_cli.scores.geometry import mean_matrix, repeat_matrix
 
 Size = tuple[int, int]
 

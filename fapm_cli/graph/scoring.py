@@ -14,7 +14,6 @@ from fapm_cli.graph.image_scores import as_spots, paper_scores, spots
 from fapm_cli.graph.spreading import Spread, shown_places
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.shares import share_weights
 
 Size = tuple[int, int]
 
@@ -102,7 +101,7 @@ class Scoring:
             self._counted(*each) for each in zip(distances, self._inside, there, strict=True)
         ]
         placed = graph.concat([self._placed(j, one, there) for j, one in enumerate(counted)], 1)
-        weights = np.array(share_weights(query.layer_weights), np.float32).reshape(1, -1, 1, 1)
+        weights = np.array(query.layer_shares, np.float32).reshape(1, -1, 1, 1)
         fused = (placed * weights).sum(1, keep=True)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every = graph.concat([placed, fused], 1)

@@ -25,7 +25,7 @@ from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.shares import TOP_SHARE
+from fapm_cli.scores.extents import TOP_SHARE
 
 
 def merge_banks(

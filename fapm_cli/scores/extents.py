@@ -12,6 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
+TOP_SHARE = 0.005
+"""Of a spot: the area of the blur, a disc of 2σ."""
+AREA_SHARE = 0.05
+BLOCK_PX = 4
+"""Side of the blocks that an area is told by: the map is blurred, so that their means tell as much,
+and cost less."""
+TINY = 1e-12
+"""Least mean whose logarithm is taken."""
+MOST_LOG = 30.0
+
 EXTENTS = ("spot", "area", "whole")
 FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
 LEAST_SPREAD = 0.02  # light and camera vary a little from day to day, whatever was learnt
@@ -39,6 +49,12 @@ class Extents:
         freedom = self.num_parts - 1
         spot, wide = (student_quantile(1 - rate, freedom) for rate in (_RATE, _WIDE_RATE))
         object.__setattr__(self, "behind", wide - spot)
+
+
+def px_of_share(share: float, num_px: int, most_px: int = 0) -> int:
+    """How many px a share of so many is: at least 1, at most ``most_px``; 0 for any number."""
+    wanted = max(1, round(share * num_px))
+    return min(wanted, most_px or wanted)
 
 
 def which_extent(as_spots: Sequence[float]) -> str:

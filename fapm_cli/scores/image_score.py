@@ -6,8 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.scores.extents import FEWEST_PARTS, LEAST_SPREAD, Extents
-from fapm_cli.scores.shares import AREA_SHARE, BLOCK_PX, MOST_LOG, TINY, TOP_SHARE, px_of_share
+from fapm_cli.scores.extents import (
+    AREA_SHARE,
+    BLOCK_PX,
+    FEWEST_PARTS,
+    LEAST_SPREAD,
+    MOST_LOG,
+    TINY,
+    TOP_SHARE,
+    Extents,
+    px_of_share,
+)
 
 _BLOCK = 16
 

@@ -15,8 +15,8 @@ from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.memory.shown import wholly
 from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import TOP_SHARE
 from fapm_cli.scores.image_score import as_spots, extent_means, paper_image_score, top_score
-from fapm_cli.scores.shares import TOP_SHARE, share_weights
 from fapm_cli.scores.spreader import Spreader, covered_places, make_spreader
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time
@@ -92,7 +92,7 @@ class Scorer(nn.Module):
         self._memories = nn.ModuleList(memories)
         self._map_sizes = map_sizes
         device = device or memories[0].centers.device
-        weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        weights = torch.tensor(query.layer_shares, device=device)
         self.register_buffer("_weights", weights)
         finest = max(map_sizes)
         self._finest = list(map_sizes).index(finest)

@@ -25,7 +25,6 @@ from fapm_cli.memory.shown import shown_enough, shown_vectors
 from fapm_cli.scores.image_score import extent_means, usual_extents
 from fapm_cli.scores.local_calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.scorer import Scored
-from fapm_cli.scores.shares import share_weights
 from fapm_cli.scores.spreader import covered_places
 from fapm_cli.scores.thresholds import (
     Method,
@@ -430,9 +429,7 @@ def test_where_all_keys_are_a_pictures_own_the_largest_distance_found_is_assumed
     bank = replace(bank, memories=memories, config=replace(bank.config, query=query))
     found = nominal_response(bank, features)
     # The last picture is 0.2 from the others in each channel, and nothing is farther.
-    steps = [
-        0.1 * w * c**0.5 for w, c in zip(share_weights(query.layer_weights), (5, 7), strict=True)
-    ]
+    steps = [0.1 * w * c**0.5 for w, c in zip(query.layer_shares, (5, 7), strict=True)]
     assert found.peaks == pytest.approx([2 * sum(steps), sum(steps), 2 * sum(steps)])
 
 
