@@ -4,6 +4,8 @@ learns, or judges.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,3 +20,13 @@ def host(values: Array) -> NDArray[Any]:
         return values
     array: NDArray[Any] = values.detach().cpu().numpy()
     return array
+
+
+def weights_hash(weights: Mapping[str, Array]) -> str:
+    """SHA-256 over names, shapes and float32 bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = host(weights[name]).astype(np.float32)
+        digest.update(f"{name}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.arrays import Array, host
+from fapm_cli.arrays import Array, host, weights_hash
 from fapm_cli.bank.bank import Bank
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.config import Query
@@ -22,7 +22,6 @@ from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import ModelError
 from fapm_cli.exporting.packages import need, reason_of, version_of
 from fapm_cli.graph.model import engine_model
-from fapm_cli.network.digest import weights_hash
 
 _NAME, _TELEMETRY = "openvino", "openvino_telemetry"
 

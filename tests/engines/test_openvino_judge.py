@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOOD, ONE_BAD, ONE_GOOD, TEST, build, fapm
+from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, build, fapm
 
 import fapm_cli
 from fapm_cli.bank.bank import Bank
@@ -92,8 +92,10 @@ def test_scores_depend_on_no_batch_mates_and_no_threads(bank: Path) -> None:
 
 def test_records_are_those_of_torch(bank: Path) -> None:
     """But for the last digits, and ties of keys."""
-    ours = fapm("score", bank, TEST, "--json").json
-    theirs = fapm("score", bank, TEST, "--json", "--engine", "torch", "--precision", "fp32").json
+    ours = fapm("score", bank, SAMPLES / "test", "--json").json
+    theirs = fapm(
+        "score", bank, SAMPLES / "test", "--json", "--engine", "torch", "--precision", "fp32"
+    ).json
     assert len(ours) == len(theirs) > 10
     for one, other in zip(ours, theirs, strict=True):
         assert one.keys() == other.keys()

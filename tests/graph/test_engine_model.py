@@ -107,7 +107,7 @@ def assert_same(found: Arrays, own: Arrays) -> None:
         if one.dtype == np.int64:
             assert np.array_equal(one, other), name
         else:
-            # The paper's score is what is left of 1 by a share near 1: of a map's value, not its own.
+            # The paper's score is what a share near 1 leaves of 1: in the map's unit, not its own.
             unit = np.abs(own[2] if name == "score" else other).max()
             np.testing.assert_allclose(one, other, rtol=3e-5, atol=3e-5 * unit)
 

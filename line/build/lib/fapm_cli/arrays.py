@@ -1,13 +1,25 @@
-"""What tells one backbone's weights from another's."""
+"""Arrays of whichever library: numpy's where a bank is read and judged by, torch's where torch
+learns, or judges.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fapm_cli.arrays import Array, host
+Array: TypeAlias = Any  # numpy's or torch's
+
+
+def host(values: Array) -> NDArray[Any]:
+    """Numpy's array of one of numpy's, or of a torch tensor on any device."""
+    if isinstance(values, np.ndarray):
+        return values
+    array: NDArray[Any] = values.detach().cpu().numpy()
+    return array
 
 
 def weights_hash(weights: Mapping[str, Array]) -> str:
