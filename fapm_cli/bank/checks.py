@@ -17,6 +17,7 @@ from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
+from fapm_cli.scores.thresholds import Thresholds
 
 DTYPES = {
     "keys": torch.float32,
@@ -40,6 +41,19 @@ def check_ranges(ranges: dict[str, Any]) -> Ranges:
     if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
         raise ValueError("a range is out of range")
     return checked
+
+
+def check_thresholds(plain: dict[str, Any], scores: Tensor | None) -> Thresholds:
+    """Check thresholds, and the (N,) float64 scores that they were set by, if they have any.
+
+    Raises:
+        ValueError, TypeError: they are anything else.
+    """
+    if scores is None:
+        return Thresholds(**plain)
+    if scores.dtype != torch.float64 or scores.dim() != 1 or not scores.isfinite().all():
+        raise ValueError(f"threshold scores are {scores.dtype} {tuple(scores.shape)}")
+    return Thresholds(**plain, scores=tuple(scores.tolist()))
 
 
 def check_roi(roi: Tensor, size: tuple[int, int]) -> None:

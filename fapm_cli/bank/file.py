@@ -27,6 +27,7 @@ from fapm_cli.bank.checks import (
     check_ranges,
     check_registration,
     check_roi,
+    check_thresholds,
 )
 from fapm_cli.bank.nominal_pictures import TENSORS as PICTURE_TENSORS
 from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
@@ -36,7 +37,6 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.thresholds import Thresholds
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 4  # the one written; 1 to 3 are read, too
@@ -46,6 +46,7 @@ _METRICS = "metrics"
 _ROI = "roi"
 _USUAL, _REFERENCE = "usual_light", "reference"
 _MAPPED_BYTES = 256 * 2**20
+_SCORES, _SCORES_BEFORE = "threshold_scores", "previous_threshold_scores"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -101,6 +102,9 @@ def bank_bytes(bank: Bank) -> bytes:
         tensors[_REFERENCE] = torch.from_numpy(bank.registration.reference)
     if bank.roi is not None:
         tensors[_ROI] = bank.roi.to("cpu").contiguous()
+    for name, of in ((_SCORES, bank.thresholds), (_SCORES_BEFORE, before)):
+        if of is not None and of.scores is not None:
+            tensors[name] = torch.tensor(of.scores, dtype=torch.float64)
     if bank.thumbnails is not None:
         tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     # One metadata entry: safetensors keeps no order among several.
@@ -178,6 +182,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
     usual, reference = (tensors.pop(name, None) for name in (_USUAL, _REFERENCE))
+    scores, scores_before = (tensors.pop(name, None) for name in (_SCORES, _SCORES_BEFORE))
     packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
     if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
@@ -205,7 +210,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
             max(map_sizes),
             header.get("extents"),
         ),
-        Thresholds(**header["thresholds"]),
+        check_thresholds(header["thresholds"], scores),
         pictures,
         check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
@@ -214,7 +219,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
         thumbnails,
-        None if before is None else Thresholds(**before),
+        None if before is None else check_thresholds(before, scores_before),
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
         check_light(header.get("light"), usual, config.preprocessing.crop_px),

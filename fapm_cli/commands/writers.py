@@ -123,7 +123,7 @@ def _csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
     columns += ["frame", "time_s", "unlike", "differs", "extent"]
-    columns += ["shift_x", "shift_y", "turn"]
+    columns += ["shift_x", "shift_y", "turn", "p_value"]
     writer.writerow(columns)
     for record in records:
         flat = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.nominal_pictures import scores_of_groups
 from fapm_cli.compute.plan import Plan, make_plan
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
@@ -20,6 +22,7 @@ from fapm_cli.detection.locator import Locator
 from fapm_cli.errors import OptionError
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Fitting
+from fapm_cli.scores.p_values import PValues
 from fapm_cli.scores.thresholds import Thresholds
 
 
@@ -66,7 +69,7 @@ class Detector:
             raise OptionError("--compile is for inputs that are run in one; this one has tiles")
         self.extractor, self.scorer = self._engine.extractor, self._engine.scorer
         self.finder = self._engine.finder
-        self.roi = self._engine.roi
+        self.roi, self._narrowed = self._engine.roi, roi is not None
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if query.light == "corrected" else None
         inspected = None if bank.roi is None else bank.roi.cpu().numpy()
@@ -80,6 +83,16 @@ class Detector:
         """The bank's thresholds; None where the query is not the one they were set for."""
         own = self.scorer.query == self.bank.config.query
         return self.bank.thresholds if own else None
+
+    @functools.cached_property
+    def p_values(self) -> PValues | None:
+        """How likely good parts are to reach scores; None where that is not known: where
+        :attr:`thresholds` is, and of less than the bank inspects.
+        """
+        if self.thresholds is None or self._narrowed:
+            return None
+        own, _ = scores_of_groups(self.bank.pictures)
+        return PValues(self.thresholds.scores or own, self.thresholds)
 
     @property
     def inspected_share(self) -> float:

@@ -36,6 +36,8 @@ def record_of(
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
     record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
+    if detector.p_values is not None:
+        record["p_value"] = detector.p_values(score)
     lit = one.prepared.lit
     differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:
