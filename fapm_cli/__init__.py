@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from fapm_cli.config import Preprocessing as Preprocessing
     from fapm_cli.config import Query as Query
     from fapm_cli.detection.record import Record as Record
+    from fapm_cli.drift.drift import Drift as Drift
     from fapm_cli.errors import BankError as BankError
     from fapm_cli.errors import DeviceError as DeviceError
     from fapm_cli.errors import FapmError as FapmError
@@ -90,6 +91,7 @@ _PAGE = {
     "Result": "api.result",
     "Report": "api.report",
     "Aim": "scores.aim",
+    "Drift": "drift.drift",
     "Listener": "api.listener",
     "configure": "bank.presets",
     "evaluate": "api.evaluation",

@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands import bench, build, calibrate, eval, export, grow, heatmap, info, score
+from fapm_cli.commands import (
+    bench,
+    build,
+    calibrate,
+    drift,
+    eval,
+    export,
+    grow,
+    heatmap,
+    info,
+    score,
+)
 from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import FapmError
@@ -75,6 +86,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "eval": eval.eval_,
     "bench": bench.bench,
     "info": info.info,
+    "drift": drift.drift,
     "export": export.export,
     "verify": export.verify,
 }

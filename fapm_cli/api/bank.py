@@ -17,6 +17,8 @@ from fapm_cli.bank.file import load_bank, save_bank
 from fapm_cli.compute.device import resolve_device
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection import detector as detection
+from fapm_cli.drift.drift import ALPHA, Drift
+from fapm_cli.drift.reference import reference_of
 from fapm_cli.errors import OptionError
 from fapm_cli.exporting.export import export_bank, verify_file
 from fapm_cli.network.extraction import FeatureExtractor
@@ -165,6 +167,18 @@ class Bank:
             ),
             self._backbone,
         )
+
+    def drift(self, *, alpha: float = ALPHA) -> Drift:
+        """Follow records of pictures that this bank judges, compared with its good parts.
+
+        Args:
+            alpha: the share of streams without a change that may ever have an alarm.
+
+        Raises:
+            OptionError: ``alpha`` is no such share.
+            BankError: a thumbnail is damaged.
+        """
+        return Drift(reference_of(self.learnt), alpha=alpha)
 
     def export(self, path: str | Path, **ask: Any) -> dict[str, Any]:
         """Write the bank as one ONNX file, proven to find what fapm does (docs/deployment.md).

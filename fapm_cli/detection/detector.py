@@ -72,8 +72,8 @@ class Detector:
         self.roi, self._narrowed = self._engine.roi, roi is not None
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if query.light == "corrected" else None
-        inspected = None if bank.roi is None else bank.roi.cpu().numpy()
-        self.fitting = Fitting(bank.registration, light, inspected)
+        self.inspected = None if bank.roi is None else bank.roi.cpu().numpy()
+        self.fitting = Fitting(bank.registration, light, self.inspected)
         self.locator = Locator(bank, self.scorer, self.roi, given, self.thresholds)
         # With a reach, the search first asks the device which patches have neighbours.
         self._run = runner(self._engine, self.plan, static=query.reach == 0)

@@ -38,6 +38,7 @@ def record_of(
     record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
     if detector.p_values is not None:
         record["p_value"] = detector.p_values(score)
+    record["measures"] = one.prepared.measures(detector.inspected).to_json()
     lit = one.prepared.lit
     differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:

@@ -56,6 +56,7 @@ def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None
         "extent",
         "light",
         "p_value",
+        "measures",
     }
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
