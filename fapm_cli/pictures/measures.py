@@ -26,7 +26,7 @@ class Measures:
         brightness: mean grey level, 0 to 255.
         sharpness: how much grey levels 1 px apart differ, as a share of those 4 px apart (mean
             squares): the same however bright the picture is; out of focus it is smaller.
-        x: where what stands out of the mean level lies, 0 to 1 from left to right.
+        x: where what stands out of the median level lies, 0 to 1 from left to right.
         y: likewise from top to bottom.
     """
 
@@ -52,22 +52,31 @@ def measure(pixels: Pixels, inspected: NDArray[np.bool_] | None = None) -> Measu
         inspected: (H, W) bool, somewhere true, what counts; None for all.
     """
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-    inside = np.ones_like(grey) if inspected is None else inspected.astype(np.uint8)
+    inside = None if inspected is None else inspected.astype(np.uint8)
     near, far = (_apart(grey, inside, px) for px in (_NEAR, _FAR))
     mean = cv2.mean(grey, inside)[0]
-    out = cv2.absdiff(grey, np.full_like(grey, round(mean))) * inside
+    out = cv2.absdiff(grey, np.full_like(grey, _median(grey, inside)))
+    if inside is not None:
+        out *= inside
     x, y = (_middle(cv2.reduce(out, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)) for axis in (0, 1))
     return Measures(round(mean, 3), round(near / max(far, _TINY), 5), round(x, 5), round(y, 5))
 
 
-def _apart(grey: Pixels, inside: Pixels, px: int) -> float:
+def _median(grey: Pixels, inside: Pixels | None) -> int:
+    """The lower median of what is inside: most often the background, which has no place."""
+    reached = cv2.calcHist([grey], [0], inside, [256], [0, 256]).ravel().cumsum()
+    return int(reached.searchsorted(reached[-1] / 2))
+
+
+def _apart(grey: Pixels, inside: Pixels | None, px: int) -> float:
     """Mean square of how much levels so far apart in a row or column differ."""
     total, number = 0.0, 0
     for one, other in ((np.s_[:, px:], np.s_[:, :-px]), (np.s_[px:], np.s_[:-px])):
-        both = inside[one] & inside[other]
-        if both.any():
+        both = None if inside is None else inside[one] & inside[other]
+        count = grey[one].size if both is None else cv2.countNonZero(both)
+        if count:
             total += cv2.norm(grey[one], grey[other], cv2.NORM_L2SQR, both)
-            number += cv2.countNonZero(both)
+            number += count
     return total / max(number, 1)
 
 
