@@ -86,7 +86,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "eval": eval.eval_,
     "bench": bench.bench,
     "info": info.info,
-    "drift": drift.drift,
+    "drift": drift.drift_,
     "export": export.export,
     "verify": export.verify,
 }

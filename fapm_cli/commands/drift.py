@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,12 +18,12 @@ from fapm_cli.files import escaped, write_atomically
 from fapm_cli.finding.kinds import A_DRAWING
 
 if TYPE_CHECKING:
-    from fapm_cli.drift.drift import Change, Drift
+    from fapm_cli.drift.drift import Drift
 
 EXIT_CALM, EXIT_ALARM = 0, 1
 
 
-def drift(
+def drift_(
     logs: Annotated[
         list[Path],
         typer.Argument(
@@ -68,30 +63,26 @@ def drift(
     kind = choose_format(output_format, json=as_json)
     if plot is not None:
         check_output(plot, A_DRAWING)
-    follow = _follow(bank, alpha)
-    history = History()
+    from fapm_cli.drift.history import History
+
+    history = History(_begin(bank, alpha))
     for record in _records(logs):
-        follow.add(record)
-        if "error" not in record:
-            history.keep(record, follow.evidence)
+        history.add(record)
     if not history.paths:
         raise OptionError(f"log {escaped(logs[0])} has no picture that was judged")
-    if follow.untold:
-        note(f"note: the log does not tell of {', '.join(follow.untold)}")
+    drift = history.drift
+    if drift.untold:
+        note(f"note: the log does not tell of {', '.join(drift.untold)}")
     if plot is not None:
         from fapm_cli.drawing.course import draw_course
 
-        write_atomically(plot, draw_course(history.evidence, follow.changes))
-    summary = follow.summary()
-    summary["changes"] = [
-        {**change.to_json(), **history.around(change, follow.reference)}
-        for change in follow.changes
-    ]
+        write_atomically(plot, draw_course(history.evidence, drift.changes))
+    summary = history.summary()
     typer.echo(summary_text(kind, summary, _text(summary)))
-    return EXIT_ALARM if follow.changes else EXIT_CALM
+    return EXIT_ALARM if drift.changes else EXIT_CALM
 
 
-def _follow(bank: Path | None, alpha: float) -> Drift:
+def _begin(bank: Path | None, alpha: float) -> Drift:
     if bank is None:
         from fapm_cli.drift.drift import Drift
 
@@ -99,46 +90,6 @@ def _follow(bank: Path | None, alpha: float) -> Drift:
     from fapm_cli.api.bank import load
 
     return load(bank).drift(alpha=alpha)
-
-
-@dataclass
-class History:
-    """What a log says of each picture that was judged, by its number.
-
-    Attributes:
-        paths: of the pictures.
-        values: of each measure; NaN where a picture has none.
-        evidence: of each measure after each picture, in units of the alarm's level.
-    """
-
-    paths: list[str] = field(default_factory=list)
-    values: dict[str, array[float]] = field(default_factory=lambda: defaultdict(_numbers))
-    evidence: dict[str, array[float]] = field(default_factory=lambda: defaultdict(_numbers))
-
-    def keep(self, record: Mapping[str, Any], evidence: Mapping[str, float]) -> None:
-        """Keep what is said of the next picture."""
-        from fapm_cli.drift.drift import values_of
-
-        self.paths.append(record["path"])
-        found = values_of(record)
-        for name, value in evidence.items():
-            self.evidence[name].append(value)
-            self.values[name].append(found.get(name, math.nan))
-
-    def around(self, change: Change, reference: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-        """Say where a change began, and the medians before, with the reference, and since then."""
-        values, first = self.values[change.measure], change.since - 1
-        sides = [*reference.get(change.measure, ()), *values[:first]], values[first:]
-        before, after = ([one for one in side if not math.isnan(one)] for side in sides)
-        return {
-            "path": self.paths[first],
-            "before": median(before) if before else None,
-            "after": median(after),
-        }
-
-
-def _numbers() -> array[float]:
-    return array("d")
 
 
 def _records(logs: list[Path]) -> Iterator[dict[str, Any]]:
