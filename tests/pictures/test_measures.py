@@ -30,7 +30,7 @@ def by_loops(grey: Pixels, inside: NDArray[np.bool_]) -> tuple[float, float, flo
                 for v, u in ((y, x + px), (y + px, x)):
                     if v < height and u < width and inside[y, x] and inside[v, u]:
                         squares.append((level[y, x] - level[v, u]) ** 2)
-        return sum(squares) / max(len(squares), 1)
+        return float(sum(squares) / max(len(squares), 1))
 
     middle = np.quantile(level[inside], 0.5, method="inverted_cdf")
     out = np.abs(level - middle) * inside
