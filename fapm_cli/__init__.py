@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from fapm_cli.config import Preprocessing as Preprocessing
     from fapm_cli.config import Query as Query
     from fapm_cli.detection.record import Record as Record
+    from fapm_cli.drawing.course import draw_course as draw_course
+    from fapm_cli.drift.drift import Drift as Drift
+    from fapm_cli.drift.history import History as History
+    from fapm_cli.drift.log import read_log as read_log
     from fapm_cli.errors import BankError as BankError
     from fapm_cli.errors import DeviceError as DeviceError
     from fapm_cli.errors import FapmError as FapmError
@@ -90,6 +94,7 @@ _PAGE = {
     "Result": "api.result",
     "Report": "api.report",
     "Aim": "scores.aim",
+    "Drift": "drift.drift",
     "Listener": "api.listener",
     "configure": "bank.presets",
     "evaluate": "api.evaluation",
@@ -116,6 +121,9 @@ HOMES = {
     "Thresholds": "scores.thresholds",
     "DIFFERENCES": "pictures.seen",
     "Differences": "pictures.seen",
+    "History": "drift.history",
+    "read_log": "drift.log",
+    "draw_course": "drawing.course",
     "Source": "sources.source",
     "Record": "detection.record",
     "Plan": "compute.plan",

@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from fapm_cli.commands import bench, build, calibrate, eval, export, grow, heatmap, info, score
+from fapm_cli.commands import (
+    bench,
+    build,
+    calibrate,
+    drift,
+    eval,
+    export,
+    grow,
+    heatmap,
+    info,
+    score,
+)
 from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import FapmError
@@ -77,6 +88,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "eval": eval.eval_,
     "bench": bench.bench,
     "info": info.info,
+    "drift": drift.drift_,
     "export": export.export,
     "verify": export.verify,
 }

@@ -20,6 +20,7 @@ FOLDERS = [
     *(
         "growing",
         "detection",
+        "drift",
         "exporting",
         "engines",
         "sources",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pydoc
+import random
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -73,6 +75,8 @@ def test_console_blocks_run_and_print_as_many_lines(
     page: str, workplace: Path, bank_of_samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(bank_of_samples, "bank.st")
+    if "line.jsonl" in PAGES[page]:
+        write_line_log(bank_of_samples)
     for block in re.findall(r"```console\n(.*?)```", PAGES[page], re.DOTALL):
         command, _, printed = block.partition("\n")
         for arguments in shell_commands(command):
@@ -91,6 +95,32 @@ def bank_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples") / "bank.st"
     assert run(["build", str(ROOT / "samples/good"), "-o", str(path)]) == 0
     return path
+
+
+def write_line_log(bank: Path) -> None:
+    """Write the log of a line whose lamp gets 15 % brighter with the 61st part."""
+    detector, chance = fapm_cli.load(bank).detector(), random.Random(0)
+    shown = [np.asarray(Image.open(path)) for path in sorted(Path("samples/test/good").iterdir())]
+    with Path("line.jsonl").open("w") as log:
+        number = 0
+        for gain in (1.0, 1.15):
+            lit = [np.asarray(np.clip(np.rint(one * gain), 0, 255), np.uint8) for one in shown]
+            records = [result.record for result in detector.stream(lit)]
+            for record in chance.choices(records, k=60):
+                number += 1
+                log.write(json.dumps({**record, "path": f"inbox/{number:04}.jpg"}) + "\n")
+
+
+def test_drift_says_what_its_page_says(
+    workplace: Path, bank_of_samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(bank_of_samples, "bank.st")
+    write_line_log(bank_of_samples)
+    for block in re.findall(r"```console\n(.*?)```", PAGES["docs/drift.md"], re.DOTALL):
+        command, _, printed = block.partition("\n")
+        (arguments,) = shell_commands(command)
+        assert run(arguments) == 1
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if "```sh" in text])

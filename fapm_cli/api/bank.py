@@ -12,6 +12,8 @@ from fapm_cli.api.pictures import GoodPictures, Pictures, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.describe import describe
 from fapm_cli.bank.file import read_bank, save_bank
+from fapm_cli.drift.drift import ALPHA, Drift
+from fapm_cli.drift.reference import reference_of
 from fapm_cli.engines.opening import open_judge
 from fapm_cli.errors import OptionError
 from fapm_cli.pictures.reading import read_roi
@@ -169,6 +171,18 @@ class Bank:
             ),
             self._backbone,
         )
+
+    def drift(self, *, alpha: float = ALPHA) -> Drift:
+        """Follow records of pictures that this bank judges, compared with its good parts.
+
+        Args:
+            alpha: the share of streams without a change that may ever have an alarm.
+
+        Raises:
+            OptionError: ``alpha`` is no such share.
+            BankError: a thumbnail is damaged.
+        """
+        return Drift(reference_of(self.learnt), alpha=alpha)
 
     def export(self, path: str | Path, **ask: Any) -> dict[str, Any]:
         """Write the bank as one ONNX file, proven to find what fapm does (docs/deployment.md).

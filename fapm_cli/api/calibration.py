@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fapm_cli.api.fresh_pictures import Judging, Scores, judge_bad, judge_fresh
 from fapm_cli.api.listener import Listener
@@ -94,6 +95,8 @@ def calibrated(
     if good is not None and aim.threshold is None and not allow_few:
         _check_enough(of_good, rate or max_false_alarm_rate)
     chosen = aim.choose(usual, of_good.scores, of_good.peaks)
+    if good is not None:
+        chosen = replace(chosen, scores=tuple(map(float, of_good.scores)))
     if of_bad is not None:
         missed = sum(score <= chosen.score for score in of_bad.scores)
         listener.on_misses(missed, len(of_bad.scores))

@@ -59,6 +59,11 @@ class Result:
         return self.record.get("threshold")
 
     @property
+    def p_value(self) -> float | None:
+        """The chance of a good part to reach the score; None where that is not known."""
+        return self.record.get("p_value")
+
+    @property
     def peak(self) -> tuple[int, int]:
         """The worst spot, x and y in px of the picture."""
         return self.record["peak"]["x"], self.record["peak"]["y"]

@@ -16,6 +16,7 @@ from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
+from fapm_cli.scores.thresholds import Thresholds
 
 DTYPES = {
     "keys": np.float32,
@@ -37,6 +38,20 @@ def check_ranges(ranges: dict[str, Any]) -> Ranges:
     if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
         raise ValueError("a range is out of range")
     return checked
+
+
+def check_thresholds(plain: dict[str, Any], scores: NDArray[Any] | None) -> Thresholds:
+    """Check thresholds, and the (N,) float64 scores that they were set by, if they have any.
+
+    Raises:
+        ValueError, TypeError: they are anything else.
+    """
+    if scores is None:
+        return Thresholds(**plain)
+    check_array("threshold scores", scores, np.float64, scores.size)
+    if not np.isfinite(scores).all():
+        raise ValueError("threshold scores are not finite")
+    return Thresholds(**plain, scores=tuple(scores.tolist()))
 
 
 def check_roi(roi: NDArray[Any], size: tuple[int, int]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError
 
 from fapm_cli.bank.arrays import Arrays, read_arrays, read_metadata
@@ -25,6 +26,7 @@ from fapm_cli.bank.checks import (
     check_ranges,
     check_registration,
     check_roi,
+    check_thresholds,
 )
 from fapm_cli.bank.nominal_pictures import ARRAYS as PICTURE_ARRAYS
 from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
@@ -34,7 +36,6 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.files import write_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.thresholds import Thresholds
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,7 @@ _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
 _USUAL, _REFERENCE = "usual_light", "reference"
+_SCORES, _SCORES_BEFORE = "threshold_scores", "previous_threshold_scores"
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -105,6 +107,9 @@ def bank_bytes(bank: Bank) -> bytes:
         arrays[_REFERENCE] = bank.registration.reference
     if bank.roi is not None:
         arrays[_ROI] = bank.roi
+    for name, of in ((_SCORES, bank.thresholds), (_SCORES_BEFORE, before)):
+        if of is not None and of.scores is not None:
+            arrays[name] = np.array(of.scores, np.float64)
     if bank.thumbnails is not None:
         arrays.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     tensors = {name: tensor(one, "cpu").contiguous() for name, one in arrays.items()}
@@ -183,6 +188,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
     usual, reference = (arrays.pop(name, None) for name in (_USUAL, _REFERENCE))
+    scores, scores_before = (arrays.pop(name, None) for name in (_SCORES, _SCORES_BEFORE))
     packed = [arrays.pop(name) for name in _THUMBNAILS if name in arrays]
     if set(arrays) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
@@ -210,7 +216,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
             max(map_sizes),
             header.get("extents"),
         ),
-        Thresholds(**header["thresholds"]),
+        check_thresholds(header["thresholds"], scores),
         pictures,
         check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
@@ -219,7 +225,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
         thumbnails,
-        None if before is None else Thresholds(**before),
+        None if before is None else check_thresholds(before, scores_before),
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
         check_light(header.get("light"), usual, config.preprocessing.crop_px),

@@ -9,6 +9,7 @@ from fapm_cli.commands.terminal import note
 from fapm_cli.files import name_first
 
 if TYPE_CHECKING:
+    from fapm_cli.drift.drift import Drift
     from fapm_cli.pictures.seen import Differences
     from fapm_cli.scores.thresholds import Thresholds
 
@@ -35,6 +36,16 @@ def note_differences(differences: Differences) -> None:
     text = differences.describe()
     if text is not None:
         note(f"note: {text}")
+
+
+def note_drift(follow: Drift) -> None:
+    """Say that something changed, with the picture at which that is noticed first."""
+    for change in follow.changes:
+        if change.noticed == follow.num_pictures:
+            note(
+                f"note: drift: pictures are {change.word} since picture {change.since}, noticed at "
+                f"picture {change.noticed}: look at the {change.cause}"
+            )
 
 
 def note_few(thresholds: Thresholds) -> None:

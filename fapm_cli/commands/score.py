@@ -13,7 +13,7 @@ import typer
 
 from fapm_cli.commands.choices import query_changes
 from fapm_cli.commands.formats import choose_format
-from fapm_cli.commands.notes import note_differences
+from fapm_cli.commands.notes import note_differences, note_drift
 from fapm_cli.commands.opening import note_verdicts, open_detector
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -46,6 +46,7 @@ from fapm_cli.errors import OptionError
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
     from fapm_cli.detection.record import Record
+    from fapm_cli.drift.drift import Drift
     from fapm_cli.sources.source import Source
 
 _FORMATS = tuple(WRITERS)
@@ -104,6 +105,14 @@ def score(
             min=0, metavar="N", help="Judge a camera's newest frames.", rich_help_panel=PICTURES
         ),
     ] = None,
+    drift: Annotated[
+        bool,
+        typer.Option(
+            "--drift",
+            help="Say of each picture whether light, focus, position or process changed so far.",
+            rich_help_panel=VERDICTS,
+        ),
+    ] = False,
     every: Annotated[
         int,
         typer.Option(
@@ -158,6 +167,7 @@ def score(
     from fapm_cli.pictures.seen import Differences
 
     differences = Differences()
+    follow = _follow(detector) if drift else None
     frames, begun = 0, time.perf_counter()
 
     def watched() -> Iterator[Record]:
@@ -166,6 +176,11 @@ def score(
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
             differences.count(record.get("differs"))
+            if follow is not None:
+                state = follow.add(record)
+                if "error" not in record:
+                    record["drift"] = state
+                    note_drift(follow)
             yield record
 
     try:
@@ -179,6 +194,12 @@ def score(
     if "error" in verdicts:
         return EXIT_ERROR
     return EXIT_ANOMALOUS if "anomalous" in verdicts else EXIT_OK
+
+
+def _follow(detector: Detector) -> Drift:
+    from fapm_cli.api.bank import Bank
+
+    return Bank(detector.learnt).drift()
 
 
 def _open_source(

@@ -123,14 +123,16 @@ def _csv(records: Iterator[Record]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = ["path", "score", "threshold", "verdict", "x", "y", "nearest", "regions", "error"]
     columns += ["frame", "time_s", "unlike", "differs", "extent"]
-    columns += ["shift_x", "shift_y", "turn"]
+    columns += ["shift_x", "shift_y", "turn", "p_value", "brightness", "sharpness", "drift"]
     writer.writerow(columns)
     for record in records:
         flat = {
             **record,
+            **record.get("measures", {}),
             **record.get("peak", {}),
             "nearest": record.get("nearest", {}).get("name"),
             "regions": None if "error" in record else len(record["regions"]),
+            "drift": record.get("drift", {}).get("alarm"),
             "differs": " ".join(record.get("differs", ())),
             **{f"shift_{axis}": px for axis, px in record.get("shift", {}).items()},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 
 from fapm_cli.arrays import Array, host
 from fapm_cli.bank.bank import Bank, common
+from fapm_cli.bank.nominal_pictures import scores_of_groups
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection
 from fapm_cli.detection.locator import Locator
 from fapm_cli.errors import OptionError
 from fapm_cli.pictures.reading import Fitting
+from fapm_cli.scores.p_values import PValues
 from fapm_cli.scores.thresholds import Thresholds
 
 
@@ -94,6 +97,16 @@ class Judge(ABC):
     def thresholds(self) -> Thresholds | None:
         """The bank's thresholds; None where the query is not the one they were set for."""
         return self.bank.thresholds if self.query == self.bank.config.query else None
+
+    @functools.cached_property
+    def p_values(self) -> PValues | None:
+        """How likely good parts are to reach scores; None where that is not known: where
+        :attr:`thresholds` is, and of less than the bank inspects.
+        """
+        if self.thresholds is None or not self.is_own_region:
+            return None
+        own, _ = scores_of_groups(self.bank.pictures)
+        return PValues(self.thresholds.scores or own, self.thresholds)
 
     @property
     def inspected_share(self) -> float:

@@ -34,6 +34,9 @@ def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds 
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
     record = {"path": str(picture.path), **located, "precision": detector.precision}
+    if detector.p_values is not None:
+        record["p_value"] = detector.p_values(score)
+    record["measures"] = one.prepared.measures(detector.fitting.roi).to_json()
     lit = one.prepared.lit
     differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:

@@ -22,6 +22,7 @@ from fapm_cli.pictures.fitting.light import Light, Lit
 from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
+from fapm_cli.pictures.measures import Measures, measure
 from fapm_cli.pictures.picture import (
     Facts,
     Frame,
@@ -75,6 +76,18 @@ class Prepared:
     def pose(self) -> Pose:
         """How its part lies in the picture, beside how good ones lie."""
         return UPRIGHT if self.placed is None else self.placed.pose
+
+    def measures(self, inspected: NDArray[np.bool_] | None = None) -> Measures:
+        """How bright, how sharp and where it is; of a placed one where its part lies.
+
+        Args:
+            inspected: (H, W) bool, what counts; None for all.
+        """
+        measured = measure(self.pixels, inspected)
+        if self.placed is None:
+            return measured
+        (down, right), (height, width) = self.pose.shift_px, self.picture.size_px
+        return measured.moved(right / width, down / height)
 
     @property
     def like(self) -> Seen:

@@ -36,6 +36,7 @@ class Thresholds:
         rate: the false-alarm rate aimed at, or that ``method`` came to.
         num_pictures: good pictures behind it, N; several shots of one part count as one.
         num_above: how many of those exceed ``score``; of several shots, the largest counts.
+        scores: of those N, where a bank's own are not what they were set by; else None.
     """
 
     confidence: ClassVar[float] = CONFIDENCE
@@ -48,6 +49,7 @@ class Thresholds:
     rate: float
     num_pictures: int
     num_above: int
+    scores: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -72,6 +74,8 @@ class Thresholds:
             raise ValueError(f"{counts[0]} of {counts[1]} good pictures above the threshold")
         if self.num_pictures < 1:
             raise ValueError("thresholds from no picture")
+        if self.scores is not None and len(self.scores) != self.num_pictures:
+            raise ValueError(f"{len(self.scores)} scores of {self.num_pictures} good pictures")
 
     @property
     def expected(self) -> float:
@@ -116,8 +120,8 @@ class Thresholds:
         return replace(self, score=score, method="given")
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return dict(sorted(vars(self).items()))
+        """The fields as plain values, but for ``scores``: they grow with the pictures."""
+        return {name: value for name, value in sorted(vars(self).items()) if name != "scores"}
 
     def summary(self) -> dict[str, Any]:
         """The fields, and the false alarms to expect, as plain values."""
@@ -148,11 +152,7 @@ def pictures_needed(rate: float) -> int:
     return math.ceil(1 / max(rate, 1e-9) - 1e-9) - 1
 
 
-def rate_thresholds(
-    scores: Sequence[float],
-    peaks: Sequence[float],
-    rate: float,
-) -> Thresholds:
+def rate_thresholds(scores: Sequence[float], peaks: Sequence[float], rate: float) -> Thresholds:
     """Set thresholds that so many good pictures will exceed.
 
     Args:

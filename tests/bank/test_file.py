@@ -257,6 +257,38 @@ def test_the_thresholds_of_before_come_back(bank_path: Path) -> None:
     assert load_bank(bank_path).previous_thresholds == bank.thresholds.at(0.5)
 
 
+def test_the_scores_that_thresholds_were_set_by_come_back(bank_path: Path) -> None:
+    bank = load_bank(bank_path)
+    number = bank.thresholds.num_pictures
+    scored = replace(bank.thresholds, scores=tuple(0.1 * i for i in range(number)))
+    save_bank(replace(bank, thresholds=scored, previous_thresholds=bank.thresholds), bank_path)
+    assert load_bank(bank_path).thresholds == scored
+    assert load_bank(bank_path).previous_thresholds == bank.thresholds
+    save_bank(replace(bank, previous_thresholds=scored), bank_path)
+    assert load_bank(bank_path).thresholds == bank.thresholds
+    assert load_bank(bank_path).previous_thresholds == scored
+
+
+@pytest.mark.parametrize(
+    ("change_one", "says"),
+    [
+        (lambda s: s.float(), "threshold scores are torch.float32"),
+        (lambda s: s.unsqueeze(0), "threshold scores are torch.float64 (1, "),
+        (lambda s: s * torch.nan, "threshold scores are torch.float64"),
+        (lambda s: torch.cat([s, s]), "good pictures"),
+    ],
+)
+@pytest.mark.parametrize("name", ["threshold_scores", "previous_threshold_scores"])
+def test_scores_behind_thresholds_that_make_no_sense_are_refused(
+    bank_path: Path, name: str, change_one: Callable[[Tensor], Tensor], says: str
+) -> None:
+    bank = load_bank(bank_path)
+    scores = tuple(0.1 for _ in range(bank.thresholds.num_pictures))
+    scored = replace(bank.thresholds, scores=scores)
+    save_bank(replace(bank, thresholds=scored, previous_thresholds=scored), bank_path)
+    assert says in change(bank_path, name, change_one)
+
+
 @pytest.mark.parametrize("part", PICTURE_PARTS)
 def test_what_is_known_of_pictures_must_fit_together(bank_path: Path, part: str) -> None:
     data = bank_path.read_bytes()

@@ -37,6 +37,26 @@ def test_calibrate_changes_the_thresholds_alone(bank: Path, tmp_path: Path) -> N
     assert bad == fapm("score", other, ONE_BAD, "--json").scores
 
 
+def test_p_values_are_by_the_scores_that_set_the_thresholds(bank: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.st"
+    fapm("calibrate", bank, TEST_GOOD, "-o", other, "--false-alarm-rate", 0.5)
+    found = load_bank(other)
+    good = sorted(fapm("score", bank, TEST_GOOD, "--json").scores.values())
+    assert sorted(found.thresholds.scores or ()) == good
+    records = fapm("score", other, TEST_GOOD, ONE_BAD, "--json").json
+    by_rank = [(sum(g >= r["score"] for g in good) + 1) / 9 for r in records]
+    assert [r["p_value"] for r in records] == by_rank
+    for r in records:
+        assert (r["p_value"] <= found.thresholds.expected) == (r["verdict"] == "anomalous")
+    # The bank's own count again, by the scores of its parts.
+    fapm("calibrate", other, "--undo")
+    own = sorted(load_bank(bank).nominal_scores.tolist())
+    (record,) = fapm("score", other, ONE_BAD, "--json").json
+    assert record["p_value"] == 1 / (len(own) + 1)
+    fapm("calibrate", other, "--undo")
+    assert load_bank(other).thresholds == found.thresholds
+
+
 def test_calibrate_keeps_the_banks_rate_and_writes_to_it(bank: Path, tmp_path: Path) -> None:
     target = copy_of(bank, tmp_path)
     rate = load_bank(target).thresholds.rate

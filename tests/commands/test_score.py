@@ -55,6 +55,8 @@ def test_json_record_has_score_layer_scores_peak_and_nearest(bank: Path) -> None
         "differs",
         "extent",
         "light",
+        "p_value",
+        "measures",
     }
     assert record["path"] == str(ONE_BAD)
     assert record["score"] > 0
@@ -305,3 +307,21 @@ def test_more_neighbors_than_keys_is_no_silent_nan(bank: Path) -> None:
         assert np.isfinite(result.json[0]["score"])
     else:
         assert_fails(result, "64")
+
+
+def test_a_p_value_is_told_where_the_banks_own_way_was_asked(bank: Path, tmp_path: Path) -> None:
+    good, bad = fapm("score", bank, ONE_GOOD, ONE_BAD, "--json").json
+    assert bad["p_value"] == 1 / 13  # of 12 parts
+    assert good["p_value"] > bad["p_value"]
+    other = fapm("score", bank, ONE_BAD, "--threshold", 99, "--json").json[0]
+    assert (other["p_value"], other["verdict"]) == (1 / 13, "ok")
+    assert "p_value" not in fapm("score", bank, ONE_BAD, "--sigma", 2, "--json").json[0]
+    mask = tmp_path / "roi.png"
+    Image.new("L", (320, 320), 255).save(mask)
+    assert "p_value" in fapm("score", bank, ONE_BAD, "--roi", mask, "--json").json[0]
+    half = Image.new("L", (320, 320))
+    half.paste(255, (0, 0, 320, 160))
+    half.save(mask)
+    assert "p_value" not in fapm("score", bank, ONE_BAD, "--roi", mask, "--json").json[0]
+    rows = csv.DictReader(io.StringIO(fapm("score", bank, ONE_BAD, "--format", "csv").out))
+    assert [float(row["p_value"]) for row in rows] == [bad["p_value"]]

@@ -62,8 +62,8 @@ def test_text_says_so_in_a_last_field_of_such_pictures_alone(bank: Path, strange
 def test_csv_says_so_in_a_column_behind_the_others(bank: Path, strange: Path) -> None:
     text = fapm("score", bank, strange / "black.png", ONE_BAD, "--format", "csv").out
     head, *lines = (line.split(",") for line in text.splitlines())
-    assert head[-7:-3] == ["time_s", "unlike", "differs", "extent"]
-    assert [line[-6:-4] for line in lines] == [["True", "grey"], ["False", ""]]
+    assert head[-11:-7] == ["time_s", "unlike", "differs", "extent"]
+    assert [line[-10:-8] for line in lines] == [["True", "grey"], ["False", ""]]
 
 
 def test_share_is_of_what_is_inspected(bank: Path, strange: Path, tmp_path: Path) -> None:
