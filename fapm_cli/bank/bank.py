@@ -17,7 +17,7 @@ from fapm_cli.errors import BankError, OptionError
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.thresholds import Thresholds
 
 OWN_WEIGHTS = "own"

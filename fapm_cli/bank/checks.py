@@ -14,8 +14,7 @@ from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.config import METRIC_DIMENSIONS, BankConfig, Ranges
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
+from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Calibration, Extents
 from fapm_cli.scores.thresholds import Thresholds
 
 DTYPES = {

@@ -17,7 +17,7 @@ from fapm_cli.memory.coreset import num_keys
 from fapm_cli.network.backbones import PAPER_BACKBONE
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import RANDOM, load_extractor
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.thresholds import UNSET
 
 

@@ -59,7 +59,7 @@ class Scoring:
             size: H, W of the input.
             map_sizes: (h, w) of each memory's map.
             query: how to score.
-            calibration: a :class:`fapm_cli.scores.calibration.Calibration`.
+            calibration: a :class:`fapm_cli.scores.extents.Calibration`.
             roi: (H, W) bool, what is inspected; None for all.
             extents: whether wide extents may be judged, if it knows what is usual of them.
         """

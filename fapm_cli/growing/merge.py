@@ -24,8 +24,7 @@ from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import TOP_SHARE
+from fapm_cli.scores.extents import TOP_SHARE, Calibration
 
 
 def merge_banks(

@@ -34,7 +34,7 @@ from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item, PartOf, Prepared, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
 

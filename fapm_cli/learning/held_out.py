@@ -17,8 +17,8 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.memory.metric import Variation, patch_metrics
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.memory.shown import shown_vectors, wholly
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.local_calibration import local_calibration
+from fapm_cli.scores.calibration import local_calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.scorer import Found, Scorer
 from fapm_cli.scores.spreader import covered_places
 

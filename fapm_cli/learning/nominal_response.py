@@ -25,10 +25,9 @@ from fapm_cli.learning.held_out import (
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.shown import shown_places
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import Extents
+from fapm_cli.scores.calibration import mean_of_groups, of_parts
+from fapm_cli.scores.extents import Calibration, Extents
 from fapm_cli.scores.image_score import top_score, usual_extents
-from fapm_cli.scores.local_calibration import mean_of_groups, of_parts
 from fapm_cli.scores.scorer import Found, Scorer
 from fapm_cli.scores.thresholds import (
     MOST_RATE,

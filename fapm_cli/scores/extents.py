@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
+from fapm_cli.arrays import Array
+
 TOP_SHARE = 0.005
 """Of a spot: the area of the blur, a disc of 2σ."""
 AREA_SHARE = 0.05
@@ -49,6 +51,22 @@ class Extents:
         freedom = self.num_parts - 1
         spot, wide = (student_quantile(1 - rate, freedom) for rate in (_RATE, _WIDE_RATE))
         object.__setattr__(self, "behind", wide - spot)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors that turn a score at a place into how unusual it is there.
+
+    Attributes:
+        factors: (h, w) float32, around 1; small where good parts differ much.
+        place_share: ρ, 0 to 1, the share of the nominal response's variance that lies between
+            places. Near 1 for aligned parts, near 0 where parts lie at any angle.
+        extents: what is usual of wide extents; None where that is not known.
+    """
+
+    factors: Array
+    place_share: float
+    extents: Extents | None = None
 
 
 def px_of_share(share: float, num_px: int, most_px: int = 0) -> int:

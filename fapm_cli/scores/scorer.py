@@ -14,8 +14,7 @@ from fapm_cli.memory.grid import Grid, from_patches
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.memory.shown import wholly
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import TOP_SHARE
+from fapm_cli.scores.extents import TOP_SHARE, Calibration
 from fapm_cli.scores.image_score import as_spots, extent_means, paper_image_score, top_score
 from fapm_cli.scores.spreader import Spreader, covered_places, make_spreader
 

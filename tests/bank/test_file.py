@@ -272,9 +272,9 @@ def test_the_scores_that_thresholds_were_set_by_come_back(bank_path: Path) -> No
 @pytest.mark.parametrize(
     ("change_one", "says"),
     [
-        (lambda s: s.float(), "threshold scores are torch.float32"),
-        (lambda s: s.unsqueeze(0), "threshold scores are torch.float64 (1, "),
-        (lambda s: s * torch.nan, "threshold scores are torch.float64"),
+        (lambda s: s.float(), "threshold scores: float32"),
+        (lambda s: s.unsqueeze(0), "threshold scores: float64 (1, "),
+        (lambda s: s * torch.nan, "threshold scores: float64"),
         (lambda s: torch.cat([s, s]), "good pictures"),
     ],
 )

@@ -21,8 +21,7 @@ from fapm_cli.errors import OptionError, WeightsError
 from fapm_cli.evaluation.synthetic_bank import synthetic_bank
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import RANDOM, load_extractor
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import Extents
+from fapm_cli.scores.extents import Calibration, Extents
 
 onnx: Any = pytest.importorskip("onnx", reason="the extra fapm[export] is not installed")
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra fapm[export] is not installed")

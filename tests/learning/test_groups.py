@@ -21,7 +21,7 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.build import build_bank
 from fapm_cli.network.loading import load_extractor
-from fapm_cli.scores.local_calibration import mean_of_groups
+from fapm_cli.scores.calibration import mean_of_groups
 from fapm_cli.scores.suspects import find_suspects
 
 SMALL = ("--size", "128")

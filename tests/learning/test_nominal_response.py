@@ -22,8 +22,8 @@ from fapm_cli.learning.nominal_response import (
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.shown import shown_enough, shown_vectors
+from fapm_cli.scores.calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.image_score import extent_means, usual_extents
-from fapm_cli.scores.local_calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.scorer import Scored
 from fapm_cli.scores.spreader import covered_places
 from fapm_cli.scores.thresholds import (

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fapm_cli.scores.local_calibration import (
+from fapm_cli.scores.calibration import (
     local_calibration,
     mean_of_groups,
     of_parts,

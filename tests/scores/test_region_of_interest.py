@@ -25,9 +25,9 @@ from fapm_cli.learning.build import build_bank
 from fapm_cli.memory.grid import to_patches
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
+from fapm_cli.scores.calibration import local_calibration, place_share
 from fapm_cli.scores.geometry import gaussian_matrix, resize_matrix, to_places
 from fapm_cli.scores.image_score import top_score
-from fapm_cli.scores.local_calibration import local_calibration, place_share
 from fapm_cli.scores.scorer import Scored, Scorer
 from fapm_cli.scores.spreader import Spreader, covered_places
 
