@@ -10,7 +10,8 @@ from fapm_cli.detection.detector import Detector as TorchDetector
 from fapm_cli.detection.record import Record
 from fapm_cli.errors import OptionError
 from fapm_cli.evaluation import speed
-from fapm_cli.evaluation.engine_process import FAPM as FAPM
+from fapm_cli.evaluation.engine_process import OF_BANKS as OF_BANKS
+from fapm_cli.evaluation.engine_process import TORCH as TORCH
 from fapm_cli.evaluation.engine_process import Job as Job
 from fapm_cli.evaluation.engine_speed import choose_engines as choose_engines
 from fapm_cli.evaluation.engine_speed import measure_engines as measure_engines
