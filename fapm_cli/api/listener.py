@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.seen import Differences
@@ -26,6 +27,15 @@ class Listener:
             num_pictures: how many the bank will hold at most.
             needed_bytes: says how much memory it takes at most, by a look at the files' heads.
             free_bytes: says how much is free; None where that can't be said.
+        """
+
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int) -> None:
+        """The work begins, and what it has of all pictures goes to scratch files.
+
+        Args:
+            num_pictures: as above.
+            folder: where they lie.
+            most_bytes: how many bytes they take at most.
         """
 
     def on_stage(self, stage: str, done: int, total: int) -> None:

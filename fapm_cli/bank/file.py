@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, LayerMemory
@@ -33,7 +33,7 @@ from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack
 from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
-from fapm_cli.files import write_atomically
+from fapm_cli.files import written_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.thresholds import Thresholds
@@ -58,13 +58,22 @@ def save_bank(bank: Bank, path: str | Path) -> int:
     Raises:
         OutputError: it can't be written; what was there before still is.
     """
-    data = bank_bytes(bank)
-    write_atomically(Path(path), data)
-    return len(data)
+    tensors, metadata = _parts(bank)
+    with written_atomically(Path(path)) as file:
+        try:
+            save_file(tensors, file, metadata)
+        except SafetensorError as error:
+            raise OSError(0, str(error)) from error
+        return file.stat().st_size
 
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
+    return save(*_parts(bank))
+
+
+def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A bank's tensors, and its header."""
     before, extents = bank.previous_thresholds, bank.calibration.extents
     header = {
         "config": bank.config.to_json(),
@@ -104,7 +113,7 @@ def bank_bytes(bank: Bank) -> bytes:
     if bank.thumbnails is not None:
         tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     # One metadata entry: safetensors keeps no order among several.
-    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+    return tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
 
 
 def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:

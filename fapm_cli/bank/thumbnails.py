@@ -79,6 +79,8 @@ def _size_px(data: bytes) -> Size | None:
 
 def pack_thumbnails(thumbnails: Sequence[bytes]) -> tuple[Tensor, Tensor]:
     """Join thumbnails: all bytes, uint8, and where each one ends, (N,) int64."""
+    if isinstance(thumbnails, Packed) and thumbnails.is_whole:
+        return thumbnails.data, torch.tensor(thumbnails.ends)
     data = torch.frombuffer(bytearray(b"".join(thumbnails)), dtype=torch.uint8)
     return data, torch.tensor([len(one) for one in thumbnails]).cumsum(0)
 
@@ -88,7 +90,7 @@ class Packed(Sequence[bytes]):
 
     def __init__(self, data: Tensor, ends: Sequence[int]):
         """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
-        self._data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
+        self.data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
 
     def __len__(self) -> int:
         """How many there are."""
@@ -105,12 +107,36 @@ class Packed(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         first, end = self._spans[index]
-        return self._data[first:end].cpu().numpy().tobytes()
+        return self.data[first:end].cpu().numpy().tobytes()
+
+    @property
+    def ends(self) -> list[int]:
+        """Where each one ends."""
+        return [end for _, end in self._spans]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are all that the bytes hold, one after another."""
+        starts = [first for first, _ in self._spans]
+        return bool(starts) and starts == [0, *self.ends[:-1]] and self.ends[-1] == len(self.data)
+
+    def some(self, kept: Sequence[int]) -> Packed:
+        """Some of them, where they lie."""
+        found = Packed(self.data, [])
+        found._spans = [self._spans[i] for i in kept]
+        return found
 
     def start(self, index: int) -> bytes:
         """The first bytes of one."""
         first, end = self._spans[index]
-        return self._data[first : min(first + _HEADER_BYTES, end)].cpu().numpy().tobytes()
+        return self.data[first : min(first + _HEADER_BYTES, end)].cpu().numpy().tobytes()
+
+
+def some_thumbnails(thumbnails: Sequence[bytes], kept: Sequence[int]) -> Sequence[bytes]:
+    """Some of them; where they lie in a file they stay there."""
+    if isinstance(thumbnails, Packed):
+        return thumbnails.some(kept)
+    return tuple(thumbnails[i] for i in kept)
 
 
 def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> Packed:

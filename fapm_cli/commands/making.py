@@ -77,6 +77,14 @@ class Making(Listener):
             note(takes)
         self._last = time.perf_counter()
 
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int) -> None:
+        """Note where scratch files go; start the clock."""
+        note(
+            f"note: what is learnt of {num_pictures} pictures goes to scratch files in {folder}, "
+            f"up to {most_bytes / 1e9:.1f} GB"
+        )
+        self._last = time.perf_counter()
+
     def on_bad(self, bad: Unreadable) -> None:
         """Leave a picture out.
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import Grid, to_patches
+from fapm_cli.memory.vectors import Rows
 
 _AT_A_TIME = 16
 # Parts that show a place: it is then known as well as in a bank of so many. Of fewer, half: the
@@ -28,12 +29,13 @@ def wholly(shown: Tensor, size: tuple[int, int]) -> Tensor:
     return hidden == 0
 
 
-def shown_places(shown: Tensor, size: tuple[int, int]) -> Tensor:
+def shown_places(shown: Rows, size: tuple[int, int]) -> Tensor:
     """The same as :func:`wholly` of many pictures, some at a time."""
-    return torch.cat([wholly(some, size) for some in torch.split(shown, _AT_A_TIME)])
+    numbers = torch.split(torch.arange(len(shown)), _AT_A_TIME)
+    return torch.cat([wholly(shown[some], size) for some in numbers])
 
 
-def shown_vectors(shown: Tensor, sizes: Sequence[tuple[int, int]], grid: Grid) -> list[Tensor]:
+def shown_vectors(shown: Rows, sizes: Sequence[tuple[int, int]], grid: Grid) -> list[Tensor]:
     """Which vectors are shown: (N, H, W) bool to (N_p, N·N_v) bool of each memory."""
     maps = (shown_places(shown, size).unsqueeze(1) for size in sizes)
     return [to_patches(one, grid).squeeze(2) for one in maps]
@@ -68,7 +70,7 @@ def coreset_of_shown(
     return [replace(one, indices=source[one.indices]) for one, source in both]
 
 
-def shown_enough(shown: Tensor, groups: Sequence[int], size: tuple[int, int]) -> Tensor:
+def shown_enough(shown: Rows, groups: Sequence[int], size: tuple[int, int]) -> Tensor:
     """Where enough parts are shown, a place of the map at a time: half of them, of few at least 2,
     of many 10.
 
