@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from fapm_cli.bank.presets import configure
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import all_shown, without_keys
+from fapm_cli.growing.anew import without_keys
 from fapm_cli.growing.grow import add_pictures
-from fapm_cli.growing.merge import difference, merge_banks
+from fapm_cli.growing.merge import check_alike, merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.learning.scratch.allowance import Allowance, parse_bytes
+from fapm_cli.learning.scratch.workspace import Where
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor, tapping
 from fapm_cli.pictures.reading import read_roi
@@ -210,7 +211,7 @@ def merge(
         str(one) if isinstance(one, str | Path) else f"number {number}"
         for number, one in enumerate(banks, start=1)
     ]
-    _check_alike(loaded, names)
+    check_alike(loaded, names)
     holder = max(loaded, key=lambda one: len(one.backbone or ()))  # the one with the most of it
     extractor = _backbone(holder, weights).to(where)
     total = sum(len(one.pictures) for one in loaded)
@@ -237,28 +238,13 @@ def _begin(
     extractor: FeatureExtractor,
     num_pictures: int,
     needed_bytes: Callable[[], int],
-    scratch: tuple[Path, int] | None = None,
+    scratch: Where | None = None,
 ) -> None:
-    """Tell how much memory the work takes, if that is asked, and how much there is; or where the
-    scratch files go, and how large they are at most.
+    """Tell how much memory the work takes, if that is asked, and how much there is; or where
+    scratch files go.
     """
     if scratch is not None:
-        listener.on_scratch(num_pictures, *scratch)
+        listener.on_scratch(num_pictures, scratch)
         return
     free = functools.partial(free_bytes, extractor.mean.device)
     listener.on_begin(num_pictures, needed_bytes, free)
-
-
-def _check_alike(banks: Sequence[learnt.Bank], names: Sequence[str]) -> None:
-    """Check that banks can be merged.
-
-    Raises:
-        BankError: they differ; the message names which, and the first field in which.
-    """
-    for bank, name in zip(banks[1:], names[1:], strict=True):
-        differs = difference(banks[0], bank, learnt_anew=all_shown(banks))
-        if differs is not None:
-            raise BankError(
-                f"banks {names[0]} and {name} differ in {differs}; "
-                "only banks built alike can be merged"
-            )

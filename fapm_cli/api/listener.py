@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
 from fapm_cli.finding.folders import Unreadable
+from fapm_cli.learning.scratch.workspace import Where
 from fapm_cli.pictures.seen import Differences
 
 
@@ -29,14 +28,8 @@ class Listener:
             free_bytes: says how much is free; None where that can't be said.
         """
 
-    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int) -> None:
-        """The work begins, and what it has of all pictures goes to scratch files.
-
-        Args:
-            num_pictures: as above.
-            folder: where they lie.
-            most_bytes: how many bytes they take at most.
-        """
+    def on_scratch(self, num_pictures: int, where: Where) -> None:
+        """The work begins, and what it has of so many pictures goes to scratch files."""
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Of a stage's ``total`` steps, ``done`` are done."""

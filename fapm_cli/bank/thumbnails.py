@@ -7,6 +7,7 @@ same as from the files. JPEG takes half of that and moves scores of good parts b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from io import BytesIO
 from typing import overload
@@ -90,7 +91,7 @@ class Packed(Sequence[bytes]):
 
     def __init__(self, data: Tensor, ends: Sequence[int]):
         """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
-        self.data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
+        self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
 
     def __len__(self) -> int:
         """How many there are."""

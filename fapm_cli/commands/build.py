@@ -12,6 +12,7 @@ from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making
 from fapm_cli.commands.options import (
     LEARNING,
+    MACHINE,
     OUTPUT,
     PICTURES,
     VERDICTS,
@@ -26,15 +27,12 @@ from fapm_cli.commands.options import (
     JsonOption,
     LayersOption,
     LightOption,
-    MemoryOption,
     MetricOption,
     PathsArgument,
     PresetOption,
     RatioOption,
-    ResumeOption,
     ReviewOption,
     RoiOption,
-    ScratchOption,
     SeedOption,
     SizeOption,
     SpreadOption,
@@ -44,6 +42,33 @@ from fapm_cli.commands.options import (
 )
 from fapm_cli.commands.paths import check_output, find_named, leave_out
 from fapm_cli.finding.kinds import A_BANK
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Take at most so much memory, like 3GB: what does not fit goes to scratch files "
+        "(default: half of what is free).",
+        rich_help_panel=MACHINE,
+    ),
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="A folder for scratch files, used in any case (default: a temporary one, where "
+        "memory does not suffice).",
+        rich_help_panel=MACHINE,
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from what a build that was stopped left in --scratch.",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 
 def build(

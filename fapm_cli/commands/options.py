@@ -149,32 +149,6 @@ AlignOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Take at most so much memory, like 3GB: what does not fit goes to scratch files "
-        "(default: half of what is free).",
-        rich_help_panel=MACHINE,
-    ),
-]
-ScratchOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="A folder for scratch files, used in any case (default: a temporary one, where "
-        "memory does not suffice).",
-        rich_help_panel=MACHINE,
-    ),
-]
-ResumeOption = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Go on from what a build that was stopped left in --scratch.",
-        rich_help_panel=MACHINE,
-    ),
-]
 _NEIGHBORS = "Nearest keys averaged into a score (default: the bank's)."
 NeighborsOption = Annotated[
     int | None, typer.Option(metavar="K", help=_NEIGHBORS, rich_help_panel=SCORING)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import OWN_WEIGHTS, Bank, common
-from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
+from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
+from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import some_thumbnails
 from fapm_cli.config import BankConfig, Preprocessing
 from fapm_cli.errors import PictureError
@@ -29,11 +29,9 @@ from fapm_cli.learning.learn import OnSuspects, learn, program_versions
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.scratch.allowance import Allowance, plan_of
-from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Where, Workspace
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
-from fapm_cli.memory.shown import shown_enough
-from fapm_cli.memory.vectors import Rows
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.read_ahead import in_order
@@ -44,7 +42,7 @@ from fapm_cli.scores.calibration import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
 
-OnBegin = Callable[[BankConfig, Callable[[], int], tuple[Path, int] | None], None]
+OnBegin = Callable[[BankConfig, Callable[[], int], Where | None], None]
 
 _ALIGNED_BY = 32  # pictures at most, taken evenly: their mean hardly changes with more
 
@@ -87,8 +85,7 @@ def build_from_files(
         part_of: names the part that a picture shows; None to find near twins instead.
         allowance: how much memory it may take, and where the rest goes; None for what is usual.
         on_begin: told what is built, all that pictures are to say of it among it, before it is; how
-            much memory that takes; and where scratch files go, and how large they are at most, or
-            None.
+            much memory that takes; and where scratch files are, or None.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_known: told the name of each picture that came before under another name, or in another
             encoding, and is left out: it would vouch for its twin.
@@ -213,7 +210,7 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         program_versions(),
-        _inspected(roi, extracted.judged, pictures, max(map_sizes)),
+        extracted.inspected(roi, max(map_sizes)),
         None if encoded is None else encoded.finish(),
     )
     learnt, suspects = learn(bank, extracted, on_stage, extractor)
@@ -222,36 +219,10 @@ def build_bank(
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
         only, left = _only(bank, kept), extracted.of(kept)
-        only = replace(only, roi=_inspected(roi, left.judged, only.pictures, max(map_sizes)))
+        only = replace(only, roi=left.inspected(roi, max(map_sizes)))
         learnt, suspects = learn(only, left, on_stage, extractor)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
-
-
-def _inspected(
-    roi: Tensor | None,
-    judged: Rows | None,
-    pictures: Sequence[NominalPicture],
-    map_size: tuple[int, int],
-) -> Tensor | None:
-    """(H, W) bool, what of a region is inspected: what enough parts show; None for all.
-
-    Args:
-        roi: the region; None for all.
-        judged: (N, H, W) bool, what is learnt from of pictures that were moved; None for all.
-        pictures: of which parts they are.
-        map_size: h, w of the finest map.
-
-    Raises:
-        OptionError: nothing of the region.
-        PictureError: nothing at all.
-    """
-    if judged is None:
-        return roi
-    known = shown_enough(judged, [picture.group for picture in pictures], map_size)
-    if not known.any():
-        raise PictureError("no place of the part is in enough pictures: leave --align out")
-    return common(roi, None if known.all() else known)
 
 
 def _only(bank: Bank, kept: Sequence[int]) -> Bank:

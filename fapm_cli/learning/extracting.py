@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fapm_cli.bank.bank import common
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
+from fapm_cli.errors import PictureError
 from fapm_cli.learning.batches import NominalBatch, judged_of_all
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling
 from fapm_cli.learning.nominal_response import OnStage
@@ -20,6 +22,7 @@ from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.learning.turned import angles, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
 from fapm_cli.memory.grid import to_patches
+from fapm_cli.memory.shown import shown_enough
 from fapm_cli.memory.vectors import Rows, Vectors, only, rows_of
 from fapm_cli.network.extraction import FeatureExtractor
 
@@ -55,6 +58,27 @@ class Extracted:
             return replace(self.seen, through=_judged)
         assert self.seen is None or isinstance(self.seen, Tensor)
         return judged_of_all(self.seen)
+
+    def inspected(self, roi: Tensor | None, map_size: tuple[int, int]) -> Tensor | None:
+        """What of a region is inspected: what enough parts show.
+
+        Args:
+            roi: (H, W) bool, the region; None for all.
+            map_size: h, w of the finest map.
+
+        Returns:
+            (H, W) bool; None for all.
+
+        Raises:
+            OptionError: nothing of the region.
+            PictureError: nothing at all.
+        """
+        if self.judged is None:
+            return roi
+        known = shown_enough(self.judged, [picture.group for picture in self.pictures], map_size)
+        if not known.any():
+            raise PictureError("no place of the part is in enough pictures: leave --align out")
+        return common(roi, None if known.all() else known)
 
     def of(self, kept: Sequence[int]) -> Extracted:
         """The same of some of the pictures; their groups are as before."""

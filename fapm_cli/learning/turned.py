@@ -153,7 +153,7 @@ def shown_with_copies(shown: Rows, step: int, map_size: tuple[int, int], grid: G
     Returns:
         (N_p, n) bool.
     """
-    numbers = torch.split(torch.arange(len(shown) if step else 0), 1)
+    numbers = torch.arange(len(shown) if step else 0).unsqueeze(1)
     turned = (turned_copies(255 * shown[one][0].byte(), step) == 255 for one in numbers)
     both = (shown_vectors(one, [map_size], grid)[0] for one in (shown, *turned))
     return torch.cat([*both], dim=1)

@@ -85,7 +85,8 @@ def shown_enough(shown: Rows, groups: Sequence[int], size: tuple[int, int]) -> T
     places = shown_places(shown, size).float()
     times = places.new_zeros(max(groups) + 1, *size)
     num_parts = (times.index_add_(0, torch.tensor(groups), places) > 0).sum(dim=0)
-    enough = max(min(-(-len(times) // 2), _ENOUGH), min(len(times), 2))
+    of_all = len(set(groups))
+    enough = max(min(-(-of_all // 2), _ENOUGH), min(of_all, 2))
     there = num_parts >= enough
     rows, columns = (side // num for side, num in zip(shown.shape[1:], size, strict=True))
     return there.repeat_interleave(rows, 0).repeat_interleave(columns, 1)

@@ -19,7 +19,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError
 from fapm_cli.learning.memory_needed import needed_with_scratch, scratch_needed
 from fapm_cli.learning.scratch.folder import scratch_folder
-from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Where, Workspace
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.version import __version__
 
@@ -90,7 +90,7 @@ class Allowance:
             )
         needed = scratch_needed(config, extractor, num_pictures)
         with scratch_folder(self.scratch, plan, needed, resume=self.resume) as scratch:
-            scratch.where = scratch.folder, needed
+            scratch.where = Where(scratch.folder, needed, stays=self.scratch is not None)
             yield scratch
 
 

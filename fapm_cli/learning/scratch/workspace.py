@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -70,14 +71,29 @@ class Encoded(Protocol):
         """All of them."""
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where scratch files are.
+
+    Attributes:
+        folder: that holds them.
+        most_bytes: how large they are at most.
+        stays: whether they stay where the build is stopped, to be gone on from.
+    """
+
+    folder: Path
+    most_bytes: int
+    stays: bool
+
+
 class Workspace:
     """A workspace in memory.
 
     Attributes:
-        where: the folder of its files, and how many bytes they take at most; None without.
+        where: its files are; None without.
     """
 
-    where: tuple[Path, int] | None = None
+    where: Where | None = None
 
     def store(
         self, name: str, fields: Sequence[Field], capacity: int, device: torch.device
