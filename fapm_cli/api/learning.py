@@ -244,7 +244,7 @@ def _begin(
     scratch files go.
     """
     if scratch is not None:
-        listener.on_scratch(num_pictures, scratch)
+        listener.on_scratch(num_pictures, scratch.folder, scratch.most_bytes, scratch.stays)
         return
     free = functools.partial(free_bytes, extractor.mean.device)
     listener.on_begin(num_pictures, needed_bytes, free)

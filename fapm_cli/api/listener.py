@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
 from fapm_cli.finding.folders import Unreadable
-from fapm_cli.learning.scratch.workspace import Where
 from fapm_cli.pictures.seen import Differences
 
 
@@ -28,8 +29,15 @@ class Listener:
             free_bytes: says how much is free; None where that can't be said.
         """
 
-    def on_scratch(self, num_pictures: int, where: Where) -> None:
-        """The work begins, and what it has of so many pictures goes to scratch files."""
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int, stays: bool) -> None:
+        """The work begins, and what it has of all pictures goes to scratch files.
+
+        Args:
+            num_pictures: how many the bank will hold at most.
+            folder: that holds the files.
+            most_bytes: how large they are at most.
+            stays: whether they stay where the work is stopped, to be gone on from.
+        """
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Of a stage's ``total`` steps, ``done`` are done."""

@@ -25,7 +25,6 @@ from fapm_cli.finding.folders import path_of
 if TYPE_CHECKING:
     from fapm_cli.api.bank import Bank
     from fapm_cli.finding.folders import Unreadable
-    from fapm_cli.learning.scratch.workspace import Where
     from fapm_cli.pictures.seen import Differences
 
 SkipBadOption = Annotated[
@@ -78,12 +77,12 @@ class Making(Listener):
             note(takes)
         self._last = time.perf_counter()
 
-    def on_scratch(self, num_pictures: int, where: Where) -> None:
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int, stays: bool) -> None:
         """Note where scratch files go; start the clock."""
-        then = "; if it is stopped, go on with --resume" if where.stays else ""
+        then = "; if it is stopped, go on with --resume" if stays else ""
         note(
             f"note: what is learnt of {num_pictures} pictures goes to scratch files in "
-            f"{where.folder}, up to {where.most_bytes / 1e9:.1f} GB{then}"
+            f"{folder}, up to {most_bytes / 1e9:.1f} GB{then}"
         )
         self._last = time.perf_counter()
 
