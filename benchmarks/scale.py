@@ -1,9 +1,10 @@
-"""Time and memory of builds of many pictures, as the kernel tells them; and how keys grow.
+r"""Time and memory of builds of many pictures, as the kernel tells them; and how keys grow.
 
-python benchmarks/scale.py FOLDER --pictures 500,2000,20000 --memory 3GB --at /var/tmp/copies
+python benchmarks/scale.py FOLDER --pictures 500,2000,20000 --at /var/tmp/copies \
+    --options --memory 3GB
 
-The pictures are those of a folder, and copies of them: shifted by up to 2 % of each side, exposed 0.9
-to 1.1 times as long, and saved as JPEG of quality 75 to 95. Memory is read every 20 ms from
+The pictures are those of a folder, and copies of them: shifted by up to 2 % of each side, exposed
+0.9 to 1.1 times as long, and saved as JPEG of quality 75 to 95. Memory is read every 20 ms from
 /proc/PID/status: RssAnon, which is the program's own, apart from what the kernel holds of files for
 it and can drop (RssFile); VmHWM is the kernel's high-water mark of both.
 """

@@ -10,13 +10,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fapm_cli.errors import OptionError
 from fapm_cli.learning.scratch.field import Field, FieldRows, FieldVectors, Reader
-from fapm_cli.learning.scratch.journal import Journal, checksum, file_checksum, writing
+from fapm_cli.learning.scratch.journal import (
+    Journal,
+    checksum,
+    file_checksum,
+    read_bytes,
+    writing,
+)
 
 BLOCK_BYTES, _MOST = 32 * 2**20, 64
 
@@ -153,11 +158,8 @@ class Blocks:
                 break
             before += one.num_bytes(count)
         of_patch = field.per_picture * count * field.row_bytes
-        data = np.fromfile(
-            self._path(block), np.uint8, (end - first) * of_patch, offset=before + first * of_patch
-        )
-        shape = (end - first, count * field.per_picture, *field.tail)
-        return torch.from_numpy(data).view(field.dtype).view(shape)
+        data = read_bytes(self._path(block), before + first * of_patch, (end - first) * of_patch)
+        return data.view(field.dtype).view(end - first, count * field.per_picture, *field.tail)
 
     def _read_patches(self, name: str, first: int, end: int) -> Tensor:
         field = self._fields[name]

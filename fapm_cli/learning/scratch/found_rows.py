@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fapm_cli.learning.scratch.journal import Journal, checksum, writing
+from fapm_cli.learning.scratch.journal import Journal, checksum, read_bytes, writing
 
 
 class FileRows:
@@ -37,11 +36,10 @@ class FileRows:
 
     def _holds(self, entry: Mapping[str, Any]) -> bool:
         pictures = torch.tensor(entry["pictures"])
-        if any(
-            self._path(name).stat().st_size <= 4 * int(pictures.max()) * math.prod(shape)
-            for name, shape in self._shapes.items()
-        ):
-            return False
+        end = int(pictures.max()) + 1
+        for name, shape in self._shapes.items():
+            if self._path(name).stat().st_size < 4 * end * math.prod(shape):
+                return False
         rows = (row for name in self._shapes for row in self.read(name, pictures).numpy())
         return bool(checksum(rows) == entry["checksum"])
 
@@ -68,9 +66,7 @@ class FileRows:
     def read(self, name: str, pictures: Tensor) -> Tensor:
         """The rows of some pictures, read with those between them."""
         shape, first, last = self._shapes[name], int(pictures.min()), int(pictures.max())
-        count = math.prod(shape)
-        data = np.fromfile(
-            self._path(name), np.float32, (last + 1 - first) * count, offset=4 * first * count
-        )
-        rows = torch.from_numpy(data).view(-1, *shape)
+        row = 4 * math.prod(shape)
+        data = read_bytes(self._path(name), first * row, (last + 1 - first) * row)
+        rows = data.view(torch.float32).view(-1, *shape)
         return rows if len(rows) == len(pictures) else rows[pictures - first]

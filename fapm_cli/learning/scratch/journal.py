@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fapm_cli.errors import OutputError
 
@@ -28,7 +30,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"can't write scratch file {path}: {error.strerror}; give a --scratch with more room, "
+            f"can't use scratch file {path}: {error.strerror}; give a --scratch with more room, "
             "or go on with --resume once there is"
         ) from error
 
@@ -91,3 +93,21 @@ def file_checksum(path: Path) -> int:
             return checksum(iter(lambda: file.read(_AT_A_TIME), b""))
     except OSError:
         return -1
+
+
+def read_bytes(path: Path, offset: int, size: int) -> Tensor:
+    """(size,) uint8 of a file, in memory as torch aligns it: products round by where numbers lie.
+
+    Raises:
+        OutputError: it is no longer there, or shorter.
+    """
+    data = torch.empty(size, dtype=torch.uint8)
+    with writing(path), path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        left = data.numpy().data
+        while left:
+            got = file.readinto(left)
+            if not got:
+                raise OSError(0, f"it ends before byte {offset + size}")
+            left = left[got:]
+    return data
