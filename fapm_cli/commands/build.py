@@ -27,6 +27,7 @@ from fapm_cli.commands.options import (
     JsonOption,
     LayersOption,
     LightOption,
+    MaxKeysOption,
     MetricOption,
     PathsArgument,
     PresetOption,
@@ -94,6 +95,7 @@ def build(
     size: SizeOption = None,
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
+    max_keys: MaxKeysOption = None,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
@@ -174,7 +176,7 @@ def build(
 
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
-    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align, max_keys)
     query: dict[str, Any] = {} if light is None else {"light": light}
     choices = learning_choices(preset, backbone, layers, variant, *common, **query)
     use_threads(threads)

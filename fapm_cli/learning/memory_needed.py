@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.choosing.deep_layer import deep_extractor
 from fapm_cli.learning.choosing.spoiled import most_spoiled
 from fapm_cli.learning.held_out import FOLDS, JUDGED_BYTES, TOGETHER
 from fapm_cli.learning.scratch.blocks import BLOCK_BYTES
+from fapm_cli.learning.selecting import MIN_KEYS
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
@@ -46,7 +48,7 @@ def memory_needed(
     vectors = 4 * num_pictures * views * per_picture
     channels_shown = 3 if config.align == "none" else 4
     shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
-    keys = int(vectors * min(widest * config.coreset_ratio, 1))
+    keys = min(int(vectors * min(widest * config.coreset_ratio, 1)), most_key_bytes(config, shapes))
     most = max(num_pictures * views * h * w for _, h, w in shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
@@ -104,4 +106,14 @@ def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: in
     """Bytes of the keys, at most."""
     views = 1 + len(angles(config.turn))
     most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
-    return int(4 * num_pictures * views * most * sum(c * h * w for c, h, w in extractor.map_shapes))
+    shapes = extractor.map_shapes
+    by_ratio = int(4 * num_pictures * views * most * sum(c * h * w for c, h, w in shapes))
+    return min(by_ratio, most_key_bytes(config, shapes))
+
+
+def most_key_bytes(config: BankConfig, shapes: Sequence[tuple[int, int, int]]) -> int:
+    """Bytes of the keys of maps (C, h, w) of any number of pictures."""
+    if config.max_keys == 0:
+        return sys.maxsize
+    of_patch = (2 if config.adaptive else 1) * max(config.max_keys, MIN_KEYS)
+    return 4 * of_patch * math.prod(config.grid) * sum(channels for channels, _, _ in shapes)

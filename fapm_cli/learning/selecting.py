@@ -48,7 +48,8 @@ def _keys_of(
     if copies.shape[1]:
         own = torch.cat([own, patches_of(copies, first, end)], dim=1)
     threshold = config.spread_threshold if config.adaptive else None
-    coresets = coreset_of_shown(own, shown, config.coreset_ratio, threshold, MIN_KEYS)
+    ratio, most = config.coreset_ratio, config.max_keys
+    coresets = coreset_of_shown(own, shown, ratio, threshold, MIN_KEYS, most)
     indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
     return {"keys": _gather(own, indices, known["key_counts"]), "indices": indices, **known}
 

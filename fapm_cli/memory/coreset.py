@@ -32,9 +32,13 @@ def spread_score(radius_sq: float | Tensor) -> Tensor:
     return torch.tanh(torch.as_tensor(radius_sq) / 2)
 
 
-def num_keys(num_vectors: int, ratio: float, at_least: int = 1) -> int:
-    """K: ``ratio`` of the vectors, rounded down, at least ``at_least``, at most all of them."""
-    return min(max(int(num_vectors * ratio + 1e-9), at_least, 1), num_vectors)
+def num_keys(num_vectors: int, ratio: float, at_least: int = 1, most: int = 0) -> int:
+    """K: ``ratio`` of the vectors, rounded down, ``most`` at most, unless that is 0; but at least
+    ``at_least``, and at most all of them.
+    """
+    k = int(num_vectors * ratio + 1e-9)
+    k = min(k, most) if most else k
+    return min(max(k, at_least, 1), num_vectors)
 
 
 def adaptive_coreset(
@@ -43,6 +47,7 @@ def adaptive_coreset(
     spread_threshold: float | None,
     at_least: int = 1,
     memory_bytes: int = MEMORY_BYTES,
+    most: int = 0,
 ) -> list[Coreset]:
     """Select the keys of patch memories, and where the spread is wide, go on to 2K (§2.2).
 
@@ -55,12 +60,13 @@ def adaptive_coreset(
         spread_threshold: D_th; None turns widening off.
         at_least: fewest keys a patch may have, if it has as many vectors.
         memory_bytes: most bytes that distances between vectors may take at a time.
+        most: K at most; 0 for no limit.
 
     Returns:
         One coreset per patch, in order.
     """
     num_patches, n, channels = vectors.shape
-    k = num_keys(n, ratio, at_least)
+    k = num_keys(n, ratio, at_least, most)
     together = side_by_side(n, channels, memory_bytes)
     coresets: list[Coreset] = []
     for start in range(0, num_patches, together):
