@@ -150,6 +150,7 @@ class BankConfig:
         layers_found: whether a deeper one takes the first's place where they ask for it; likewise.
         align: whether pictures are moved so that a part lies where the good ones do: by a
             ``shift``; or ``rigid``, turned back as well.
+        max_keys: most keys of a patch that is not widened, however many pictures; 0 for no limit.
     """
 
     backbone: str
@@ -169,6 +170,7 @@ class BankConfig:
     turn_found: bool = False
     layers_found: bool = False
     align: Align = "none"
+    max_keys: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -187,6 +189,7 @@ class BankConfig:
         fits = all(1 <= side <= MOST_PATCHES for side in self.grid)
         _check("grid", self.grid, fits, f"1 to {MOST_PATCHES} patches a side")
         _check("coreset ratio", self.coreset_ratio, 0 < self.coreset_ratio <= 1, "above 0, up to 1")
+        _check("most keys", self.max_keys, 0 <= self.max_keys < 2**31, "1 or more; 0 for no limit")
         threshold = self.spread_threshold
         _check("spread threshold", threshold, 0 <= threshold <= 1, "0 to 1")
         weights = self.query.layer_weights

@@ -33,12 +33,13 @@ from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack
 from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
-from fapm_cli.files import write_atomically
+from fapm_cli.files import written_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 4  # the one written; 1 to 3 are read, too
@@ -46,8 +47,8 @@ _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
-_USUAL, _REFERENCE = "usual_light", "reference"
-_SCORES, _SCORES_BEFORE = "threshold_scores", "previous_threshold_scores"
+_OPTIONAL = ("usual_light", "reference", "threshold_scores", "previous_threshold_scores")
+_USUAL, _REFERENCE, _SCORES, _SCORES_BEFORE = _OPTIONAL
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -60,15 +61,26 @@ def save_bank(bank: Bank, path: str | Path) -> int:
     Raises:
         OutputError: it can't be written; what was there before still is.
     """
-    data = bank_bytes(bank)
-    write_atomically(Path(path), data)
-    return len(data)
+    from safetensors.torch import save_file  # numpy's knows no bfloat16
+
+    tensors, metadata = _parts(bank)
+    with written_atomically(Path(path)) as file:
+        try:
+            save_file(tensors, file, metadata)
+        except SafetensorError as error:
+            raise OSError(0, str(error)) from error
+        return file.stat().st_size
 
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
-    from safetensors.torch import save  # numpy's knows no bfloat16
+    from safetensors.torch import save
 
+    return save(*_parts(bank))
+
+
+def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A bank's tensors, and its header."""
     from fapm_cli.bank.tensors import tensor
 
     before, extents = bank.previous_thresholds, bank.calibration.extents
@@ -114,15 +126,11 @@ def bank_bytes(bank: Bank) -> bytes:
         arrays.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
     tensors = {name: tensor(one, "cpu").contiguous() for name, one in arrays.items()}
     # One metadata entry: safetensors keeps no order among several.
-    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+    return tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
 
 
 def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
-    """Read a bank as torch's tensors, on a device.
-
-    Raises:
-        BankError: as for :func:`read_bank`.
-    """
+    """As :func:`read_bank`, of torch's tensors on a device."""
     from fapm_cli.bank.tensors import as_tensors
 
     return as_tensors(read_bank(path), device)
@@ -187,8 +195,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
     roi = arrays.pop(_ROI, None)
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
-    usual, reference = (arrays.pop(name, None) for name in (_USUAL, _REFERENCE))
-    scores, scores_before = (arrays.pop(name, None) for name in (_SCORES, _SCORES_BEFORE))
+    usual, reference, *scores = (arrays.pop(name, None) for name in _OPTIONAL)
     packed = [arrays.pop(name) for name in _THUMBNAILS if name in arrays]
     if set(arrays) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
@@ -216,7 +223,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
             max(map_sizes),
             header.get("extents"),
         ),
-        check_thresholds(header["thresholds"], scores),
+        check_thresholds(header["thresholds"], scores[0]),
         pictures,
         check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
@@ -225,7 +232,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
         thumbnails,
-        None if before is None else check_thresholds(before, scores_before),
+        None if before is None else check_thresholds(before, scores[1]),
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
         check_light(header.get("light"), usual, config.preprocessing.crop_px),

@@ -7,6 +7,7 @@ same as from the files. JPEG takes half of that and moves scores of good parts b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, overload
@@ -80,6 +81,8 @@ def pack_thumbnails(
     thumbnails: Sequence[bytes],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Join thumbnails: all bytes, uint8, and where each one ends, (N,) int64."""
+    if isinstance(thumbnails, Packed) and thumbnails.is_whole:
+        return thumbnails.data, np.array(thumbnails.ends, np.int64)
     data = np.frombuffer(b"".join(thumbnails), np.uint8)
     return data, np.cumsum([len(one) for one in thumbnails], dtype=np.int64)
 
@@ -89,7 +92,7 @@ class Packed(Sequence[bytes]):
 
     def __init__(self, data: NDArray[np.uint8], ends: Sequence[int]):
         """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
-        self._data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
+        self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
 
     def __len__(self) -> int:
         """How many there are."""
@@ -106,12 +109,36 @@ class Packed(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         first, end = self._spans[index]
-        return self._data[first:end].tobytes()
+        return self.data[first:end].tobytes()
+
+    @property
+    def ends(self) -> list[int]:
+        """Where each one ends."""
+        return [end for _, end in self._spans]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are all that the bytes hold, one after another."""
+        starts = [first for first, _ in self._spans]
+        return bool(starts) and starts == [0, *self.ends[:-1]] and self.ends[-1] == len(self.data)
+
+    def some(self, kept: Sequence[int]) -> Packed:
+        """Some of them, where they lie."""
+        found = Packed(self.data, [])
+        found._spans = [self._spans[i] for i in kept]
+        return found
 
     def start(self, index: int) -> bytes:
         """The first bytes of one."""
         first, end = self._spans[index]
-        return self._data[first : min(first + _HEADER_BYTES, end)].tobytes()
+        return self.data[first : min(first + _HEADER_BYTES, end)].tobytes()
+
+
+def some_thumbnails(thumbnails: Sequence[bytes], kept: Sequence[int]) -> Sequence[bytes]:
+    """Some of them; where they lie in a file they stay there."""
+    if isinstance(thumbnails, Packed):
+        return thumbnails.some(kept)
+    return tuple(thumbnails[i] for i in kept)
 
 
 def unpack_thumbnails(data: NDArray[Any], ends: NDArray[Any], count: int, size_px: Size) -> Packed:

@@ -113,6 +113,10 @@ RatioOption = Annotated[
     float,
     typer.Option(metavar="SHARE", help="Share of vectors kept as keys.", rich_help_panel=LEARNING),
 ]
+_MOST = "Most keys of a patch; a wide one has twice as many (default: 416; 0 and paper: no limit)."
+MaxKeysOption = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help=_MOST, rich_help_panel=LEARNING)
+]
 SpreadOption = Annotated[
     float,
     typer.Option(

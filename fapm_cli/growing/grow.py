@@ -26,7 +26,9 @@ from fapm_cli.learning.batches import (
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.scratch.workspace import HeldThumbnails
 from fapm_cli.learning.turned import angles, shown_with_copies
+from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.reading import Item, PartOf
@@ -75,7 +77,7 @@ def add_pictures(
     extractor = tapping(extractor, bank.config) or extractor
     bank.check_weights(extractor.weights_hash)
     bank = with_pixels(bank)
-    encoded: list[bytes] | None = None if bank.thumbnails is None else []
+    encoded = None if bank.thumbnails is None else HeldThumbnails()
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(
         files, bank.config, batch_size, on_bad, likes, part_of, bank.registration
@@ -146,7 +148,9 @@ def _grow(
     for j, vectors in enumerate(features):
         size = bank.map_sizes[j]
         several = [
-            vectors_of(part, num_before, len(new_pictures), config, size)
+            vectors_of(
+                patches_of(part, 0, part.shape[0]), num_before, len(new_pictures), config, size
+            )
             for part in (vectors, extracted.copies[j])
             if part.shape[1]
         ]

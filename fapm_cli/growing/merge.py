@@ -93,6 +93,21 @@ def merge_banks(
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
 
 
+def check_alike(banks: Sequence[Bank], names: Sequence[str]) -> None:
+    """Check that banks of these names can be merged.
+
+    Raises:
+        BankError: they differ; the message names which, and the first field in which.
+    """
+    for bank, name in zip(banks[1:], names[1:], strict=True):
+        differs = difference(banks[0], bank, learnt_anew=all_shown(banks))
+        if differs is not None:
+            raise BankError(
+                f"banks {names[0]} and {name} differ in {differs}; "
+                "only banks built alike can be merged"
+            )
+
+
 def difference(one: Bank, other: Bank, *, learnt_anew: bool = False) -> str | None:
     """Name the first thing in which two banks differ so that they can't be merged, with values.
 

@@ -9,7 +9,7 @@ good pictures' scores differs between kinds of parts as it does for real defects
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -51,8 +51,8 @@ def elsewhere_patches(
 
 def pseudo_scores(
     scorer: Scorer,
-    found: Sequence[tuple[Found, Tensor | None]],
-    elsewhere: Sequence[Found],
+    found: Iterable[tuple[Found, Tensor | None]],
+    elsewhere: Iterable[Found],
     roi: Tensor | None,
     generator: torch.Generator,
 ) -> list[float]:
@@ -63,14 +63,16 @@ def pseudo_scores(
     Args:
         scorer: calibrated.
         found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it,
-            and what each of them shows, (B, H, W) bool over the input; None for all.
+            and what each of them shows, (B, H, W) bool over the input; None for all. It is gone
+            through again and again.
         elsewhere: the same of their vectors taken to other patches.
         roi: (H, W) bool over the input: windows are drawn as often as much of them is inspected,
             and shown.
         generator: draws the windows.
     """
     num_pictures = sum(len(part[0][0]) for part, _ in found)
-    heights, widths = zip(*(d.shape[1:3] for d, _ in found[0][0]), strict=True)
+    some, _ = next(iter(found))
+    heights, widths = zip(*(d.shape[1:3] for d, _ in some), strict=True)
     a_side = round(scorer.spot_share**-0.5)
     windows = min(a_side, *heights), min(a_side, *widths)
     weights = [
