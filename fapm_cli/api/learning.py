@@ -241,9 +241,7 @@ def _begin(
     needed_bytes: Callable[[], int],
     scratch: Where | None = None,
 ) -> None:
-    """Tell how much memory the work takes, if that is asked, and how much there is; or where
-    scratch files go.
-    """
+    """Tell how much memory the work takes, and how much there is; or where scratch files go."""
     if scratch is not None:
         listener.on_scratch(num_pictures, scratch.folder, scratch.most_bytes, scratch.stays)
         return
