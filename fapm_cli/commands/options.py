@@ -75,13 +75,9 @@ PresetOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+_BACKBONE = "efficientnet_lite0 (the default), or any torchvision ResNet."
 BackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="efficientnet_lite0 (the default), or any torchvision ResNet.",
-        rich_help_panel=LEARNING,
-    ),
+    str | None, typer.Option(metavar="NAME", help=_BACKBONE, rich_help_panel=LEARNING)
 ]
 LayersOption = Annotated[
     str | None, typer.Option(metavar="L,L", help="Layers of it to tap.", rich_help_panel=LEARNING)
