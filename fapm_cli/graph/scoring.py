@@ -146,7 +146,9 @@ class Scoring:
         if query.image_score == "paper":
             images = paper_scores(self._graph, distances, self._sizes, query)
         else:
-            images = spot.max(1)
+            # By ReduceMax, OpenVINO before 2026.4 gives what goes into it.
+            each = [spot.slice(number, number + 1, 1) for number in range(self.num_extents)]
+            images = self._graph.node("Max", *each).reshape(-1)
         flat = anomaly_maps.reshape(-1, *self._size)
         return Scored(images, tops.slice(0, num_layers, 1), flat, self._peaks(flat), spot)
 
