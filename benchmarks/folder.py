@@ -57,11 +57,11 @@ def main() -> None:
         files = enlarge(sources, Path(folder), options.pictures, options.side)
         batches = list(read_batches(files, settings, 8))
         pixels = [one.pixels for batch in batches for one in batch if isinstance(one, Prepared)]
-        detector.detect(pixels[0].unsqueeze(0))
+        detector.detect(pixels[0][None])
         found: dict[str, list[float]] = {"decode": [], "engine": [], "both": []}
         for _ in range(options.rounds):
             found["decode"].append(seconds(read_batches(files, settings, 8)))
-            found["engine"].append(seconds(detector.detect(p.unsqueeze(0)) for p in pixels))
+            found["engine"].append(seconds(detector.detect(p[None]) for p in pixels))
             found["both"].append(seconds(judge(detector, files, 8)))
     pairs = zip(found["decode"], found["engine"], found["both"], strict=True)
     ratios = [both / max(decode, engine) for decode, engine, both in pairs]

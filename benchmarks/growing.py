@@ -15,6 +15,7 @@ import argparse
 import functools
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fapm_cli.bank.presets import configure
@@ -71,7 +72,7 @@ def main() -> None:
         for way, bank in banks.items():
             detector = Detector(bank, plan=make_plan(torch.device("cpu"), "fp32"))
             found = evaluate(category, detector, 16, lambda stage, done, total: None)
-            median = float(bank.nominal_scores.median())
+            median = float(np.median(bank.nominal_scores))
             print(
                 f"{root.name:<8} {config.backbone:<20} {way:<10} "
                 f"keys {sum(len(m.keys) for m in bank.memories):6} "

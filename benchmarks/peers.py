@@ -102,8 +102,8 @@ def measure(
     test = prepared([one.path for one in category.test])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        np.save(folder / "train.npy", [one.pixels.numpy() for one in prepared(category.train)])
-        np.save(folder / "test.npy", [one.pixels.numpy() for one in test])
+        np.save(folder / "train.npy", [one.pixels for one in prepared(category.train)])
+        np.save(folder / "test.npy", [one.pixels for one in test])
         for method in methods:
             measured: Record
             if method in NOT_TO_BE_HAD:

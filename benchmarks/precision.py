@@ -36,7 +36,7 @@ def score(detector: Detector, root: Path) -> tuple[np.ndarray, float | None]:
     for batch in read_batches((one.path for one in category.test), preprocessing, 16):
         for one in batch:
             assert not isinstance(one, Unreadable)
-            found = detector.detect(one.pixels.unsqueeze(0))
+            found = detector.detect(one.pixels[None])
             mask = read_truth(category.test[len(scores)], one.picture.size_px, preprocessing)
             pixels.add(found.anomaly_maps[0].cpu().numpy(), mask)
             scores.append(float(found.image_scores[0]))

@@ -96,7 +96,7 @@ def main() -> None:
         detector = Detector(build_from_files(files, config, extractor, 16))
         good = [one.path for one in category.test if one.defect is None][:40]
         ready = [prepare_item(path, config.preprocessing) for path in good]
-        pictures = [one.pixels.numpy() for one in ready if isinstance(one, Prepared)]
+        pictures = [one.pixels for one in ready if isinstance(one, Prepared)]
         none = share_found(detector, pictures)
         for shape in ("spot", "line"):
             for contrast in CONTRASTS:

@@ -43,6 +43,8 @@ _WANT_OF_MEMORY = (
     "failed to map segment",
 )
 
+_NOT_ON_A_LINE = ("torch", "torchvision")  # packages that only fapm brings, not fapm-line
+
 # ClickException, the root of what is wrong with arguments; newer typers carry their own click.
 _ArgumentError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -147,6 +149,8 @@ def _describe(error: Exception) -> str:
     wants_memory = any(words in said for words in _WANT_OF_MEMORY)
     if wants_memory or isinstance(error, (RuntimeError, MemoryError)):
         return _engine_fault(error)
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] in _NOT_ON_A_LINE:
+        return f"this takes {error.name}, which fapm-line does not bring: pip install fapm"
     if isinstance(error, ImportError):
         return f"{error.name or 'a package'} can't be imported ({said}); install fapm anew"
     if isinstance(error, OSError):

@@ -18,7 +18,10 @@ Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
 Align = Literal["none", "shift", "rigid"]
+Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
 
+# Kept of a whitened vector: distances hold to some percent, in half the bytes.
+METRIC_DIMENSIONS = 128
 MOST_PATCHES = 511  # of a side of the grid: a WebP, a thumbnail, has no longer side
 _MOST_PX = 32 * MOST_PATCHES
 
@@ -104,6 +107,11 @@ class Query:
     light: LightUse = "as-is"  # as before there was a choice
     spot_px: int = 0  # likewise
 
+    @property
+    def layer_shares(self) -> tuple[float, ...]:
+        """The layer weights with a sum of 1, so that scores keep their unit."""
+        return tuple(weight / sum(self.layer_weights) for weight in self.layer_weights)
+
     def __post_init__(self) -> None:
         """Check every value."""
         _check("neighbours", self.num_neighbors, 1 <= self.num_neighbors <= 64, "1 to 64")
@@ -142,6 +150,7 @@ class BankConfig:
         layers_found: whether a deeper one takes the first's place where they ask for it; likewise.
         align: whether pictures are moved so that a part lies where the good ones do: by a
             ``shift``; or ``rigid``, turned back as well.
+        max_keys: most keys of a patch that is not widened, however many pictures; 0 for no limit.
     """
 
     backbone: str
@@ -161,6 +170,7 @@ class BankConfig:
     turn_found: bool = False
     layers_found: bool = False
     align: Align = "none"
+    max_keys: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -179,6 +189,7 @@ class BankConfig:
         fits = all(1 <= side <= MOST_PATCHES for side in self.grid)
         _check("grid", self.grid, fits, f"1 to {MOST_PATCHES} patches a side")
         _check("coreset ratio", self.coreset_ratio, 0 < self.coreset_ratio <= 1, "above 0, up to 1")
+        _check("most keys", self.max_keys, 0 <= self.max_keys < 2**31, "1 or more; 0 for no limit")
         threshold = self.spread_threshold
         _check("spread threshold", threshold, 0 <= threshold <= 1, "0 to 1")
         weights = self.query.layer_weights

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fapm_cli.errors import OutputError
@@ -17,15 +17,26 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     Raises:
         OutputError: the folder is missing or read-only, the disk is full, or the like.
     """
+    with written_atomically(path) as beside, beside.open("wb") as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside a path, which takes its place once it is written.
+
+    Raises:
+        OutputError: as :func:`write_atomically`.
+    """
     temporary = None
     path = path.resolve()  # a link stays one
     try:
         if path.exists() and not path.is_file():
             raise OutputError(f"can't write {path}: it is no regular file; nothing was changed")
         handle, temporary = tempfile.mkstemp(prefix=".fapm-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
+        os.close(handle)
+        yield Path(temporary)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)

@@ -18,8 +18,7 @@ from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig, Query
 from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.pictures.fitting.light import Light
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import Extents
+from fapm_cli.scores.extents import Calibration, Extents
 from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import rate_thresholds, with_review
 

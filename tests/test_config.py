@@ -96,6 +96,7 @@ LATER = (
     ("turn_found",),
     ("layers_found",),
     ("align",),
+    ("max_keys",),
     ("query", "light"),
     ("query", "spot_px"),
 )
@@ -108,6 +109,7 @@ def test_a_configuration_of_before_uses_all_bits_the_plain_metric_and_the_light_
     before = BankConfig.from_json(plain)
     assert before.preprocessing.bit_depth == 16
     assert before.metric == "plain"
+    assert before.max_keys == 0
     assert before.query.light == "as-is"
     assert before.query.spot_px == 0
 
@@ -197,6 +199,7 @@ OUT_OF_RANGE = [
     ("query.spot_px", 2**24 + 1),
     ("coreset_ratio", 0.0),
     ("coreset_ratio", 1.001),
+    ("max_keys", -1),
     ("spread_threshold", -0.001),
     ("spread_threshold", 1.001),
     ("query.num_neighbors", 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import GOOD, ONE_BAD, SAMPLES, assert_fails, build, fapm
@@ -31,7 +32,8 @@ PICTURES = sorted((SAMPLES / "test").rglob("*.jpg"))
 def pixels(bank: Bank, count: int) -> torch.Tensor:
     """The first test pictures, prepared."""
     ready = [prepare_item(path, bank.config.preprocessing) for path in PICTURES[:count]]
-    return torch.stack([one.pixels for one in ready if isinstance(one, Prepared)])
+    pixels = [one.pixels for one in ready if isinstance(one, Prepared)]
+    return torch.from_numpy(np.stack(pixels))
 
 
 def detect(bank: Bank, device: torch.device, precision: str, count: int) -> Detection:

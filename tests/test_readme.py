@@ -81,7 +81,7 @@ def test_console_blocks_run_and_print_as_many_lines(
         command, _, printed = block.partition("\n")
         for arguments in shell_commands(command):
             if {"export", "verify", "--engine", "part.onnx"} & {*arguments}:
-                pytest.importorskip("onnxscript", reason=NO_EXTRA)
+                pytest.importorskip("onnxruntime", reason=NO_EXTRA)
             code = run(arguments)
             assert code in (0, 1), arguments
             found = capsys.readouterr().out.splitlines()
@@ -146,7 +146,7 @@ def test_the_python_example_prints_what_it_says(
 def test_the_deployment_example_prints_what_it_says(
     workplace: Path, bank_of_samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for package in ("onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason=NO_EXTRA)
     found = re.search(
         r"```python\n(.*?)```\n\nIt prints:\n\n```text\n(.*?)```", DEPLOYMENT, re.DOTALL

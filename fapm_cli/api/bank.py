@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fapm_cli.api.calibration import calibrated, check_task, undone
 from fapm_cli.api.detector import Detector, source_of
 from fapm_cli.api.listener import Listener
 from fapm_cli.api.pictures import GoodPictures, Pictures, named, part_namer
 from fapm_cli.bank import bank as learnt
-from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.describe import describe
-from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.compute.device import resolve_device
-from fapm_cli.compute.plan import make_plan
-from fapm_cli.detection import detector as detection
+from fapm_cli.bank.file import read_bank, save_bank
 from fapm_cli.drift.drift import ALPHA, Drift
 from fapm_cli.drift.reference import reference_of
+from fapm_cli.engines.opening import open_judge
 from fapm_cli.errors import OptionError
-from fapm_cli.exporting.export import export_bank, verify_file
-from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import read_roi
 from fapm_cli.scores.aim import Aim, check_finite
 from fapm_cli.scores.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from fapm_cli.network.extraction import FeatureExtractor
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,6 +70,7 @@ class Bank:
         threshold: float | None = None,
         pixel_threshold: float | None = None,
         compiled: bool = False,
+        engine: str = "auto",
         **query: Any,
     ) -> Detector:
         """Lay the bank out on a device.
@@ -85,6 +83,8 @@ class Bank:
             threshold: an image score above it is anomalous, in place of the bank's own.
             pixel_threshold: a map's value above which a px belongs to a region, likewise.
             compiled: whether to compile the network, as ``--compile`` does.
+            engine: ``auto``, ``openvino`` or ``torch``; ``auto`` is OpenVINO on a CPU, without
+                torch, and torch where OpenVINO can't do what is asked.
             query: how to score, in place of the bank's own way: ``reach``, ``sigma``,
                 ``num_neighbors`` and the other fields of :class:`fapm_cli.Query`.
 
@@ -97,12 +97,14 @@ class Bank:
         if pixel_threshold is not None and pixel_threshold < 0:
             raise OptionError(f"pixel threshold {pixel_threshold}: wanted 0 or more")
         own = self.learnt.config
-        plan = make_plan(device, precision, compiled=compiled)
-        backbone = self._backbone if weights is None else None
-        ready = detection.Detector(
+        ready = open_judge(
             self.learnt,
-            backbone or bank_extractor(self.learnt, None if weights is None else str(weights)),
-            plan=plan,
+            device,
+            precision,
+            engine=engine,
+            extractor=self._backbone,
+            weights=None if weights is None else str(weights),
+            compiled=compiled,
             query=own.with_query(**query).query,
             roi=None if roi is None else read_roi(roi, own.preprocessing),
             pixel_threshold=pixel_threshold,
@@ -146,6 +148,8 @@ class Bank:
             OptionError: nothing sets the thresholds, or two arguments both do.
             PictureError: a picture can't be read, or the good ones are too few, or unlike.
         """
+        from fapm_cli.api.calibration import calibrated, check_task
+
         aim = aim or Aim()
         check_task(good, bad, aim, max_false_alarm_rate)
         judge = None
@@ -195,6 +199,8 @@ class Bank:
             OptionError, BankError, ModelError, OutputError: it can't be made, differs, or can't be
                 written; nothing was written then.
         """
+        from fapm_cli.exporting.export import export_bank
+
         return export_bank(self.learnt, path, **ask)
 
     def verify(self, path: str | Path, weights: str | None = None) -> dict[str, Any]:
@@ -206,6 +212,8 @@ class Bank:
         Raises:
             ModelError: it is missing, something else, changed, of another bank, or differs.
         """
+        from fapm_cli.exporting.export import verify_file
+
         return verify_file(path, self.learnt, weights=weights)
 
     def undo_calibration(self) -> Bank:
@@ -214,14 +222,15 @@ class Bank:
         Raises:
             BankError: there are none.
         """
+        from fapm_cli.api.calibration import undone
+
         return Bank(undone(self.learnt), self._backbone)
 
 
-def load(path: str | Path, device: str = "cpu") -> Bank:
-    """Read a bank from its file, its keys straight onto a device.
+def load(path: str | Path) -> Bank:
+    """Read a bank from its file.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
-        DeviceError: the device can't be had.
     """
-    return Bank(load_bank(path, resolve_device(device)))
+    return Bank(read_bank(path))

@@ -8,12 +8,11 @@ from dataclasses import replace
 from fapm_cli.api.fresh_pictures import Judging, Scores, judge_bad, judge_fresh
 from fapm_cli.api.listener import Listener
 from fapm_cli.bank.bank import Bank
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import BankError, OptionError, PictureError
 from fapm_cli.files import name_suspects
-from fapm_cli.learning.batches import PartOf
 from fapm_cli.learning.nominal_response import own_scores
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.aim import Aim, check_rate
 from fapm_cli.scores.suspects import OUTLIER
@@ -56,7 +55,7 @@ def check_task(
 
 def calibrated(
     bank: Bank,
-    detector: Detector | None,
+    detector: Judge | None,
     good: Sequence[tuple[Item, str]] | None,
     bad: Sequence[Item] | None,
     aim: Aim,

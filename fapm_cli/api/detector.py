@@ -8,8 +8,7 @@ from pathlib import Path
 from fapm_cli.api.pictures import Picture, Pictures, item_of
 from fapm_cli.api.result import Result
 from fapm_cli.bank import bank as learnt
-from fapm_cli.compute.plan import Plan
-from fapm_cli.detection import detector as detection
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.record import record_of
 from fapm_cli.detection.stream import judge
 from fapm_cli.errors import PictureError
@@ -23,10 +22,10 @@ class Detector:
     """A bank on a device, judging pictures: of :meth:`Bank.detector`.
 
     Attributes:
-        engine: what does the work, on tensors.
+        engine: what does the work.
     """
 
-    def __init__(self, engine: detection.Detector, threshold: float | None = None):
+    def __init__(self, engine: Judge, threshold: float | None = None):
         """Judge by a detector of the engine, and by another threshold than the bank's, if any."""
         self.engine = engine
         self._threshold = threshold
@@ -37,9 +36,14 @@ class Detector:
         return self.engine.bank
 
     @property
-    def plan(self) -> Plan:
-        """Where, and in which precision, it computes."""
-        return self.engine.plan
+    def precision(self) -> str:
+        """What it computes in."""
+        return self.engine.precision
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether scores agree with float32's, in which banks are built."""
+        return self.engine.is_exact
 
     @property
     def thresholds(self) -> Thresholds | None:

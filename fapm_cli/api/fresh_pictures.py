@@ -12,15 +12,15 @@ from fapm_cli.bank.nominal_pictures import (
     pixels_digest,
     scores_of_groups,
 )
-from fapm_cli.detection.detector import Detector
+from fapm_cli.bank.tensors import tensor
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import fresh_groups, known_digests, with_pixels
-from fapm_cli.learning.batches import PartOf
 from fapm_cli.learning.nominal_response import spots_and_levels
 from fapm_cli.learning.twins import Looks, look_at
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.scores.suspects import find_suspects
 
@@ -73,7 +73,7 @@ class Judging:
         differences: counts in what they differ from the bank's.
     """
 
-    detector: Detector
+    detector: Judge
     batch_size: int
     listener: Listener
     differences: Differences
@@ -103,7 +103,7 @@ def judge_bad(judging: Judging, files: Sequence[Item]) -> Scores:
     scores, peaks = [], []
     for one in judging(files):
         scores.append(float(one.found.image_scores[0]))
-        peaks.append(float(one.found.anomaly_maps.amax()))
+        peaks.append(float(one.found.anomaly_maps.max()))
     return Scores(scores, peaks)
 
 
@@ -141,7 +141,7 @@ def _without_copies(
     fresh: list[Fresh] = []
     judged = judging([file for file, _ in files])
     for (_, name), one in zip(files, judged, strict=True):
-        pixels, maps = one.prepared.pixels, one.found.anomaly_maps
+        pixels, maps = tensor(one.prepared.pixels), tensor(one.found.anomaly_maps)
         score, peak = float(one.found.image_scores[0]), float(maps.amax())
         digests = one.prepared.picture.sha256, pixels_digest(pixels)
         picture = NominalPicture(name, *digests, score, peak, 0)

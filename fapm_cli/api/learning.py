@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,21 @@ from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import configure
+from fapm_cli.bank.tensors import as_tensors, tensor
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import all_shown, without_keys
+from fapm_cli.growing.anew import without_keys
 from fapm_cli.growing.grow import add_pictures
-from fapm_cli.growing.merge import difference, merge_banks
+from fapm_cli.growing.merge import check_alike, merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
+from fapm_cli.learning.scratch.allowance import Allowance, parse_bytes
+from fapm_cli.learning.scratch.workspace import Where
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor, tapping
-from fapm_cli.pictures.reading import Item, read_roi
+from fapm_cli.pictures.reading import read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.pictures.whole_set import usual_aspect
 from fapm_cli.scores.aim import Aim
@@ -47,6 +50,9 @@ def build(
     aim: Aim | None = None,
     device: str = "auto",
     batch_size: int = 16,
+    memory: int | str | None = None,
+    scratch: str | Path | None = None,
+    resume: bool = False,
     listener: Listener | None = None,
     **configure_as: Any,
 ) -> Bank:
@@ -69,14 +75,24 @@ def build(
         aim: what verdicts aim at; None for what is usual.
         device: to work on.
         batch_size: pictures at a time.
+        memory: bytes that it may take, or ``"3GB"``; None for half of what is free. Where that does
+            not hold the vectors of all pictures, they go to scratch files.
+        scratch: a folder for these, used in any case; None for a private one.
+        resume: whether to go on from what a build that was stopped left in ``scratch``.
         listener: told of what goes on; without one, a picture that can't be read raises.
         configure_as: as for :func:`configure`: ``size``, ``preset``, ``backbone``, …
 
     Raises:
         PictureError: a picture can't be read, or a folder holds none, or not good parts alone.
         OptionError: an argument makes no sense.
+        OutputError: there is no room for scratch files.
         DeviceError, WeightsError: the device or the weights can't be had.
     """
+    allowance = Allowance(
+        None if memory is None else parse_bytes("memory", memory),
+        None if scratch is None else Path(scratch),
+        resume,
+    )
     listener, part_of, files = listener or Listener(), part_namer(group), named(pictures)
     if config is None:
         aspect = usual_aspect(file for file, _ in files)
@@ -92,11 +108,14 @@ def build(
         bit_depth=bit_depth,
         weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
         embed_backbone=embed_backbone,
-        roi=inspected,
+        roi=None if inspected is None else tensor(inspected),
         thumbnails=thumbnails,
         drop_outliers=drop_outliers,
         part_of=part_of,
-        on_begin=lambda config: _begin(listener, config, extractor, len(files), files),
+        allowance=allowance,
+        on_begin=lambda config, needed_bytes, scratch: _begin(
+            listener, extractor, len(files), needed_bytes, scratch
+        ),
         on_bad=listener.on_bad,
         on_known=listener.on_known,
         on_suspects=listener.on_suspects,
@@ -143,7 +162,9 @@ def add(
     if grown.thumbnails is None:
         listener.on_no_thumbnails(str(bank))
     extractor = _backbone(grown, weights).to(where)
-    _begin(listener, grown.config, extractor, len(grown.pictures) + len(files), files)
+    number, items = len(grown.pictures) + len(files), [file for file, _ in files]
+    needed = functools.partial(memory_needed, grown.config, extractor, number, items)
+    _begin(listener, extractor, number, needed)
     differences, before = Differences(), grown
     grown = add_pictures(
         grown,
@@ -191,11 +212,12 @@ def merge(
         str(one) if isinstance(one, str | Path) else f"number {number}"
         for number, one in enumerate(banks, start=1)
     ]
-    _check_alike(loaded, names)
+    check_alike(loaded, names)
     holder = max(loaded, key=lambda one: len(one.backbone or ()))  # the one with the most of it
     extractor = _backbone(holder, weights).to(where)
     total = sum(len(one.pictures) for one in loaded)
-    _begin(listener, loaded[0].config, extractor, total)
+    needed = functools.partial(memory_needed, loaded[0].config, extractor, total)
+    _begin(listener, extractor, total, needed)
     merged = merge_banks(loaded, extractor, listener.on_stage)
     listener.on_shared(total - len(merged.pictures))
     for name, one in zip(names, loaded, strict=True):
@@ -205,7 +227,7 @@ def merge(
 
 
 def _loaded(bank: Bank | str | Path) -> learnt.Bank:
-    return bank.learnt if isinstance(bank, Bank) else load_bank(bank)
+    return as_tensors(bank.learnt) if isinstance(bank, Bank) else load_bank(bank)
 
 
 def _backbone(bank: learnt.Bank, weights: str | Path | None) -> FeatureExtractor:
@@ -214,30 +236,14 @@ def _backbone(bank: learnt.Bank, weights: str | Path | None) -> FeatureExtractor
 
 def _begin(
     listener: Listener,
-    config: BankConfig,
     extractor: FeatureExtractor,
     num_pictures: int,
-    files: Sequence[tuple[Item, str]] = (),
+    needed_bytes: Callable[[], int],
+    scratch: Where | None = None,
 ) -> None:
-    """Tell how much memory the work takes, if that is asked, and how much there is."""
-
-    def needed_bytes() -> int:
-        return memory_needed(config, extractor, num_pictures, (file for file, _ in files))
-
+    """Tell how much memory the work takes, and how much there is; or where scratch files go."""
+    if scratch is not None:
+        listener.on_scratch(num_pictures, scratch.folder, scratch.most_bytes, scratch.stays)
+        return
     free = functools.partial(free_bytes, extractor.mean.device)
     listener.on_begin(num_pictures, needed_bytes, free)
-
-
-def _check_alike(banks: Sequence[learnt.Bank], names: Sequence[str]) -> None:
-    """Check that banks can be merged.
-
-    Raises:
-        BankError: they differ; the message names which, and the first field in which.
-    """
-    for bank, name in zip(banks[1:], names[1:], strict=True):
-        differs = difference(banks[0], bank, learnt_anew=all_shown(banks))
-        if differs is not None:
-            raise BankError(
-                f"banks {names[0]} and {name} differ in {differs}; "
-                "only banks built alike can be merged"
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.seen import Differences
@@ -26,6 +27,16 @@ class Listener:
             num_pictures: how many the bank will hold at most.
             needed_bytes: says how much memory it takes at most, by a look at the files' heads.
             free_bytes: says how much is free; None where that can't be said.
+        """
+
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int, stays: bool) -> None:
+        """The work begins, and what it has of all pictures goes to scratch files.
+
+        Args:
+            num_pictures: how many the bank will hold at most.
+            folder: that holds the files.
+            most_bytes: how large they are at most.
+            stays: whether they stay where the work is stopped, to be gone on from.
         """
 
     def on_stage(self, stage: str, done: int, total: int) -> None:

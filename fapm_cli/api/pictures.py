@@ -14,9 +14,8 @@ from PIL import Image
 from fapm_cli.errors import OptionError
 from fapm_cli.finding.folders import named_below, search
 from fapm_cli.finding.learnable import check_learnable, check_no_masks
-from fapm_cli.learning.batches import PartOf
 from fapm_cli.pictures.picture import image_pixels
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 
 Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
 """A path, a PIL picture, or an array (height, width, 3) uint8 RGB."""

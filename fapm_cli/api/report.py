@@ -31,8 +31,7 @@ class Report:
             path,
             detector.pixel_threshold,
             thresholds if threshold is None else thresholds.at(threshold),
-            comparable=engine.scorer.query == engine.bank.config.query
-            and engine.roi is engine.bank.roi,
+            comparable=engine.query == engine.bank.config.query and engine.is_own_region,
             digest=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fapm_cli.detection import detector as detection
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.record import Record
 from fapm_cli.detection.stream import Judged
 from fapm_cli.drawing.heatmap import Caption, draw_located
@@ -29,7 +29,7 @@ class Result:
     """
 
     record: Record
-    _detector: detection.Detector
+    _detector: Judge
     _judged: Judged | Unreadable
     _source: Item
 

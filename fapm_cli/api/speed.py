@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from fapm_cli.api.detector import Detector
 from fapm_cli.compute.plan import Plan
+from fapm_cli.detection.detector import Detector as TorchDetector
 from fapm_cli.detection.record import Record
+from fapm_cli.errors import OptionError
 from fapm_cli.evaluation import speed
-from fapm_cli.evaluation.engine_process import FAPM as FAPM
+from fapm_cli.evaluation.engine_process import OF_BANKS as OF_BANKS
+from fapm_cli.evaluation.engine_process import TORCH as TORCH
 from fapm_cli.evaluation.engine_process import Job as Job
 from fapm_cli.evaluation.engine_speed import choose_engines as choose_engines
 from fapm_cli.evaluation.engine_speed import measure_engines as measure_engines
@@ -40,14 +43,25 @@ def measure(
         A record each, as ``fapm bench --json`` gives it: times in ms a batch, ``fps``, the bank's
         size, the machine.
     """
-    engines = {name: one.engine for name, one in detectors.items()}
+    engines = {name: _torch(one) for name, one in detectors.items()}
     told = on_round or (lambda done, total: None)
     return speed.measure(engines, batch_size, runs=runs, warm_up=warm_up, on_round=told)
 
 
 def frames_per_second(detectors: Iterable[Detector]) -> list[float]:
     """Say how many pictures a second each detector judges at batch size 1, taking turns."""
-    return speed.frames_per_second(one.engine for one in detectors)
+    return speed.frames_per_second([one.engine for one in detectors])
+
+
+def _torch(one: Detector) -> TorchDetector:
+    """What runs it, which is timed stage by stage.
+
+    Raises:
+        OptionError: it is not torch.
+    """
+    if not isinstance(one.engine, TorchDetector):
+        raise OptionError("stages are those of torch: open the detector with engine='torch'")
+    return one.engine
 
 
 def synthetic(backbone: str | None, variant: str, num_pictures: int, plan: Plan) -> Detector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
+from fapm_cli.bank.tensors import tensor
 from fapm_cli.errors import BankError
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
@@ -20,22 +21,9 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
             f"the bank holds no backbone; it was built with weights {bank.weights!r}: "
             "give that file with --weights"
         )
-    extractor = load_extractor(bank.config, weights if weights is not None else bank.backbone)
+    own = bank.backbone and {name: tensor(one) for name, one in bank.backbone.items()}
+    extractor = load_extractor(bank.config, weights if weights is not None else own)
     if extractor.load is None and bank.weights == OWN_WEIGHTS:
         extractor.load = load_extractor
     extractor.ranges = dict(bank.ranges)
     return extractor
-
-
-def check_weights(bank: Bank, extractor: FeatureExtractor) -> None:
-    """Check that a backbone is the one that a bank was built with.
-
-    Raises:
-        BankError: its weights are others.
-    """
-    if extractor.weights_hash != bank.weights_hash:
-        raise BankError(
-            f"the bank was built with {bank.config.backbone} weights "
-            f"{bank.weights_hash[:12]}…, these are {extractor.weights_hash[:12]}…; "
-            "give the same file with --weights, or build the bank again"
-        )

@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from fapm_cli.arrays import Array, host
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.thumbnails import decode_thumbnail
-from fapm_cli.compute.plan import Ranges
-from fapm_cli.config import BankConfig
-from fapm_cli.errors import OptionError
+from fapm_cli.config import BankConfig, Ranges
+from fapm_cli.errors import BankError, OptionError
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.thresholds import Thresholds
 
 OWN_WEIGHTS = "own"
@@ -39,13 +37,13 @@ class LayerMemory:
         metrics: (N_p, C, D) float32, each patch's own; None where distances are plain.
     """
 
-    keys: Tensor
-    key_counts: Tensor
-    key_pictures: Tensor
-    key_cells: Tensor
-    radius_sq: Tensor
-    widened: Tensor
-    metrics: Tensor | None = None
+    keys: Array
+    key_counts: Array
+    key_pictures: Array
+    key_cells: Array
+    radius_sq: Array
+    widened: Array
+    metrics: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class MetricChoice:
 
 @dataclass(frozen=True)
 class Bank:
-    """A memory bank.
+    """A memory bank; its arrays are numpy's as it is read, torch's as it is learnt.
 
     Attributes:
         config: what it is made of.
@@ -102,15 +100,28 @@ class Bank:
     ranges: Ranges
     weights_hash: str
     weights: str
-    backbone: dict[str, Tensor] | None
+    backbone: dict[str, Array] | None
     versions: dict[str, str]
-    roi: Tensor | None = None
+    roi: Array | None = None
     thumbnails: Sequence[bytes] | None = None
     previous_thresholds: Thresholds | None = None
     seen: Seen | None = None
     metric: MetricChoice | None = None
     light: Light | None = None
     registration: Registration | None = None
+
+    def check_weights(self, weights_hash: str) -> None:
+        """Check that a backbone is the one that the bank was built with, by its weights' hash.
+
+        Raises:
+            BankError: its weights are others.
+        """
+        if weights_hash != self.weights_hash:
+            raise BankError(
+                f"the bank was built with {self.config.backbone} weights "
+                f"{self.weights_hash[:12]}…, these are {weights_hash[:12]}…; "
+                "give the same file with --weights, or build the bank again"
+            )
 
     def with_thresholds(self, thresholds: Thresholds) -> Bank:
         """Judge by other thresholds; those of before are kept, for one step back."""
@@ -130,9 +141,9 @@ class Bank:
         return [*self.seen.differences(like, self.config.preprocessing.resize_px), *also]
 
     @property
-    def nominal_scores(self) -> Tensor:
+    def nominal_scores(self) -> NDArray[np.float64]:
         """(N,) float64 out-of-sample scores of the nominal pictures."""
-        return torch.tensor([p.score for p in self.pictures], dtype=torch.float64)
+        return np.array([p.score for p in self.pictures])
 
     @property
     def num_groups(self) -> int:
@@ -142,19 +153,19 @@ class Bank:
     @property
     def inspected_share(self) -> float:
         """Share of each picture that is inspected: what crop and region of interest leave."""
-        share = 1.0 if self.roi is None else float(self.roi.float().mean())
+        share = 1.0 if self.roi is None else float(host(self.roi).mean())
         return share * self.config.preprocessing.cropped_share
 
 
-def common(roi: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """What two regions of interest, (H, W) bool, have in common; None is the whole input.
+def common(roi: Array | None, other: Array | None) -> Array | None:
+    """What two regions of interest have in common, (H, W) bool of one library; None is all of it.
 
     Raises:
         OptionError: nothing.
     """
     if roi is None or other is None:
         return other if roi is None else roi
-    both = roi & other.to(roi.device)
+    both = roi & other
     if not both.any():
         raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
     return both

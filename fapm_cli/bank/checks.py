@@ -6,29 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from fapm_cli.bank.arrays import check_array, from_bfloat16
 from fapm_cli.bank.bank import LayerMemory, MetricChoice
-from fapm_cli.compute.plan import Ranges
-from fapm_cli.config import BankConfig
-from fapm_cli.memory.metric import DIMENSIONS
+from fapm_cli.config import METRIC_DIMENSIONS, BankConfig, Ranges
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Extents
+from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Calibration, Extents
 from fapm_cli.scores.thresholds import Thresholds
 
 DTYPES = {
-    "keys": torch.float32,
-    "key_counts": torch.int64,
-    "key_pictures": torch.int32,
-    "key_cells": torch.int32,
-    "radius_sq": torch.float32,
-    "widened": torch.bool,
+    "keys": np.float32,
+    "key_counts": np.int64,
+    "key_pictures": np.int32,
+    "key_cells": np.int32,
+    "radius_sq": np.float32,
+    "widened": np.bool_,
 }
-
-_KEYS_AT_A_TIME = 2**14
 
 
 def check_ranges(ranges: dict[str, Any]) -> Ranges:
@@ -43,7 +39,7 @@ def check_ranges(ranges: dict[str, Any]) -> Ranges:
     return checked
 
 
-def check_thresholds(plain: dict[str, Any], scores: Tensor | None) -> Thresholds:
+def check_thresholds(plain: dict[str, Any], scores: NDArray[Any] | None) -> Thresholds:
     """Check thresholds, and the (N,) float64 scores that they were set by, if they have any.
 
     Raises:
@@ -51,25 +47,25 @@ def check_thresholds(plain: dict[str, Any], scores: Tensor | None) -> Thresholds
     """
     if scores is None:
         return Thresholds(**plain)
-    if scores.dtype != torch.float64 or scores.dim() != 1 or not scores.isfinite().all():
-        raise ValueError(f"threshold scores are {scores.dtype} {tuple(scores.shape)}")
+    check_array("threshold scores", scores, np.float64, scores.size)
+    if not np.isfinite(scores).all():
+        raise ValueError("threshold scores are not finite")
     return Thresholds(**plain, scores=tuple(scores.tolist()))
 
 
-def check_roi(roi: Tensor, size: tuple[int, int]) -> None:
+def check_roi(roi: NDArray[Any], size: tuple[int, int]) -> None:
     """Check a region of interest: bool, of the input's size, somewhere true.
 
     Raises:
         ValueError: they are anything else.
     """
-    if roi.dtype != torch.bool or tuple(roi.shape) != size:
-        raise ValueError(f"roi is {roi.dtype} {tuple(roi.shape)}")
+    check_array("roi", roi, np.bool_, *size)
     if not roi.any():
         raise ValueError("roi is empty")
 
 
 def check_calibration(
-    factors: Tensor, share: float, size: tuple[int, int], extents: Any = None
+    factors: NDArray[Any], share: float, size: tuple[int, int], extents: Any = None
 ) -> Calibration:
     """Check and make a calibration: positive factors of the finest map's size, and what is usual
     of wide extents, or None.
@@ -77,9 +73,8 @@ def check_calibration(
     Raises:
         ValueError: they are anything else.
     """
-    if factors.dtype != torch.float32 or tuple(factors.shape) != size:
-        raise ValueError(f"calibration is {factors.dtype} {tuple(factors.shape)}")
-    if not (factors.isfinite().all() and (factors > 0).all() and 0 <= share <= 1):
+    check_array("calibration", factors, np.float32, *size)
+    if not (np.isfinite(factors).all() and (factors > 0).all() and 0 <= share <= 1):
         raise ValueError("calibration out of range")
     return Calibration(factors, share, None if extents is None else _check_extents(*extents))
 
@@ -92,7 +87,7 @@ def _check_extents(means: Any, spreads: Any, num_parts: Any) -> Extents:
     return Extents(tuple(values[: len(means)]), tuple(values[len(means) :]), num_parts)
 
 
-def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Light | None:
+def check_light(plain: Any, usual: NDArray[Any] | None, size: tuple[int, int]) -> Light | None:
     """Check the light of the pictures: of the input's size, finite, both parts or none.
 
     Raises:
@@ -102,13 +97,12 @@ def check_light(plain: Any, usual: Tensor | None, size: tuple[int, int]) -> Ligh
         if usual is not None or plain is not None:
             raise ValueError("its parts don't fit: half of the light is missing")
         return None
-    if usual.dtype != torch.uint8 or tuple(usual.shape) != (*size, 3):
-        raise ValueError(f"usual light is {usual.dtype} {tuple(usual.shape)}")
-    return Light.from_json(plain, usual.cpu().numpy())
+    check_array("usual light", usual, np.uint8, *size, 3)
+    return Light.from_json(plain, usual)
 
 
 def check_registration(
-    likeness: Any, reference: Tensor | None, config: BankConfig
+    likeness: Any, reference: NDArray[Any] | None, config: BankConfig
 ) -> Registration | None:
     """Check where parts lie: known if and only if pictures are aligned, of the input's size.
 
@@ -120,11 +114,10 @@ def check_registration(
         raise ValueError("its parts don't fit: half of where its parts lie is missing")
     if reference is None:
         return None
-    if reference.dtype != torch.uint8 or tuple(reference.shape) != wanted:
-        raise ValueError(f"reference is {reference.dtype} {tuple(reference.shape)}")
+    check_array("reference", reference, np.uint8, *wanted)
     if type(likeness) not in (int, float) or not -5 <= likeness <= 1.001:
         raise ValueError(f"likeness is {likeness}")
-    return Registration(reference.cpu().numpy(), float(likeness), config.align == "rigid")
+    return Registration(reference, float(likeness), config.align == "rigid")
 
 
 def check_memory(
@@ -137,10 +130,10 @@ def check_memory(
     """
     for part, dtype in DTYPES.items():
         if getattr(memory, part).dtype != dtype:
-            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {dtype}")
-    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.dim() else -1
+            raise ValueError(f"{part} is {getattr(memory, part).dtype}, not {np.dtype(dtype)}")
+    num_patches, num_keys = grid[0] * grid[1], len(memory.keys) if memory.keys.ndim else -1
     shapes = {
-        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.dim() == 2 else -1),
+        "keys": (num_keys, max(memory.keys.shape[-1], 1) if memory.keys.ndim == 2 else -1),
         "key_counts": (num_patches,),
         "key_pictures": (num_keys,),
         "key_cells": (num_keys,),
@@ -148,8 +141,8 @@ def check_memory(
         "widened": (num_patches,),
     }
     for part, shape in shapes.items():
-        if tuple(getattr(memory, part).shape) != shape:
-            raise ValueError(f"{part} has shape {tuple(getattr(memory, part).shape)}")
+        if getattr(memory, part).shape != shape:
+            raise ValueError(f"{part} has shape {getattr(memory, part).shape}")
     if h < 1 or w < 1 or h % grid[0] or w % grid[1]:
         raise ValueError(f"a {h}×{w} map does not fit a {grid[0]}×{grid[1]} grid")
     counts = memory.key_counts
@@ -160,28 +153,28 @@ def check_memory(
         if int(values.min()) < 0 or int(values.max()) >= end:
             raise ValueError(f"{part} out of range")
     largest = _largest(memory.keys)
-    if not (math.isfinite(largest) and memory.radius_sq.isfinite().all()):
+    if not (math.isfinite(largest) and np.isfinite(memory.radius_sq).all()):
         raise ValueError("values that are not finite")
     if (memory.radius_sq < 0).any() or largest > 1e6:
         raise ValueError("values out of range")
 
 
-def check_metrics(metrics: Tensor, memory: LayerMemory) -> Tensor:
+def check_metrics(metrics: NDArray[Any], memory: LayerMemory) -> NDArray[np.float32]:
     """Check the metrics of a memory's patches, and give them as float32.
 
     Raises:
         ValueError: they are anything but (N_p, C, min(C, 128)) bfloat16, finite, in range.
     """
     channels = memory.keys.shape[1]
-    wanted = (len(memory.key_counts), channels, min(channels, DIMENSIONS))
-    if metrics.dtype != torch.bfloat16 or tuple(metrics.shape) != wanted:
-        raise ValueError(f"metrics are {metrics.dtype} {tuple(metrics.shape)}")
-    if not metrics.isfinite().all() or metrics.abs().max() > 1e6:
+    wanted = (len(memory.key_counts), channels, min(channels, METRIC_DIMENSIONS))
+    check_array("metrics", metrics, np.uint16, *wanted)
+    values = from_bfloat16(metrics)
+    if not _largest(values) <= 1e6:  # nor of what is no number
         raise ValueError("metrics out of range")
-    return metrics.float()
+    return values
 
 
-def check_choice(choice: Any, metrics: Sequence[Tensor | None]) -> MetricChoice | None:
+def check_choice(choice: Any, metrics: Sequence[NDArray[Any] | None]) -> MetricChoice | None:
     """Check how the metric was chosen: a floor where there are metrics, shares of 0 to 1.
 
     Raises:
@@ -200,9 +193,6 @@ def check_choice(choice: Any, metrics: Sequence[Tensor | None]) -> MetricChoice 
     return MetricChoice(None if floor is None else float(floor), found)
 
 
-def _largest(keys: Tensor) -> float:
-    """The largest absolute value of (ΣK_i, C), not a number if one is none; asked of some at a
-    time: the question copies what it is of.
-    """
-    ends = [torch.stack(torch.aminmax(part)) for part in torch.split(keys, _KEYS_AT_A_TIME)]
-    return float(torch.stack(ends).abs().max())
+def _largest(values: NDArray[np.float32]) -> float:
+    """The largest absolute value, not a number if one is none."""
+    return max(abs(float(values.min())), abs(float(values.max())))

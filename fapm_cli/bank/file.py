@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+import numpy as np
+from safetensors import SafetensorError
 
+from fapm_cli.bank.arrays import Arrays, read_arrays, read_metadata
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.checks import (
     DTYPES,
@@ -29,14 +28,18 @@ from fapm_cli.bank.checks import (
     check_roi,
     check_thresholds,
 )
-from fapm_cli.bank.nominal_pictures import TENSORS as PICTURE_TENSORS
+from fapm_cli.bank.nominal_pictures import ARRAYS as PICTURE_ARRAYS
 from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
 from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
-from fapm_cli.files import write_atomically
+from fapm_cli.files import written_atomically
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.pictures.seen import Seen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 4  # the one written; 1 to 3 are read, too
@@ -44,9 +47,8 @@ _BACKBONE = "backbone."
 _FACTORS = "calibration"
 _METRICS = "metrics"
 _ROI = "roi"
-_USUAL, _REFERENCE = "usual_light", "reference"
-_MAPPED_BYTES = 256 * 2**20
-_SCORES, _SCORES_BEFORE = "threshold_scores", "previous_threshold_scores"
+_OPTIONAL = ("usual_light", "reference", "threshold_scores", "previous_threshold_scores")
+_USUAL, _REFERENCE, _SCORES, _SCORES_BEFORE = _OPTIONAL
 _THUMBNAILS = ("thumbnails", "thumbnail_ends")
 
 
@@ -59,13 +61,28 @@ def save_bank(bank: Bank, path: str | Path) -> int:
     Raises:
         OutputError: it can't be written; what was there before still is.
     """
-    data = bank_bytes(bank)
-    write_atomically(Path(path), data)
-    return len(data)
+    from safetensors.torch import save_file  # numpy's knows no bfloat16
+
+    tensors, metadata = _parts(bank)
+    with written_atomically(Path(path)) as file:
+        try:
+            save_file(tensors, file, metadata)
+        except SafetensorError as error:
+            raise OSError(0, str(error)) from error
+        return file.stat().st_size
 
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
+    from safetensors.torch import save
+
+    return save(*_parts(bank))
+
+
+def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A bank's tensors, and its header."""
+    from fapm_cli.bank.tensors import tensor
+
     before, extents = bank.previous_thresholds, bank.calibration.extents
     header = {
         "config": bank.config.to_json(),
@@ -84,35 +101,43 @@ def bank_bytes(bank: Bank) -> bytes:
         "weights": bank.weights,
         "weights_hash": bank.weights_hash,
     }
-    tensors = pack_pictures(bank.pictures)
-    tensors |= {
-        f"{part}.{j}": getattr(memory, part).to("cpu").contiguous()
+    arrays: dict[str, Any] = {
+        f"{part}.{j}": getattr(memory, part)
         for j, memory in enumerate(bank.memories)
         for part in DTYPES
     }
     for j, memory in enumerate(bank.memories):
         if memory.metrics is not None:
-            tensors[f"{_METRICS}.{j}"] = memory.metrics.bfloat16().to("cpu").contiguous()
+            arrays[f"{_METRICS}.{j}"] = tensor(memory.metrics).bfloat16()
     for name, value in (bank.backbone or {}).items():
-        tensors[f"{_BACKBONE}{name}"] = value.to("cpu").contiguous()
-    tensors[_FACTORS] = bank.calibration.factors.to("cpu").contiguous()
+        arrays[f"{_BACKBONE}{name}"] = value
+    arrays |= pack_pictures(bank.pictures)
+    arrays[_FACTORS] = bank.calibration.factors
     if bank.light is not None:
-        tensors[_USUAL] = torch.from_numpy(bank.light.usual)
+        arrays[_USUAL] = bank.light.usual
     if bank.registration is not None:
-        tensors[_REFERENCE] = torch.from_numpy(bank.registration.reference)
+        arrays[_REFERENCE] = bank.registration.reference
     if bank.roi is not None:
-        tensors[_ROI] = bank.roi.to("cpu").contiguous()
+        arrays[_ROI] = bank.roi
     for name, of in ((_SCORES, bank.thresholds), (_SCORES_BEFORE, before)):
         if of is not None and of.scores is not None:
-            tensors[name] = torch.tensor(of.scores, dtype=torch.float64)
+            arrays[name] = np.array(of.scores, np.float64)
     if bank.thumbnails is not None:
-        tensors.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
+        arrays.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
+    tensors = {name: tensor(one, "cpu").contiguous() for name, one in arrays.items()}
     # One metadata entry: safetensors keeps no order among several.
-    return save(tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))})
+    return tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
 
 
 def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
-    """Read a bank, its keys straight onto a device.
+    """As :func:`read_bank`, of torch's tensors on a device."""
+    from fapm_cli.bank.tensors import as_tensors
+
+    return as_tensors(read_bank(path), device)
+
+
+def read_bank(path: str | Path) -> Bank:
+    """Read a bank as numpy's arrays, without torch.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
@@ -125,26 +150,15 @@ def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
     if not path.is_file():
         raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            header = _read_header(path, file.metadata() or {})
-            names = set(file.keys())
-            tensors = {name: _read(file.get_tensor(name)) for name in sorted(names)}
+        header = _read_header(path, read_metadata(path))
+        return _assemble(header, read_arrays(path))
     except (SafetensorError, OSError) as error:
         raise BankError(
             f"bank {path} is damaged or not a bank ({error}); build it again"
         ) from error
-    try:
-        return _assemble(header, tensors)
     except (KeyError, TypeError, ValueError, OverflowError, OptionError) as error:
         reason = str(error).strip("'\"")
         raise BankError(f"bank {path} is damaged ({reason}); build it again") from error
-
-
-def _read(mapped: Tensor) -> Tensor:
-    """Copy a tensor, since the file may be overwritten while the bank is in use; a very large one
-    stays in the file, and is read as it is needed.
-    """
-    return mapped if mapped.nbytes > _MAPPED_BYTES else mapped.clone()
 
 
 def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -164,32 +178,31 @@ def _read_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     return header
 
 
-def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
+def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
     config = BankConfig.from_json(header["config"])
     if header["version"] == 1:
-        _bring_up_to_date(header, tensors)
+        _bring_up_to_date(header, arrays)
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
     wanted = {f"{part}.{j}" for part in DTYPES for j in range(num_memories)}
-    wanted |= {_FACTORS, *PICTURE_TENSORS}
+    wanted |= {_FACTORS, *PICTURE_ARRAYS}
     backbone = {
-        name.removeprefix(_BACKBONE): tensors.pop(name)
-        for name in sorted(tensors)
+        name.removeprefix(_BACKBONE): arrays.pop(name)
+        for name in sorted(arrays)
         if name.startswith(_BACKBONE)
     }
-    metrics = [tensors.pop(f"{_METRICS}.{j}", None) for j in range(num_memories)]
-    roi = tensors.pop(_ROI, None)
+    metrics = [arrays.pop(f"{_METRICS}.{j}", None) for j in range(num_memories)]
+    roi = arrays.pop(_ROI, None)
     if roi is not None:
         check_roi(roi, config.preprocessing.crop_px)
-    usual, reference = (tensors.pop(name, None) for name in (_USUAL, _REFERENCE))
-    scores, scores_before = (tensors.pop(name, None) for name in (_SCORES, _SCORES_BEFORE))
-    packed = [tensors.pop(name) for name in _THUMBNAILS if name in tensors]
-    if set(tensors) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
+    usual, reference, *scores = (arrays.pop(name, None) for name in _OPTIONAL)
+    packed = [arrays.pop(name) for name in _THUMBNAILS if name in arrays]
+    if set(arrays) != wanted or len(packed) == 1 or len(map_sizes) != num_memories:
         raise ValueError("its parts don't fit its configuration")
-    pictures = unpack_pictures(tensors)
+    pictures = unpack_pictures(arrays)
     memories = []
     for j, (h, w) in enumerate(map_sizes):
-        memory = LayerMemory(**{part: tensors[f"{part}.{j}"] for part in DTYPES})
+        memory = LayerMemory(**{part: arrays[f"{part}.{j}"] for part in DTYPES})
         check_memory(memory, config.grid, h, w, len(pictures))
         own = metrics[j]
         if own is not None:
@@ -205,12 +218,12 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         tuple(memories),
         map_sizes,
         check_calibration(
-            tensors[_FACTORS],
+            arrays[_FACTORS],
             float(header["place_share"]),
             max(map_sizes),
             header.get("extents"),
         ),
-        check_thresholds(header["thresholds"], scores),
+        check_thresholds(header["thresholds"], scores[0]),
         pictures,
         check_ranges(dict(header["ranges"])),
         str(header["weights_hash"]),
@@ -219,7 +232,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
         {str(k): str(v) for k, v in dict(header["versions"]).items()},
         roi,
         thumbnails,
-        None if before is None else check_thresholds(before, scores_before),
+        None if before is None else check_thresholds(before, scores[1]),
         None if seen is None else Seen.from_json(seen),
         check_choice(header.get("metric"), metrics),
         check_light(header.get("light"), usual, config.preprocessing.crop_px),
@@ -227,11 +240,11 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Bank:
     )
 
 
-def _bring_up_to_date(header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _bring_up_to_date(header: dict[str, Any], arrays: Arrays) -> None:
     """Make of a bank of version 1, whose header names the pictures, one of version 2."""
     pictures = [
         NominalPicture(str(name), str(digest), "", float(score), float(peak), number)
         for number, (name, digest, score, peak) in enumerate(header["pictures"])
     ]
-    tensors |= pack_pictures(pictures)
+    arrays |= pack_pictures(pictures)
     header["previous_thresholds"] = None

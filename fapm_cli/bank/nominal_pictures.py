@@ -1,6 +1,6 @@
 """What a bank knows of each nominal picture, and how that stands in its file.
 
-As tensors: a header of JSON is read whole before anything else, and has a limit that the names of
+As arrays: a header of JSON is read whole before anything else, and has a limit that the names of
 some 700,000 pictures exceed.
 """
 
@@ -11,16 +11,17 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from fapm_cli.arrays import Array, host
+from fapm_cli.bank.arrays import Arrays, check_array
 
 _DIGEST_BYTES = 32
 _UNKNOWN = bytes(_DIGEST_BYTES)
 _NAMES, _ENDS = "picture_names", "picture_name_ends"
 _SHA256, _PIXELS = "picture_sha256", "picture_pixels"
 _SCORES, _PEAKS, _GROUPS = "picture_scores", "picture_peaks", "picture_groups"
-TENSORS = frozenset((_NAMES, _ENDS, _SHA256, _PIXELS, _SCORES, _PEAKS, _GROUPS))
+ARRAYS = frozenset((_NAMES, _ENDS, _SHA256, _PIXELS, _SCORES, _PEAKS, _GROUPS))
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class NominalPicture:
         return {self.sha256, self.pixels} - {""}
 
 
-def pixels_digest(pixels: Tensor) -> str:
+def pixels_digest(pixels: Array) -> str:
     """SHA-256 of a prepared picture, (H, W, 3) uint8: equal for copies in other encodings."""
-    return hashlib.sha256(pixels.cpu().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(host(pixels).tobytes()).hexdigest()
 
 
 def in_groups(
@@ -80,8 +81,8 @@ def scores_of_groups(pictures: Sequence[NominalPicture]) -> tuple[list[float], l
     return scores, [max(one.peak for one in group) for group in shots.values()]
 
 
-def pack_pictures(pictures: Sequence[NominalPicture]) -> dict[str, Tensor]:
-    """Lay pictures out as tensors, N of each.
+def pack_pictures(pictures: Sequence[NominalPicture]) -> Arrays:
+    """Lay pictures out as arrays, N of each.
 
     Raises:
         ValueError: a digest is no SHA-256 in hexadecimal.
@@ -89,40 +90,40 @@ def pack_pictures(pictures: Sequence[NominalPicture]) -> dict[str, Tensor]:
     # A file's name may be no text: Python then writes its bytes as lone surrogates.
     names = [p.name.encode("utf-8", "surrogatepass") for p in pictures]
     return {
-        _NAMES: torch.from_numpy(np.frombuffer(b"".join(names), np.uint8).copy()),
-        _ENDS: torch.tensor([len(name) for name in names]).cumsum(0),
+        _NAMES: np.frombuffer(b"".join(names), np.uint8),
+        _ENDS: np.cumsum([len(name) for name in names], dtype=np.int64),
         _SHA256: _pack_digests([p.sha256 for p in pictures]),
         _PIXELS: _pack_digests([p.pixels for p in pictures]),
-        _SCORES: torch.tensor([p.score for p in pictures], dtype=torch.float64),
-        _PEAKS: torch.tensor([p.peak for p in pictures], dtype=torch.float64),
-        _GROUPS: torch.tensor([p.group for p in pictures]),
+        _SCORES: np.array([p.score for p in pictures], np.float64),
+        _PEAKS: np.array([p.peak for p in pictures], np.float64),
+        _GROUPS: np.array([p.group for p in pictures], np.int64),
     }
 
 
-def unpack_pictures(tensors: dict[str, Tensor]) -> tuple[NominalPicture, ...]:
+def unpack_pictures(arrays: Arrays) -> tuple[NominalPicture, ...]:
     """Undo :func:`pack_pictures`, every value checked.
 
     Args:
-        tensors: ``TENSORS``, and any others.
+        arrays: ``ARRAYS``, and any others.
 
     Raises:
         ValueError: types, shapes, lengths or values make no sense.
     """
-    count = len(tensors[_ENDS]) if tensors[_ENDS].dim() else 0
+    count = len(arrays[_ENDS]) if arrays[_ENDS].ndim else 0
     if count == 0:
         raise ValueError("no pictures")
     names = _unpack_names(
-        _checked(tensors, _NAMES, torch.uint8, tensors[_NAMES].numel()),
-        _checked(tensors, _ENDS, torch.int64, count),
+        _checked(arrays, _NAMES, np.uint8, arrays[_NAMES].size),
+        _checked(arrays, _ENDS, np.int64, count),
     )
     digests = [
-        _unpack_digests(_checked(tensors, name, torch.uint8, count, _DIGEST_BYTES))
+        _unpack_digests(_checked(arrays, name, np.uint8, count, _DIGEST_BYTES))
         for name in (_SHA256, _PIXELS)
     ]
-    values = [_checked(tensors, name, torch.float64, count) for name in (_SCORES, _PEAKS)]
+    values = [_checked(arrays, name, np.float64, count) for name in (_SCORES, _PEAKS)]
     if not all(np.isfinite(one).all() for one in values):
         raise ValueError("a picture's score is not finite")
-    groups = _checked(tensors, _GROUPS, torch.int64, count)
+    groups = _checked(arrays, _GROUPS, np.int64, count)
     if groups.min() < 0 or groups.max() >= count:
         raise ValueError("picture_groups out of range")
     columns = (names, *digests, *(one.tolist() for one in (*values, groups)))
@@ -130,12 +131,11 @@ def unpack_pictures(tensors: dict[str, Tensor]) -> tuple[NominalPicture, ...]:
 
 
 def _checked(
-    tensors: dict[str, Tensor], name: str, dtype: torch.dtype, *shape: int
+    arrays: Arrays, name: str, dtype: type[np.generic], *shape: int
 ) -> NDArray[np.generic]:
-    tensor = tensors[name]
-    if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
-        raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
-    return np.asarray(tensor.cpu().numpy())
+    array = arrays[name]
+    check_array(name, array, dtype, *shape)
+    return array
 
 
 def _unpack_names(data: NDArray[np.generic], ends: NDArray[np.generic]) -> list[str]:
@@ -147,12 +147,11 @@ def _unpack_names(data: NDArray[np.generic], ends: NDArray[np.generic]) -> list[
     return [whole[a:b].decode("utf-8", "surrogatepass") for a, b in zip(starts, stops, strict=True)]
 
 
-def _pack_digests(digests: Sequence[str]) -> Tensor:
+def _pack_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
     rows = [bytes.fromhex(digest) or _UNKNOWN for digest in digests]
     if not all(len(row) == _DIGEST_BYTES for row in rows):
         raise ValueError("a picture's digest is no SHA-256")
-    data = np.frombuffer(b"".join(rows), np.uint8)
-    return torch.from_numpy(data.reshape(-1, _DIGEST_BYTES).copy())
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _DIGEST_BYTES)
 
 
 def _unpack_digests(rows: NDArray[np.generic]) -> list[str]:

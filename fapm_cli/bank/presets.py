@@ -20,6 +20,7 @@ from fapm_cli.network import backbones
 
 _PATCH_PX = 32  # a grid patch of the paper's
 _SIDE_PX = 224
+MAX_KEYS = 0
 _MOST_OWN = 1024  # patches: each metric is a matrix, and takes as much as many pictures' vectors
 
 
@@ -35,6 +36,7 @@ def default_config(
     metric: Metric | None = None,
     turn: int | None = None,
     align: Align = "none",
+    max_keys: int = MAX_KEYS,
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -52,6 +54,7 @@ def default_config(
         turn: degrees; copies turned by its multiples are learnt, too. 0 for none; None for as the
             pictures ask for, where there are several patches, as above.
         align: whether pictures are moved so that a part lies where the good ones do.
+        max_keys: most keys of a patch, twice as many of a widened one; 0 for no limit.
 
     Raises:
         OptionError: a value makes no sense.
@@ -87,6 +90,7 @@ def default_config(
         turn_found=turn is None and grid != (1, 1) and few,
         layers_found=deepens and spec.deep_layer is not None,
         align=align,
+        max_keys=max_keys,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -110,7 +114,7 @@ def paper_config(backbone: str = backbones.PAPER_BACKBONE, **changes: Any) -> Ba
         backbone: its name.
         changes: as for :func:`default_config`.
     """
-    config = default_config(backbone, **{"metric": "plain", "turn": 0, **changes})
+    config = default_config(backbone, **{"metric": "plain", "turn": 0, "max_keys": 0, **changes})
     return dataclasses.replace(
         config,
         count_include_pad=True,
@@ -151,7 +155,7 @@ def configure(
         query: what to change of how pictures are scored, as for :meth:`BankConfig.with_query`.
         changes: ``backbone``, ``layers``, ``variant`` (A to E of the paper's Table 2), ``grid``
             (rows and columns of patches), ``coreset_ratio``, ``spread_threshold``, ``metric``,
-            ``turn``, ``align``.
+            ``turn``, ``align``, ``max_keys``.
 
     Raises:
         OptionError: there is no such preset, or a value makes no sense.

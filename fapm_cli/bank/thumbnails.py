@@ -7,16 +7,16 @@ same as from the files. JPEG takes half of that and moves scores of good parts b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from io import BytesIO
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+from fapm_cli.bank.arrays import check_array
 from fapm_cli.errors import BankError
 
 # A WebP file's first bytes, those at 4 to 7 left out, if it holds one lossless picture; then come
@@ -77,18 +77,22 @@ def _size_px(data: bytes) -> Size | None:
     return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
 
 
-def pack_thumbnails(thumbnails: Sequence[bytes]) -> tuple[Tensor, Tensor]:
+def pack_thumbnails(
+    thumbnails: Sequence[bytes],
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Join thumbnails: all bytes, uint8, and where each one ends, (N,) int64."""
-    data = torch.frombuffer(bytearray(b"".join(thumbnails)), dtype=torch.uint8)
-    return data, torch.tensor([len(one) for one in thumbnails]).cumsum(0)
+    if isinstance(thumbnails, Packed) and thumbnails.is_whole:
+        return thumbnails.data, np.array(thumbnails.ends, np.int64)
+    data = np.frombuffer(b"".join(thumbnails), np.uint8)
+    return data, np.cumsum([len(one) for one in thumbnails], dtype=np.int64)
 
 
 class Packed(Sequence[bytes]):
     """Thumbnails as they lie in a bank's file: none is read before it is asked for."""
 
-    def __init__(self, data: Tensor, ends: Sequence[int]):
+    def __init__(self, data: NDArray[np.uint8], ends: Sequence[int]):
         """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
-        self._data, self._spans = data, list(zip([0, *ends[:-1]], ends, strict=True))
+        self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
 
     def __len__(self) -> int:
         """How many there are."""
@@ -105,15 +109,39 @@ class Packed(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         first, end = self._spans[index]
-        return self._data[first:end].cpu().numpy().tobytes()
+        return self.data[first:end].tobytes()
+
+    @property
+    def ends(self) -> list[int]:
+        """Where each one ends."""
+        return [end for _, end in self._spans]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are all that the bytes hold, one after another."""
+        starts = [first for first, _ in self._spans]
+        return bool(starts) and starts == [0, *self.ends[:-1]] and self.ends[-1] == len(self.data)
+
+    def some(self, kept: Sequence[int]) -> Packed:
+        """Some of them, where they lie."""
+        found = Packed(self.data, [])
+        found._spans = [self._spans[i] for i in kept]
+        return found
 
     def start(self, index: int) -> bytes:
         """The first bytes of one."""
         first, end = self._spans[index]
-        return self._data[first : min(first + _HEADER_BYTES, end)].cpu().numpy().tobytes()
+        return self.data[first : min(first + _HEADER_BYTES, end)].tobytes()
 
 
-def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> Packed:
+def some_thumbnails(thumbnails: Sequence[bytes], kept: Sequence[int]) -> Sequence[bytes]:
+    """Some of them; where they lie in a file they stay there."""
+    if isinstance(thumbnails, Packed):
+        return thumbnails.some(kept)
+    return tuple(thumbnails[i] for i in kept)
+
+
+def unpack_thumbnails(data: NDArray[Any], ends: NDArray[Any], count: int, size_px: Size) -> Packed:
     """Undo :func:`pack_thumbnails`, checking everything but the pictures themselves.
 
     Args:
@@ -125,10 +153,8 @@ def unpack_thumbnails(data: Tensor, ends: Tensor, count: int, size_px: Size) -> 
     Raises:
         ValueError: types, shapes or lengths don't fit, or one is no lossless WebP of that size.
     """
-    if (data.dtype, data.dim()) != (torch.uint8, 1):
-        raise ValueError(f"thumbnails are {data.dtype} {tuple(data.shape)}")
-    if (ends.dtype, tuple(ends.shape)) != (torch.int64, (count,)):
-        raise ValueError(f"thumbnail_ends are {ends.dtype} {tuple(ends.shape)}")
+    check_array("thumbnails", data, np.uint8, data.size)
+    check_array("thumbnail_ends", ends, np.int64, count)
     most = _MAX_BYTES_PER_PX * size_px[0] * size_px[1] + _MAX_BYTES_HEADER
     stops = ends.tolist()
     starts = [0, *stops[:-1]]

@@ -68,9 +68,9 @@ def bench(
     engine: Annotated[
         str | None,
         typer.Option(
-            metavar="fapm,openvino|all",
-            help="Engines to set side by side, each alone in its process: fapm, onnxruntime, "
-            "openvino; all: what is installed (default: fapm; of an exported file: all).",
+            metavar="fapm,torch|all",
+            help="Engines to set side by side, each alone in its process: fapm (as score does), "
+            "torch, onnxruntime, openvino, all (default: torch, stage by stage; of a file: all).",
             rich_help_panel=MACHINE,
         ),
     ] = None,
@@ -130,7 +130,7 @@ def bench(
     Example:  fapm bench bank.st --engine all --runs 9
     """
     kind = choose_format(output_format, json=as_json)
-    from fapm_cli.api.speed import FAPM, measure
+    from fapm_cli.api.speed import TORCH, measure
     from fapm_cli.compute.cores import use_threads
     from fapm_cli.evaluation.paper import paper_variant
 
@@ -145,7 +145,7 @@ def bench(
     exported = bank is not None and kind_of(bank) == A_MODEL
     if exported and weights is not None:
         raise OptionError("--weights is for a BANK; an exported file has its own")
-    if bank is not None and (exported or engine not in (None, FAPM)):
+    if bank is not None and (exported or engine not in (None, TORCH)):
         if device not in ("auto", "cpu"):
             raise OptionError(f"device {device!r}: engines are compared on the CPU; leave it out")
         ways = ways_of(engine or "all", precision, compiled, exported=exported)
@@ -155,15 +155,17 @@ def bench(
             records = measure_bank(bank, ways, sizes or [1], weights, runs=runs, warm_up=warm_up)
         _show(kind, records, print_engines)
         return
-    if engine not in (None, FAPM):
+    if engine not in (None, TORCH):
         raise OptionError(f"engine {engine!r}: give a BANK; the synthetic one is for fapm alone")
     images = 209 if images is None else images
     variants = variants or ("A,B,C,D,E" if against_paper else "E")
     detectors: dict[str, Detector] = {}
     for name, plan in _plans(device, precision, compiled):
         if bank is not None:
-            opened = open_detector(bank, device, name, weights=weights, compiled=plan.compiled)
-            detectors[opened.plan.precision] = opened
+            opened = open_detector(
+                bank, device, name, weights=weights, compiled=plan.compiled, engine="torch"
+            )
+            detectors[opened.precision] = opened
         else:
             detectors |= _synthetic(variants, backbone, images, plan)
     records = []

@@ -32,23 +32,23 @@ def ways_of(engines: str, precisions: str, compiled: bool, *, exported: bool) ->
     Raises:
         OptionError: an engine or precision is unknown or can't be had here, or nothing is left.
     """
-    from fapm_cli.api.speed import FAPM, choose_engines, precision_of
+    from fapm_cli.api.speed import OF_BANKS, TORCH, choose_engines, precision_of
 
     names = choose_engines(engines, exported=exported)
-    if compiled and FAPM not in names:
-        raise OptionError(f"--compile is for fapm's own engine, not for {' and '.join(names)}")
+    if compiled and TORCH not in names:
+        raise OptionError(f"--compile is for torch, not for {' and '.join(names)}")
     ways: dict[tuple[str, str], Way] = {}
     compiling = (False, True)[: 1 + compiled]
     for name, wanted, how in itertools.product(names, precisions.split(","), compiling):
-        if how and name != FAPM:
+        if how and name != TORCH:
             continue
         has = precision_of(name, wanted, compiled=how)
         if has is None:
-            note(f"note: {name} computes no exported file in {wanted}")
+            note(f"note: {name} does not compute in {wanted}")
         else:
-            if name != FAPM and has != precision_of(name, "auto"):
+            if name not in OF_BANKS and has != precision_of(name, "auto"):
                 note(f"note: exported files are not proven in {has}, as {name} is measured")
-            ways.setdefault((name, has), (name, wanted if name == FAPM else has, how))
+            ways.setdefault((name, has), (name, wanted if name in OF_BANKS else has, how))
     if not ways:
         raise OptionError(f"precision {precisions!r}: {' and '.join(names)} has none of that name")
     return [*ways.values()]
@@ -84,16 +84,16 @@ def measure_bank(
     Raises:
         BankError, ModelError: it can't be read, or can't be exported; or an engine failed.
     """
-    from fapm_cli.api.speed import FAPM, Job
+    from fapm_cli.api.speed import OF_BANKS, Job
 
     with TemporaryDirectory() as folder:
         files = {size: Path(folder, f"batch-{size}.onnx") for size in sizes}
-        others = list(dict.fromkeys(engine for engine, _, _ in ways if engine != FAPM))
+        others = list(dict.fromkeys(engine for engine, _, _ in ways if engine not in OF_BANKS))
         size_px = _export(path, " and ".join(others), files, weights)
         jobs = []
         for size, (engine, precision, compiled) in itertools.product(files, ways):
             shape = (size, *size_px, 3)
-            if engine == FAPM:
+            if engine in OF_BANKS:
                 jobs.append(Job(engine, precision, compiled, str(path), shape, weights))
             else:
                 jobs.append(Job(engine, precision, compiled, str(files[size]), shape))
@@ -112,7 +112,7 @@ def _export(
 
     bank = load(path)
     if engines:
-        note(f"note: exporting the bank for {engines}, which takes seconds")
+        note(f"note: exporting the bank for {engines}, and proving the files")
         try:
             for size, file in files.items():
                 bank.export(file, batch=size, weights=weights)

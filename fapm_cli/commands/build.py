@@ -12,6 +12,7 @@ from fapm_cli.commands.formats import choose_format
 from fapm_cli.commands.making import KeepSuspectsOption, SkipBadOption, making
 from fapm_cli.commands.options import (
     LEARNING,
+    MACHINE,
     OUTPUT,
     PICTURES,
     VERDICTS,
@@ -26,6 +27,7 @@ from fapm_cli.commands.options import (
     JsonOption,
     LayersOption,
     LightOption,
+    MaxKeysOption,
     MetricOption,
     PathsArgument,
     PresetOption,
@@ -41,6 +43,33 @@ from fapm_cli.commands.options import (
 )
 from fapm_cli.commands.paths import check_output, find_named, leave_out
 from fapm_cli.finding.kinds import A_BANK
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Take at most so much memory, like 3GB: what does not fit goes to scratch files "
+        "(default: half of what is free).",
+        rich_help_panel=MACHINE,
+    ),
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="A folder for scratch files, used in any case (default: a temporary one, where "
+        "memory does not suffice).",
+        rich_help_panel=MACHINE,
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from what a build that was stopped left in --scratch.",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 
 def build(
@@ -66,6 +95,7 @@ def build(
     size: SizeOption = None,
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
+    max_keys: MaxKeysOption = None,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
@@ -127,6 +157,9 @@ def build(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     batch_size: BatchSizeOption = 16,
+    memory: MemoryOption = None,
+    scratch: ScratchOption = None,
+    resume: ResumeOption = False,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
 ) -> None:
@@ -143,7 +176,7 @@ def build(
 
     aim = Aim(false_alarm_rate, review_rate, threshold)
     part_namer(group)  # all that can be wrong with the options is said before the work
-    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align, max_keys)
     query: dict[str, Any] = {} if light is None else {"light": light}
     choices = learning_choices(preset, backbone, layers, variant, *common, **query)
     use_threads(threads)
@@ -162,6 +195,9 @@ def build(
             aim=aim,
             device=device,
             batch_size=batch_size,
+            memory=memory,
+            scratch=scratch,
+            resume=resume,
             listener=work,
             **choices,
         )

@@ -18,6 +18,7 @@ from fapm_cli.commands.options import (
     BankArgument,
     BatchSizeOption,
     DeviceOption,
+    EngineOption,
     FalseAlarmsOption,
     FormatOption,
     GroupOption,
@@ -108,6 +109,7 @@ def calibrate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
+    engine: EngineOption = "auto",
     batch_size: BatchSizeOption = 8,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
@@ -137,7 +139,9 @@ def calibrate(
     elif good or bad or max_false_alarm_rate is not None or aim != Aim():
         raise OptionError("--undo goes back to the thresholds before: give nothing else with it")
     use_threads(threads)
-    detector = open_detector(bank, device, precision, weights=weights) if good or bad else None
+    detector = None
+    if good or bad:
+        detector = open_detector(bank, device, precision, weights=weights, engine=engine)
     before = load(bank) if detector is None else Bank(detector.learnt)
     with progress_bar() as advance:
         told = CalibrationNotes(advance, grouped=group is not None)

@@ -20,6 +20,7 @@ def learning_choices(
     metric: str | None,
     turn: str | None,
     align: str | None,
+    max_keys: int | None,
     **query: Any,
 ) -> dict[str, Any]:
     """What is to be learnt, as :func:`fapm_cli.api.learning.build` takes it; ``query`` likewise.
@@ -36,6 +37,7 @@ def learning_choices(
         "grid": None if grid is None else parse_sides("grid", grid),
         "metric": metric,
         "align": align,
+        "max_keys": max_keys,
     }
     choices: dict[str, Any] = {
         "preset": preset,

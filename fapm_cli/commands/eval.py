@@ -28,6 +28,7 @@ from fapm_cli.commands.options import (
     LayersOption,
     LayerWeightsOption,
     LightOption,
+    MaxKeysOption,
     MetricOption,
     NeighborsOption,
     PrecisionOption,
@@ -112,6 +113,7 @@ def eval_(
     size: SizeOption = None,
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
+    max_keys: MaxKeysOption = None,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
@@ -176,7 +178,7 @@ def eval_(
     use_threads(threads)
     make_plan(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
-    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align)
+    common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align, max_keys)
     choices, given = [], None
     if bank is None:
         choices = [

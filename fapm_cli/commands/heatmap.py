@@ -20,6 +20,7 @@ from fapm_cli.commands.options import (
     CalibrationOption,
     CompileOption,
     DeviceOption,
+    EngineOption,
     LayerWeightsOption,
     LightOption,
     NeighborsOption,
@@ -102,6 +103,7 @@ def heatmap(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
+    engine: EngineOption = "auto",
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
@@ -127,6 +129,7 @@ def heatmap(
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         compiled=compiled,
+        engine=engine,
         **changes,
     )
     named = find_named(paths)

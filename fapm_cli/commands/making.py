@@ -77,6 +77,15 @@ class Making(Listener):
             note(takes)
         self._last = time.perf_counter()
 
+    def on_scratch(self, num_pictures: int, folder: Path, most_bytes: int, stays: bool) -> None:
+        """Note where scratch files go; start the clock."""
+        then = "; if it is stopped, go on with --resume" if stays else ""
+        note(
+            f"note: what is learnt of {num_pictures} pictures goes to scratch files in "
+            f"{folder}, up to {most_bytes / 1e9:.1f} GB{then}"
+        )
+        self._last = time.perf_counter()
+
     def on_bad(self, bad: Unreadable) -> None:
         """Leave a picture out.
 

@@ -22,13 +22,13 @@ def open_detector(bank: Path, device: str, precision: str, **ask: Any) -> Detect
     """
     from fapm_cli.api.bank import load
 
-    detector = load(bank, device).detector(device, precision, **ask)
+    detector = load(bank).detector(device, precision, **ask)
     if detector.limits:
         share, limit = 1 - detector.inspected_share, " and ".join(detector.limits)
         note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
-    plan = detector.plan
-    if not plan.is_exact:
-        note(f"note: {plan.backbone} moves single scores by some percent; see docs/accuracy.md")
+    if not detector.is_exact:
+        backbone = detector.precision.split("+")[0]
+        note(f"note: {backbone} moves single scores by some percent; see docs/accuracy.md")
     return detector
 
 

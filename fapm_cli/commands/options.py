@@ -75,13 +75,9 @@ PresetOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
+_BACKBONE = "efficientnet_lite0 (the default), or any torchvision ResNet."
 BackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="efficientnet_lite0 (the default), or any torchvision ResNet.",
-        rich_help_panel=LEARNING,
-    ),
+    str | None, typer.Option(metavar="NAME", help=_BACKBONE, rich_help_panel=LEARNING)
 ]
 LayersOption = Annotated[
     str | None, typer.Option(metavar="L,L", help="Layers of it to tap.", rich_help_panel=LEARNING)
@@ -112,6 +108,10 @@ GridOption = Annotated[
 RatioOption = Annotated[
     float,
     typer.Option(metavar="SHARE", help="Share of vectors kept as keys.", rich_help_panel=LEARNING),
+]
+_MOST = "Most keys of a patch; a wide one has twice as many (default: 416; 0 and paper: no limit)."
+MaxKeysOption = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help=_MOST, rich_help_panel=LEARNING)
 ]
 SpreadOption = Annotated[
     float,
@@ -195,6 +195,8 @@ PrecisionOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+_ENGINE = "auto, openvino (on a CPU; the fastest there) or torch."
+EngineOption = Annotated[str, typer.Option(metavar="NAME", help=_ENGINE, rich_help_panel=MACHINE)]
 _COMPILE = "Compile first, once: pays with int8 on a CPU."
 CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE, rich_help_panel=MACHINE)]
 

@@ -24,6 +24,7 @@ from fapm_cli.commands.options import (
     CalibrationOption,
     CompileOption,
     DeviceOption,
+    EngineOption,
     JsonOption,
     LayerWeightsOption,
     LightOption,
@@ -131,6 +132,7 @@ def score(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
+    engine: EngineOption = "auto",
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
 ) -> int:
@@ -157,6 +159,7 @@ def score(
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         compiled=compiled,
+        engine=engine,
         **changes,
     )
     note_verdicts(detector, threshold)

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import torch
-
 cores_asked_for: int | None = None
 """How many cores this process is to use; None for all it may."""
+_torch_is_told = True
 _OF_SELF, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def use_threads(number: int | None) -> None:
-    """Work on pictures in so many threads, and let torch compute in as many.
+    """Work on pictures in so many threads, and let engines compute in as many.
 
     Args:
         number: None for one per CPU that this process may use, or fewer of torch's where the
             environment says so (``OMP_NUM_THREADS``).
     """
-    global cores_asked_for
-    cores_asked_for = number
-    torch.set_num_threads(number or min(torch.get_num_threads(), usable_cores()))
+    global cores_asked_for, _torch_is_told
+    cores_asked_for, _torch_is_told = number, False
+    if "torch" in sys.modules:
+        tell_torch()
+
+
+def tell_torch() -> None:
+    """Let torch compute in as many threads as was asked for, unless it was told already: it may be
+    imported later than that, or never.
+    """
+    global _torch_is_told
+    if not _torch_is_told:
+        import torch
+
+        torch.set_num_threads(cores_asked_for or min(torch.get_num_threads(), usable_cores()))
+        _torch_is_told = True
 
 
 def usable_cores() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fapm_cli.compute.cores import tell_torch
 from fapm_cli.errors import DeviceError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -20,6 +21,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         DeviceError: the name is unknown, or this machine or this torch has no such device.
     """
+    tell_torch()
     fault = None if name == "cpu" else _cuda_fault()
     if name == "auto":
         name = "cpu" if fault else "cuda"

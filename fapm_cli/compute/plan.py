@@ -14,8 +14,6 @@ import torch
 from fapm_cli.compute.device import compute_in_full, resolve_device
 from fapm_cli.errors import OptionError
 
-Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
-
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 _DTYPES = {

@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank, common
 from fapm_cli.compute.plan import Plan
 from fapm_cli.config import Query
@@ -57,7 +56,7 @@ class Engine(nn.Module):
         """
         super().__init__()
         query = query or bank.config.query
-        check_weights(bank, extractor)
+        bank.check_weights(extractor.weights_hash)
         shapes = [(m.keys.shape[1], *s) for m, s in zip(bank.memories, bank.map_sizes, strict=True)]
         if shapes != extractor.map_shapes:
             raise BankError(f"the bank's memories {shapes} don't fit {bank.config.backbone}")
@@ -65,7 +64,7 @@ class Engine(nn.Module):
         self.extractor = extractor if plan is None else extractor.follow(plan)
         self._device = self.extractor.mean.device
         self.finder = Finder(bank, self.extractor, plan, query)
-        self.roi = common(bank.roi, roi)
+        self.roi = common(bank.roi, None if roi is None else roi.to(bank.memories[0].keys.device))
         outside = None if self.roi is None else ~self.roi.to(self._device)
         self.register_buffer("_outside", outside)
         self._finest = bank.map_sizes.index(max(bank.map_sizes))
@@ -84,7 +83,7 @@ class Engine(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Find the image scores, layer scores, anomaly maps, peaks and nearest keys.
+        """Find the image scores, layer scores, anomaly maps, peaks, nearest keys, and extents.
 
         Args:
             pixels: (B, H, W, 3) or with a fourth channel, as for
@@ -105,4 +104,5 @@ class Engine(nn.Module):
             scored.anomaly_maps,
             torch.stack([place % width, place // width], dim=1),
             scored.nearest[self._finest],
+            scored.as_spots,
         )

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from fapm_cli.arrays import Array, host
 from fapm_cli.bank.bank import Bank
 from fapm_cli.detection.detection import Detection
 from fapm_cli.detection.strips import strips_of
@@ -17,7 +17,6 @@ from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.scores.extents import which_extent
 from fapm_cli.scores.geometry import to_picture_place, to_picture_span
 from fapm_cli.scores.regions import Region, find_regions
-from fapm_cli.scores.scorer import Scorer
 from fapm_cli.scores.thresholds import Thresholds
 
 _MOST = 0.5  # a defect is a part of the picture; what differs in more of it is another picture
@@ -33,8 +32,7 @@ class Locator:
     def __init__(
         self,
         bank: Bank,
-        scorer: Scorer,
-        roi: Tensor | None,
+        roi: NDArray[np.bool_] | None,
         pixel_threshold: float,
         thresholds: Thresholds | None,
     ):
@@ -42,17 +40,15 @@ class Locator:
 
         Args:
             bank: that judges.
-            scorer: that judges by it.
             roi: (H, W) bool over the input, what is inspected; None for all.
             pixel_threshold: for the regions.
             thresholds: the bank's; None where they are not for scores asked this way.
         """
         self.pixel_threshold = pixel_threshold
         self._bank, self._roi, self._thresholds = bank, roi, thresholds
-        self._scorer = scorer
         finest = bank.memories[bank.map_sizes.index(max(bank.map_sizes))]
-        self._key_cells = finest.key_cells.cpu()
-        self._key_pictures = finest.key_pictures.cpu()
+        self._key_cells = host(finest.key_cells)
+        self._key_pictures = host(finest.key_pictures)
 
     def locate(
         self, found: Detection, size_px: tuple[int, int], pose: Pose = UPRIGHT
@@ -75,15 +71,16 @@ class Locator:
             inspected whose map exceeds the bank's pixel threshold, and ``unlike``: whether that
             is most of it, so that the picture is of something else, or of nothing.
         """
+        found = found.on_host
         x, y = found.peaks[0].tolist()
-        keys = found.nearest_keys[0].cpu()
+        keys = found.nearest_keys[0]
         scores = found.layer_scores[0].tolist()
         regions = []
         if float(found.anomaly_maps[0, y, x]) > self.pixel_threshold:
-            regions = find_regions(found.anomaly_maps[0].cpu().numpy(), self.pixel_threshold)
+            regions = find_regions(found.anomaly_maps[0], self.pixel_threshold)
         located = {
             "score": float(found.image_scores[0]),
-            "extent": which_extent(self._scorer.as_spots(found.anomaly_maps)[0].tolist()),
+            "extent": which_extent(found.as_spots[0].tolist()),
             "layer_scores": dict(zip(self._bank.config.memory_names, scores, strict=True)),
             "peak": self._to_px((x, y), size_px, pose),
             "nearest": self._explain(keys, (x, y)),
@@ -94,13 +91,13 @@ class Locator:
             located |= {"share_above": share, "unlike": share > _MOST}
         return located
 
-    def _share_above(self, anomaly_map: Tensor, threshold: float) -> float:
+    def _share_above(self, anomaly_map: NDArray[np.float32], threshold: float) -> float:
         """Share of a map's inspected px that exceed a threshold; the others are 0."""
-        num_inspected = anomaly_map.numel() if self._roi is None else int(self._roi.sum())
+        num_inspected = anomaly_map.size if self._roi is None else int(self._roi.sum())
         return int((anomaly_map > threshold).sum()) / num_inspected
 
     def _describe(
-        self, region: Region, keys: Tensor, size_px: tuple[int, int], pose: Pose
+        self, region: Region, keys: NDArray[np.int64], size_px: tuple[int, int], pose: Pose
     ) -> dict[str, Any]:
         """Take a region to the picture's own pixels, and say what it is like."""
         peak = self._to_px(region.peak, size_px, pose)
@@ -138,13 +135,13 @@ class Locator:
         x, y = pose.to_px(*at, size_px)
         return {"x": x, "y": y}
 
-    def _explain(self, keys: Tensor, place: tuple[int, int]) -> dict[str, Any]:
+    def _explain(self, keys: NDArray[np.int64], place: tuple[int, int]) -> dict[str, Any]:
         """Find the nominal picture and place nearest to what was seen at a place.
 
         The finest memory answers: its keys tell the place best.
 
         Args:
-            keys: (h, w) int64 on the CPU, of a detection.
+            keys: (h, w) int64, of a detection.
             place: x and y in input px.
         """
         (h, w), (height, width) = keys.shape, self._bank.config.preprocessing.crop_px
@@ -160,7 +157,7 @@ class Locator:
         }
 
     def picture_map(
-        self, anomaly_map: Tensor, size_px: tuple[int, int], pose: Pose = UPRIGHT
+        self, anomaly_map: Array, size_px: tuple[int, int], pose: Pose = UPRIGHT
     ) -> NDArray[np.float32]:
         """Take an anomaly map to a picture's own pixels.
 
@@ -177,7 +174,7 @@ class Locator:
         return np.concatenate([strip for _, strip in strips])
 
     def map_strips(
-        self, anomaly_map: Tensor, size_px: tuple[int, int], pose: Pose = UPRIGHT
+        self, anomaly_map: Array, size_px: tuple[int, int], pose: Pose = UPRIGHT
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
 
@@ -189,4 +186,4 @@ class Locator:
         Returns:
             Of each, the first row's number, and (n, width) float32 as of :meth:`picture_map`.
         """
-        return strips_of(anomaly_map, self._roi, self._sides(size_px), pose)
+        return strips_of(host(anomaly_map), self._roi, self._sides(size_px), pose)

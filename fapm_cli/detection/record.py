@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
@@ -15,9 +15,7 @@ from fapm_cli.scores.thresholds import Thresholds
 Record = dict[str, Any]
 
 
-def record_of(
-    detector: Detector, one: Judged | Unreadable, thresholds: Thresholds | None
-) -> Record:
+def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds | None) -> Record:
     """Say what was found in a picture; docs/score.schema.json has the fields.
 
     Args:
@@ -35,10 +33,10 @@ def record_of(
         check_score(picture.path, score)
     except PictureError as error:
         return {"path": str(picture.path), "error": str(error)}
-    record = {"path": str(picture.path), **located, "precision": detector.plan.precision}
+    record = {"path": str(picture.path), **located, "precision": detector.precision}
     if detector.p_values is not None:
         record["p_value"] = detector.p_values(score)
-    record["measures"] = one.prepared.measures(detector.inspected).to_json()
+    record["measures"] = one.prepared.measures(detector.fitting.roi).to_json()
     lit = one.prepared.lit
     differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
     if differs is not None:

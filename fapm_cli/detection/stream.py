@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.detection.detection import Detection
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item, Prepared, prepare_item, read_batches
@@ -31,7 +32,7 @@ class Judged:
 
 
 def judge(
-    detector: Detector, items: Iterable[Item | None], batch_size: int = 8
+    detector: Judge, items: Iterable[Item | None], batch_size: int = 8
 ) -> Iterator[Judged | Unreadable]:
     """Read, prepare and judge pictures; an unreadable one stands in its place.
 
@@ -49,14 +50,10 @@ def judge(
     Raises:
         PictureError: an array is no picture.
     """
-    if detector.plan.one_by_one:
+    if detector.one_by_one:
         work = functools.partial(_judge_item, detector)
-        one_thread_each = functools.partial(torch.set_num_threads, 1)
-        before = torch.get_num_threads()
-        try:
-            yield from in_order(items, work, max(batch_size, usable_cores()), one_thread_each)
-        finally:
-            torch.set_num_threads(before)  # what one thread sets, all see
+        with detector.side_by_side() as begin:
+            yield from in_order(items, work, max(batch_size, usable_cores()), begin)
         return
     preprocessing = detector.bank.config.preprocessing
     for batch in read_batches(items, preprocessing, batch_size, detector.fitting):
@@ -70,15 +67,13 @@ def judge(
                 yield one
 
 
-def _stacked(inputs: Sequence[Tensor]) -> Tensor:
-    """(B, H, W, 3) of several inputs: uint8, if all are."""
-    if any(one.is_floating_point() for one in inputs):
-        inputs = [one.float() for one in inputs]
-    return torch.stack(list(inputs))
+def _stacked(inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """(B, H, W, 3) of several inputs: uint8, if all are, else float32."""
+    return np.stack(inputs)
 
 
-def _judge_item(detector: Detector, item: Item) -> Judged | Unreadable:
+def _judge_item(detector: Judge, item: Item) -> Judged | Unreadable:
     one = prepare_item(item, detector.bank.config.preprocessing, detector.fitting)
     if isinstance(one, Unreadable):
         return one
-    return Judged(one, detector.detect_inputs(one.input.unsqueeze(0)))
+    return Judged(one, detector.detect_inputs(one.input[np.newaxis]))

@@ -18,8 +18,13 @@ from numpy.typing import NDArray
 from fapm_cli.compute.resident import peak_resident_mb
 from fapm_cli.exporting.engines import open_engine
 
-FAPM = "fapm"
-"""The name of fapm's own engine, beside those of :data:`fapm_cli.exporting.engines.PRECISIONS`."""
+FAPM, TORCH = "fapm", "torch"
+"""By a bank, what ``fapm score`` does with pictures that are read, and what it does by torch."""
+OF_BANKS = (FAPM, TORCH)
+"""Others, :data:`fapm_cli.exporting.engines.PRECISIONS`, are given an exported file."""
+
+Work = tuple[str, Callable[[], object]]
+"""What it computes in, and what it does."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,11 @@ class Job:
 
     Attributes:
         engine: its name.
-        precision: to compute in; of fapm as ``--precision`` says it.
-        compiled: whether torch compiles it; of fapm alone.
-        path: of what it judges by: fapm by a bank, others by an exported file.
+        precision: to compute in; as ``--precision`` says it of those that judge by a bank.
+        compiled: whether torch compiles it; of torch alone.
+        path: of what it judges by: a bank, or an exported file.
         shape: of the pictures that it is given at a time: B, H, W, 3.
-        weights: a file in place of the bank's own backbone; of fapm alone.
+        weights: a file in place of the bank's own backbone; of those that judge by a bank.
     """
 
     engine: str
@@ -53,7 +58,8 @@ def be_timed(asked: dict[str, Any]) -> None:
     """
     job = Job(**asked["job"])
     pixels = np.random.default_rng(0).integers(0, 256, job.shape, np.uint8)
-    precision, work = (_fapm if job.engine == FAPM else _other)(job, pixels, asked["threads"])
+    prepare = _by_bank if job.engine in OF_BANKS else _by_file
+    precision, work = prepare(job, pixels, asked["threads"])
     work()
     start_up_ms = 1e3 * (time.time() - asked["started"])
     for _ in range(asked["warm_up"]):
@@ -72,22 +78,25 @@ def be_timed(asked: dict[str, Any]) -> None:
     print(json.dumps(measured), flush=True)
 
 
-def _fapm(job: Job, pixels: NDArray[np.uint8], threads: int) -> tuple[str, Callable[[], object]]:
-    """What ``fapm score`` does with pictures that are read."""
-    from fapm_cli.bank.backbone import bank_extractor
-    from fapm_cli.bank.file import load_bank
+def _by_bank(job: Job, pixels: NDArray[np.uint8], threads: int) -> Work:
+    """What fapm does with pictures that are read."""
+    from fapm_cli.bank.file import read_bank
     from fapm_cli.compute.cores import use_threads
-    from fapm_cli.compute.plan import make_plan
-    from fapm_cli.detection.detector import Detector
+    from fapm_cli.engines.opening import open_judge
 
     use_threads(threads)
-    bank = load_bank(job.path)
-    plan = make_plan("cpu", job.precision, compiled=job.compiled)
-    detector = Detector(bank, bank_extractor(bank, job.weights), plan=plan)
-    return detector.plan.precision, lambda: detector.detect(pixels)
+    judge = open_judge(
+        read_bank(job.path),
+        "cpu",
+        job.precision,
+        engine=TORCH if job.engine == TORCH else "auto",
+        weights=job.weights,
+        compiled=job.compiled,
+    )
+    return judge.precision, lambda: judge.detect(pixels)
 
 
-def _other(job: Job, pixels: NDArray[np.uint8], threads: int) -> tuple[str, Callable[[], object]]:
+def _by_file(job: Job, pixels: NDArray[np.uint8], threads: int) -> Work:
     """What a program without fapm does with an exported file."""
     run = open_engine(job.engine, job.path, threads, job.precision)
     return job.precision, lambda: run(pixels)

@@ -23,7 +23,7 @@ from fapm_cli.compute.machine import describe_machine
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.compute.timing import Latency
 from fapm_cli.errors import ModelError, OptionError
-from fapm_cli.evaluation.engine_process import FAPM, Job
+from fapm_cli.evaluation.engine_process import FAPM, OF_BANKS, TORCH, Job
 from fapm_cli.exporting.engines import PRECISIONS, check_installed, installed_engines
 from fapm_cli.exporting.packages import version_of
 
@@ -49,14 +49,14 @@ def choose_engines(wanted: str, *, exported: bool) -> list[str]:
     Raises:
         OptionError: there is no such engine, or it is not installed.
     """
-    own = [] if exported else [FAPM]
+    own = [] if exported else [*OF_BANKS]
     known = [*own, *PRECISIONS]
     names = [*own, *installed_engines()] if wanted == "all" else wanted.split(",")
     for name in names:
         if name not in known:
             what = "an exported file" if exported else "a bank"
             raise OptionError(f"engine {name!r}: of {what} use {', '.join(known)} or all")
-        if name != FAPM:
+        if name not in OF_BANKS:
             check_installed(name)
     if not names:
         check_installed(known[0])
@@ -69,14 +69,16 @@ def precision_of(engine: str, wanted: str, *, compiled: bool = False) -> str | N
     Args:
         engine: its name.
         wanted: as ``--precision`` says it; ``auto`` is the one that files are proven in.
-        compiled: whether torch is to compile, which fapm alone does.
+        compiled: whether torch is to compile.
 
     Raises:
         OptionError: there is no such precision, or this CPU would emulate it.
     """
     plan = make_plan("cpu", wanted, compiled=compiled)
-    if engine == FAPM:
+    if engine == TORCH:
         return plan.precision
+    if engine == FAPM:
+        return "fp32" if wanted in ("auto", "fp32") and not compiled else None
     name = PRECISIONS[engine][0] if wanted == "auto" else wanted
     return name if name in PRECISIONS[engine] and not compiled else None
 
@@ -141,7 +143,7 @@ def _record(job: Job, runs: int, measured: list[dict[str, Any]]) -> dict[str, An
     """What was measured of one engine, as plain values."""
     spent = Latency.of([one for found in measured for one in found["times_ms"]])
     machine = describe_machine(_CPU)
-    if job.engine != FAPM:
+    if job.engine not in OF_BANKS:
         machine["versions"] = {**machine["versions"], job.engine: version_of(job.engine)}
     return {
         "engine": job.engine,

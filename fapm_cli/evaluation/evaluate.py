@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture, read_truth
@@ -29,7 +29,7 @@ class _Truth:
         num_inverted: likewise.
     """
 
-    def __init__(self, category: Category, detector: Detector):
+    def __init__(self, category: Category, detector: Judge):
         """Start with no pixel."""
         self.pixels = {kind: PixelCurves() for kind in ("", *category.apart)}
         self.num_masked = self.num_inverted = 0
@@ -65,7 +65,7 @@ def _kinds(labelled: TestPicture, category: Category) -> list[str]:
 
 def evaluate(
     category: Category,
-    detector: Detector,
+    detector: Judge,
     batch_size: int,
     on_stage: OnStage = lambda stage, done, total: None,
     build_seconds: float | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.detection.detector import Detector
+from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture
 from fapm_cli.evaluation.metrics import Curve, balanced_accuracy
@@ -58,7 +58,7 @@ class Evaluation:
     """
 
     category: Category
-    detector: Detector
+    detector: Judge
     test: Sequence[TestPicture]
     scores: NDArray[np.float64]
     figures: Figures

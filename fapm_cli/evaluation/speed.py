@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -15,6 +15,7 @@ from fapm_cli.compute.timing import Latency, alternate
 from fapm_cli.config import BankConfig
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.graphs import runner
+from fapm_cli.detection.judge import Judge
 from fapm_cli.pictures.preparing import prepare
 
 PICTURE_PX = 1024
@@ -27,14 +28,15 @@ def noise(config: BankConfig, num_pictures: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed)).byte()
 
 
-def frames_per_second(detectors: Iterable[Detector]) -> list[float]:
-    """Say how many pictures a second each detector judges at batch size 1."""
-    judges = [*detectors]
+def frames_per_second(judges: Sequence[Judge]) -> list[float]:
+    """Say how many pictures a second each judge manages at batch size 1."""
     works = {
         str(i): functools.partial(one.detect, noise(one.bank.config, 1))
         for i, one in enumerate(judges)
     }
-    times = alternate(works, judges[0].device, warm_up=_WARM_UP, runs=_RUNS)
+    first = judges[0]
+    where = first.device if isinstance(first, Detector) else torch.device("cpu")
+    times = alternate(works, where, warm_up=_WARM_UP, runs=_RUNS)
     return [1000 / median(spent) for spent in times.values()]
 
 

@@ -17,7 +17,7 @@ from fapm_cli.memory.coreset import num_keys
 from fapm_cli.network.backbones import PAPER_BACKBONE
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import RANDOM, load_extractor
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.thresholds import UNSET
 
 
@@ -57,7 +57,7 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
     memories = []
     for channels, h, w in extractor.map_shapes:
         n = num_pictures * (h * w // num_patches)
-        k = num_keys(n, config.coreset_ratio, MIN_KEYS)
+        k = num_keys(n, config.coreset_ratio, MIN_KEYS, config.max_keys)
         k = min(2 * k, n) if config.adaptive else k
         counts = torch.full((num_patches,), k)
         memories.append(

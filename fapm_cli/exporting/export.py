@@ -9,10 +9,10 @@ import torch
 
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.tensors import as_tensors
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
-from fapm_cli.detection.engine import Engine
 from fapm_cli.errors import BankError, ModelError, OptionError
 from fapm_cli.exporting.engines import open_engines
 from fapm_cli.exporting.file import (
@@ -23,7 +23,6 @@ from fapm_cli.exporting.file import (
     read_model,
     seal,
 )
-from fapm_cli.exporting.graph import onnx_model, round_to_half, store_in_half
 from fapm_cli.exporting.metadata import PREFIX, bank_digest, metadata
 from fapm_cli.exporting.packages import need
 from fapm_cli.exporting.parity import compare, parity_pictures
@@ -61,8 +60,11 @@ def export_bank(
         ModelError: an engine differs; nothing was written.
         OutputError: the file can't be written.
     """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ("onnx", "onnxruntime"):
         need(name)
+    from fapm_cli.graph.model import engine_model
+
+    bank = as_tensors(bank)
     if not 1 <= batch <= MOST_BATCH:
         raise OptionError(f"batch {batch}: wanted 1 to {MOST_BATCH} pictures")
     if bank.registration is not None and not as_is:
@@ -77,13 +79,10 @@ def export_bank(
             f"the bank's input of {height}x{width} px is worked through in tiles, and an exported "
             f"file is not: build one of up to {TILE_PX['cpu']} px a side"
         )
-    engine = Engine(bank, extractor)
-    if half:
-        round_to_half(engine)
+    bank.check_weights(extractor.weights_hash)
+    weights_of = extractor.stages.state_dict()
+    model = engine_model(bank, weights_of, batch=batch, opset=opset, half=half)
     try:
-        model = onnx_model(engine, bank.config.preprocessing.crop_px, batch, opset)
-        if half:
-            store_in_half(model)
         data = seal(model, metadata(bank, half))
         described = _proven(bank, data, weights)
     except ModelError as error:
@@ -108,7 +107,7 @@ def verify_file(path: str | Path, bank: Bank, *, weights: str | None = None) -> 
         OptionError: the packages are not installed.
         BankError: the bank's backbone can't be had.
     """
-    data = read_bytes(Path(path))
+    data, bank = read_bytes(Path(path)), as_tensors(bank)
     try:
         described = _proven(bank, data, weights)
     except ModelError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 
-import torch
-
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import bank_bytes
 from fapm_cli.version import __version__
@@ -39,7 +37,6 @@ def metadata(bank: Bank, half: bool) -> dict[str, str]:
     review = {} if thresholds.review is None else {"review_threshold": repr(thresholds.review)}
     said = {
         "version": __version__,
-        "torch": torch.__version__,
         "bank": bank_digest(bank),
         "threshold": repr(thresholds.score),
         **review,

@@ -26,7 +26,10 @@ def need(name: str) -> Any:
 
 def is_there(name: str) -> bool:
     """Whether a package is installed."""
-    return find_spec(name) is not None
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def reason_of(error: Exception) -> str:

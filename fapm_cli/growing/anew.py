@@ -12,7 +12,7 @@ import torch
 from fapm_cli.bank.bank import Bank, nominal_picture
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import decode_thumbnail
-from fapm_cli.compute.plan import Ranges
+from fapm_cli.config import Ranges
 from fapm_cli.errors import BankError
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.choosing.deep_layer import before_deepening

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
@@ -19,7 +18,6 @@ from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_p
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import (
     NominalBatch,
-    PartOf,
     encode_passing,
     light_of,
     nominal_batches,
@@ -28,10 +26,12 @@ from fapm_cli.learning.batches import (
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.scratch.workspace import HeldThumbnails
 from fapm_cli.learning.turned import angles, shown_with_copies
+from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
-from fapm_cli.pictures.reading import Item
+from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.suspects import find_suspects
 
@@ -75,9 +75,9 @@ def add_pictures(
         PictureError: a picture can't be read and ``on_bad`` is None, or none is new.
     """
     extractor = tapping(extractor, bank.config) or extractor
-    check_weights(bank, extractor)
+    bank.check_weights(extractor.weights_hash)
     bank = with_pixels(bank)
-    encoded: list[bytes] | None = None if bank.thumbnails is None else []
+    encoded = None if bank.thumbnails is None else HeldThumbnails()
     likes: dict[str, Seen] = {}  # by the digest of each file
     batches = nominal_batches(
         files, bank.config, batch_size, on_bad, likes, part_of, bank.registration
@@ -148,7 +148,9 @@ def _grow(
     for j, vectors in enumerate(features):
         size = bank.map_sizes[j]
         several = [
-            vectors_of(part, num_before, len(new_pictures), config, size)
+            vectors_of(
+                patches_of(part, 0, part.shape[0]), num_before, len(new_pictures), config, size
+            )
             for part in (vectors, extracted.copies[j])
             if part.shape[1]
         ]

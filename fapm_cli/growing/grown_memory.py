@@ -91,7 +91,7 @@ def distinct(candidates: Candidates) -> Candidates:
 
 def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankConfig) -> LayerMemory:
     """Pick each patch's keys, as many as a bank of all ``num_vectors`` vectors would have."""
-    k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS)
+    k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS, config.max_keys)
     threshold = config.spread_threshold if config.adaptive else None
     coresets = [
         grown_coreset(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)

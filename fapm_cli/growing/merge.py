@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.backbone import check_weights
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
@@ -25,8 +24,7 @@ from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.image_score import TOP_SHARE
+from fapm_cli.scores.extents import TOP_SHARE, Calibration
 
 
 def merge_banks(
@@ -55,7 +53,7 @@ def merge_banks(
             raise BankError(f"banks differ in {differs}; only banks built alike can be merged")
     by_layers = {bank.config.layers: tapping(extractor, bank.config) for bank in banks}
     for bank in banks:
-        check_weights(bank, by_layers[bank.config.layers] or extractor)
+        bank.check_weights((by_layers[bank.config.layers] or extractor).weights_hash)
     extractor = by_layers[first.config.layers] or extractor
     banks = [with_pixels(bank) for bank in banks]
     embedded = any(bank.backbone is not None for bank in banks)
@@ -93,6 +91,21 @@ def merge_banks(
         memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
+
+
+def check_alike(banks: Sequence[Bank], names: Sequence[str]) -> None:
+    """Check that banks of these names can be merged.
+
+    Raises:
+        BankError: they differ; the message names which, and the first field in which.
+    """
+    for bank, name in zip(banks[1:], names[1:], strict=True):
+        differs = difference(banks[0], bank, learnt_anew=all_shown(banks))
+        if differs is not None:
+            raise BankError(
+                f"banks {names[0]} and {name} differ in {differs}; "
+                "only banks built alike can be merged"
+            )
 
 
 def difference(one: Bank, other: Bank, *, learnt_anew: bool = False) -> str | None:

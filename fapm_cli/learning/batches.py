@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,15 +17,16 @@ from fapm_cli.bank.thumbnails import encode_thumbnail
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
+from fapm_cli.learning.scratch.workspace import Encoded
+from fapm_cli.memory.vectors import Rows
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.moving import judged_of
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Fitting, Item, Prepared, read_batches
+from fapm_cli.pictures.reading import Fitting, Item, PartOf, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen
 
-PartOf = Callable[[Path, str], str]
-"""Names the part that a picture shows, by its file and its name in the bank."""
+_AT_A_TIME = 16
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,18 @@ class NominalBatch:
             NominalPicture(name, digest, pixels_digest(pixels), 0.0, 0.0, 0)
             for name, digest, pixels in zip(self.names, self.sha256, self.pixels, strict=True)
         ]
+
+    @functools.cached_property
+    def digests(self) -> list[str]:
+        """What tells all that is learnt of each: name, file, px, part, what it shows."""
+        found = []
+        for i, picture in enumerate(self.pictures):
+            part = None if self.parts is None else self.parts[i]
+            known = hashlib.sha256(repr((picture.name, *sorted(picture.digests), part)).encode())
+            if self.seen is not None:
+                known.update(self.seen[i].cpu().numpy().tobytes())
+            found.append(known.hexdigest())
+        return found
 
     @property
     def judged(self) -> Tensor | None:
@@ -97,7 +110,7 @@ def nominal_batches(
                 on_bad(one)
         if good:
             yield NominalBatch(
-                torch.stack([one.pixels for one in good]),
+                torch.from_numpy(np.stack([one.pixels for one in good])),
                 good_names,
                 [one.picture.sha256 for one in good],
                 part_of
@@ -119,10 +132,17 @@ def judged_of_all(seen: Tensor | None) -> Tensor | None:
     return torch.stack([torch.from_numpy(judged_of(one)) for one in seen.cpu().numpy()])
 
 
-def light_of(pixels: Tensor, roi: Tensor | None, seen: Tensor | None) -> Light:
+def light_of(pixels: Rows, roi: Tensor | None, seen: Rows | None) -> Light:
     """The light of (N, H, W, 3) px, where a bank inspects, of what they show, (N, H, W) bool."""
-    where = [one.cpu().numpy() for one in (roi, seen) if one is not None]
-    return Light.of(pixels.numpy(), functools.reduce(np.logical_and, where) if where else None)
+
+    def some() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]:
+        for numbers in torch.split(torch.arange(len(pixels)), _AT_A_TIME):
+            shown = () if seen is None else (seen[numbers],)
+            for one, *of in zip(pixels[numbers].numpy(), *shown, strict=True):
+                where = [of_it.cpu().numpy() for of_it in (roi, *of) if of_it is not None]
+                yield one, functools.reduce(np.logical_and, where) if where else None
+
+    return Light.of_each(some())
 
 
 def unseen(
@@ -159,12 +179,17 @@ def with_detail(batches: Iterable[NominalBatch]) -> Iterator[NominalBatch]:
 
 
 def encode_passing(
-    batches: Iterable[NominalBatch], encoded: list[bytes] | None
+    batches: Iterable[NominalBatch], encoded: Encoded | None
 ) -> Iterator[NominalBatch]:
-    """Pass batches on, their pictures appended to ``encoded`` if it is a list."""
+    """Pass batches on, their pictures added to ``encoded``, but those that it has."""
+    number = 0
     for batch in batches:
         if encoded is not None:
-            encoded += in_order(_with_seen(batch), encode_thumbnail)
+            numbered = enumerate(batch.digests, start=number)
+            known = sum([encoded.known(*one) for one in numbered])
+            new = batch.pick(range(known, len(batch.names))) if known else batch
+            encoded.add(in_order(_with_seen(new), encode_thumbnail), new.digests)
+            number += len(batch.names)
         yield batch
 
 

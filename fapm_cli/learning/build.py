@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import OWN_WEIGHTS, Bank, common
-from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
+from fapm_cli.bank.bank import OWN_WEIGHTS, Bank
+from fapm_cli.bank.nominal_pictures import in_groups
+from fapm_cli.bank.thumbnails import some_thumbnails
 from fapm_cli.config import BankConfig, Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.batches import (
     NominalBatch,
-    PartOf,
     encode_passing,
     nominal_batches,
     unseen,
@@ -25,19 +25,23 @@ from fapm_cli.learning.batches import (
 )
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, learn, program_versions
+from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.scratch.allowance import Allowance, plan_of
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Where, Workspace
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.memory.grid import check_divisible
-from fapm_cli.memory.shown import shown_enough
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Item, Prepared, prepare_item
+from fapm_cli.pictures.reading import Item, PartOf, Prepared, memory_to_read, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
-from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
+
+OnBegin = Callable[[BankConfig, Callable[[], int], Where | None], None]
 
 _ALIGNED_BY = 32  # pictures at most, taken evenly: their mean hardly changes with more
 
@@ -55,7 +59,8 @@ def build_from_files(
     thumbnails: bool = True,
     drop_outliers: bool = False,
     part_of: PartOf | None = None,
-    on_begin: Callable[[BankConfig], None] = lambda config: None,
+    allowance: Allowance | None = None,
+    on_begin: OnBegin = lambda config, needed_bytes, scratch: None,
     on_bad: Callable[[Unreadable], None] | None = None,
     on_known: Callable[[str], None] = lambda name: None,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
@@ -77,7 +82,9 @@ def build_from_files(
         thumbnails: whether the bank holds the pictures, small.
         drop_outliers: as for :func:`build_bank`.
         part_of: names the part that a picture shows; None to find near twins instead.
-        on_begin: told what is built, all that pictures are to say of it among it, before it is.
+        allowance: how much memory it may take, and where the rest goes; None for what is usual.
+        on_begin: told what is built, all that pictures are to say of it among it, before it is; how
+            much memory that takes; and where scratch files are, or None.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_known: told the name of each picture that came before under another name, or in another
             encoding, and is left out: it would vouch for its twin.
@@ -92,26 +99,36 @@ def build_from_files(
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     show = functools.partial(_show, files, config.preprocessing)
-    config = with_turn(config, len(files), lambda some: (one.pixels.numpy() for one in show(some)))
-    on_begin(config)
-    registration = None
-    if config.align != "none":
-        registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
-    likes: dict[str, Seen] = {}  # by the digest of each file
-    batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
-    bank = build_bank(
-        unseen(batches, set(), on_known),
-        len(files),
-        config,
-        extractor,
-        weights=weights,
-        embed_backbone=embed_backbone,
-        roi=roi,
-        thumbnails=thumbnails,
-        drop_outliers=drop_outliers,
-        on_suspects=on_suspects,
-        on_stage=on_stage,
+    config = with_turn(config, len(files), lambda some: (one.pixels for one in show(some)))
+    names, items = [name for _, name in files], [file for file, _ in files]
+    needed = functools.cache(lambda: memory_needed(config, extractor, len(files), items))
+    reading = functools.partial(memory_to_read, items, config.preprocessing)
+    plan = plan_of(
+        config, extractor, names, roi, thumbnails=thumbnails, drop_outliers=drop_outliers
     )
+    likes: dict[str, Seen] = {}  # by the digest of each file
+    with (allowance or Allowance()).workspace(
+        config, extractor, len(files), reading, needed, plan
+    ) as workspace:
+        on_begin(config, needed, workspace.where)
+        registration = None
+        if config.align != "none":
+            registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
+        batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
+        bank = build_bank(
+            unseen(batches, set(), on_known),
+            len(files),
+            config,
+            extractor,
+            weights=weights,
+            embed_backbone=embed_backbone,
+            roi=roi,
+            thumbnails=thumbnails,
+            drop_outliers=drop_outliers,
+            workspace=workspace,
+            on_suspects=on_suspects,
+            on_stage=on_stage,
+        )
     seen = Seen.join([likes[picture.sha256] for picture in bank.pictures])
     return replace(bank, seen=seen, registration=registration)
 
@@ -129,7 +146,7 @@ def _show(
 def _registration(some: Sequence[Prepared], config: BankConfig) -> Registration:
     """Where the parts of some pictures lie."""
     aspects = [aspect_of(one.picture.size_px, config.preprocessing) for one in some]
-    pixels = [one.pixels.numpy() for one in some]
+    pixels = [one.pixels for one in some]
     return Registration.of(pixels, aspects, turns=config.align == "rigid")
 
 
@@ -144,6 +161,7 @@ def build_bank(
     roi: Tensor | None = None,
     thumbnails: bool = True,
     drop_outliers: bool = False,
+    workspace: Workspace = IN_MEMORY,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
 ) -> Bank:
@@ -151,7 +169,7 @@ def build_bank(
 
     Args:
         batches: the pictures, in order.
-        capacity: most pictures that may come, N; memory for them is taken at once.
+        capacity: most pictures that may come, N; the workspace may take memory for them at once.
         config: what to build.
         extractor: the backbone, on the device to work on.
         weights: where its weights came from, for the record.
@@ -161,6 +179,7 @@ def build_bank(
         thumbnails: whether it holds the pictures, as the backbone saw them.
         drop_outliers: whether pictures that look most unlike the rest (6 σ) are left out, and the
             bank is learnt again without them, from the same features.
+        workspace: where what all pictures give is kept.
         on_suspects: told the names and robust z-scores of such pictures, most suspicious first,
             and whether they are left out; at the end, those still in the bank.
         on_stage: told (stage, done, total) as the work goes on.
@@ -172,9 +191,9 @@ def build_bank(
     """
     map_sizes = tuple((h, w) for _, h, w in extractor.map_shapes)
     check_divisible(config.preprocessing.crop_px, config.grid, map_sizes)
-    encoded: list[bytes] | None = [] if thumbnails else None
+    encoded = workspace.thumbnails() if thumbnails else None
     batches = encode_passing(with_detail(batches), encoded)
-    extracted = extract(batches, capacity, config, extractor, on_stage, roi)
+    extracted = extract(batches, capacity, config, extractor, on_stage, roi, workspace)
     pictures = extracted.pictures
     if not pictures:
         raise PictureError("no nominal picture could be read; give a folder of good pictures")
@@ -190,8 +209,8 @@ def build_bank(
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,
         program_versions(),
-        _inspected(roi, extracted.judged, pictures, max(map_sizes)),
-        None if encoded is None else tuple(encoded),
+        extracted.inspected(roi, max(map_sizes)),
+        None if encoded is None else encoded.finish(),
     )
     learnt, suspects = learn(bank, extracted, on_stage, extractor)
     outliers = [(i, z) for i, z in suspects if z > OUTLIER]
@@ -199,36 +218,10 @@ def build_bank(
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
         only, left = _only(bank, kept), extracted.of(kept)
-        only = replace(only, roi=_inspected(roi, left.judged, only.pictures, max(map_sizes)))
+        only = replace(only, roi=left.inspected(roi, max(map_sizes)))
         learnt, suspects = learn(only, left, on_stage, extractor)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
-
-
-def _inspected(
-    roi: Tensor | None,
-    judged: Tensor | None,
-    pictures: Sequence[NominalPicture],
-    map_size: tuple[int, int],
-) -> Tensor | None:
-    """(H, W) bool, what of a region is inspected: what enough parts show; None for all.
-
-    Args:
-        roi: the region; None for all.
-        judged: (N, H, W) bool, what is learnt from of pictures that were moved; None for all.
-        pictures: of which parts they are.
-        map_size: h, w of the finest map.
-
-    Raises:
-        OptionError: nothing of the region.
-        PictureError: nothing at all.
-    """
-    if judged is None:
-        return roi
-    known = shown_enough(judged, [picture.group for picture in pictures], map_size)
-    if not known.any():
-        raise PictureError("no place of the part is in enough pictures: leave --align out")
-    return common(roi, None if known.all() else known)
 
 
 def _only(bank: Bank, kept: Sequence[int]) -> Bank:
@@ -238,5 +231,5 @@ def _only(bank: Bank, kept: Sequence[int]) -> Bank:
     return replace(
         bank,
         pictures=tuple(in_groups(pictures, (p.group for p in pictures))),
-        thumbnails=None if thumbnails is None else tuple(thumbnails[i] for i in kept),
+        thumbnails=None if thumbnails is None else some_thumbnails(thumbnails, kept),
     )

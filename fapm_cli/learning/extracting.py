@@ -1,23 +1,29 @@
-"""Extracting: all patch memories of all pictures, whole (§2.1)."""
+"""Extracting: all patch memories of all pictures (§2.1)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from fapm_cli.bank.bank import common
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.config import BankConfig
+from fapm_cli.errors import PictureError
 from fapm_cli.learning.batches import NominalBatch, judged_of_all
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.scratch.field import Field, FieldRows
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.learning.turned import angles, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
-from fapm_cli.memory.grid import of_pictures, to_patches
+from fapm_cli.memory.grid import to_patches
+from fapm_cli.memory.shown import shown_enough
+from fapm_cli.memory.vectors import Rows, Vectors, only, rows_of
 from fapm_cli.network.extraction import FeatureExtractor
 
 OBSERVED = 32  # pictures that int8 takes its ranges from
@@ -34,31 +40,64 @@ class Extracted:
         pixels: (N, H, W, 3) uint8, what they show.
         seen: (N, H, W) bool, what of the part each shows; None where none was moved.
         spoiled: of some of them, spoiled; None where no metric is to be chosen.
+        workspace: where it lies, and what is made of it.
     """
 
-    features: list[Tensor]
-    copies: list[Tensor]
+    features: Sequence[Vectors]
+    copies: Sequence[Vectors]
     pictures: list[NominalPicture]
-    pixels: Tensor
-    seen: Tensor | None
+    pixels: Rows
+    seen: Rows | None
     spoiled: Spoiled | None
+    workspace: Workspace = IN_MEMORY
 
     @functools.cached_property
-    def judged(self) -> Tensor | None:
+    def judged(self) -> Rows | None:
         """(N, H, W) bool, what is learnt from; None for all."""
+        if isinstance(self.seen, FieldRows):
+            return replace(self.seen, through=_judged)
+        assert self.seen is None or isinstance(self.seen, Tensor)
         return judged_of_all(self.seen)
+
+    def inspected(self, roi: Tensor | None, map_size: tuple[int, int]) -> Tensor | None:
+        """What of a region is inspected: what enough parts show.
+
+        Args:
+            roi: (H, W) bool, the region; None for all.
+            map_size: h, w of the finest map.
+
+        Returns:
+            (H, W) bool; None for all.
+
+        Raises:
+            OptionError: nothing of the region.
+            PictureError: nothing at all.
+        """
+        if self.judged is None:
+            return roi
+        known = shown_enough(self.judged, [picture.group for picture in self.pictures], map_size)
+        if not known.any():
+            raise PictureError("no place of the part is in enough pictures: leave --align out")
+        return common(roi, None if known.all() else known)
 
     def of(self, kept: Sequence[int]) -> Extracted:
         """The same of some of the pictures; their groups are as before."""
-        numbers, total = torch.tensor(kept), len(self.pictures)
+        total = len(self.pictures)
         return Extracted(
-            [of_pictures(vectors, numbers, total) for vectors in self.features],
-            [of_pictures(v, numbers, total) if v.shape[1] else v for v in self.copies],
+            [only(vectors, kept, total) for vectors in self.features],
+            [only(v, kept, total) if v.shape[1] else v for v in self.copies],
             [self.pictures[i] for i in kept],
-            self.pixels[numbers],
-            None if self.seen is None else self.seen[numbers],
+            rows_of(self.pixels, kept),
+            None if self.seen is None else rows_of(self.seen, kept),
             None if self.spoiled is None else self.spoiled.of(kept),
+            self.workspace.under("some"),
         )
+
+
+def _judged(seen: Tensor) -> Tensor:
+    judged = judged_of_all(seen)
+    assert judged is not None
+    return judged
 
 
 @torch.inference_mode()
@@ -69,83 +108,98 @@ def extract(
     extractor: FeatureExtractor,
     on_stage: OnStage,
     roi: Tensor | None = None,
+    workspace: Workspace = IN_MEMORY,
 ) -> Extracted:
-    """Extract all patch memories whole; the extractor's ranges are those of the pictures.
+    """Extract all patch memories; the extractor's ranges are those of the pictures.
 
-    Spoiled pictures' pieces lie in ``roi``, (H, W) bool.
+    Spoiled pictures' pieces lie in ``roi``, (H, W) bool. What the workspace has already is not
+    extracted again.
 
     Raises:
+        OptionError: it has what came of other pictures.
         ValueError: the extractor follows a plan.
     """
     extractor.check_unplanned()
     extractor.ranges = {}
     device = extractor.mean.device
-    num_patches = config.grid[0] * config.grid[1]
-    per_picture = [h * w // num_patches for _, h, w in extractor.map_shapes]
-    num_copies = len(angles(config.turn))
-    features, copies = (
-        [
-            torch.empty(num_patches, capacity * views * n, shape[0], device=device)
-            for n, shape in zip(per_picture, extractor.map_shapes, strict=True)
-        ]
-        for views in (1, num_copies)
-    )
-    shown = torch.empty(capacity, *config.preprocessing.crop_px, 3, dtype=torch.uint8)
-    seen: list[Tensor] = []
+    fields = _fields(config, extractor)
+    store = workspace.store("pictures", fields, capacity, device)
     pictures: list[NominalPicture] = []
     looks: list[Looks] = []
     parts: list[str] = []
+    moved = False
     spoiling = Spoiling(extractor) if config.metric == "own" else None
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
         first = len(pictures)
-        shown[first : first + len(batch.pixels)] = batch.pixels
-        if batch.seen is not None:
-            seen.append(batch.seen)
-        for pixels in torch.split(batch.pixels, at_a_time):
-            last = first + len(pixels)
-            with extractor.observing() if first < OBSERVED else nullcontext():
+        known = store.known(first, batch.digests)
+        for start in range(0, len(batch.pixels), at_a_time):
+            some, number = slice(start, start + at_a_time), first + start
+            pixels = batch.pixels[some]
+            if number >= OBSERVED and start + len(pixels) <= known:
+                continue
+            with extractor.observing() if number < OBSERVED else nullcontext():
                 maps = extractor(pixels.to(device))
-            for whole, part, n in zip(features, maps, per_picture, strict=True):
-                whole[:, first * n : last * n] = to_patches(part, config.grid)
-            if num_copies:
-                _extract_copies(copies, pixels, first, config, extractor)
-            first = last
+            own = {f"features.{j}": to_patches(one, config.grid) for j, one in enumerate(maps)}
+            own |= _copies(pixels, config, extractor)
+            own["pixels"] = pixels.unsqueeze(0)
+            if config.align != "none":
+                own["seen"] = _seen(batch)[some].unsqueeze(0)
+            store.put(number, batch.digests[some], own)
         if spoiling is not None:
-            spoiling.take(batch.pixels, len(pictures), roi, batch.judged)
+            spoiling.take(batch.pixels, first, roi, batch.judged)
         pictures += batch.pictures
         parts += batch.parts or ()
         looks += () if batch.parts else (look_at(batch.pixels),)
+        moved = moved or batch.seen is not None
         on_stage("extract", len(pictures), capacity)
-    total = len(pictures)
+    store.finish(len(pictures))
     if looks:
         pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
     elif parts:
         pictures = in_groups(pictures, parts)
-    features, copies = (
-        [f[:, : total * views * n] for f, n in zip(vectors, per_picture, strict=True)]
-        for vectors, views in ((features, 1), (copies, num_copies))
+    memories = range(len(extractor.map_shapes))
+    return Extracted(
+        [store.vectors(f"features.{j}") for j in memories],
+        [store.vectors(f"copies.{j}") for j in memories],
+        pictures,
+        store.rows("pixels"),
+        store.rows("seen") if moved else None,
+        None if spoiling is None else spoiling.taken(),
+        workspace,
     )
-    spoiled = None if spoiling is None else spoiling.taken()
-    there = torch.cat(seen) if seen else None
-    return Extracted(features, copies, pictures, shown[:total], there, spoiled)
 
 
-def _extract_copies(
-    copies: list[Tensor],
-    pixels: Tensor,
-    first: int,
-    config: BankConfig,
-    extractor: FeatureExtractor,
-) -> None:
-    """Extract the turned copies of (B, H, W, 3) pictures, of which the numbers begin at ``first``,
-    into their places.
-    """
-    for number, picture in enumerate(pixels, start=first):
-        views = turned_copies(picture, config.turn)
-        for view, one in enumerate(torch.split(views, 1), start=number * len(views)):
-            for whole, part in zip(copies, extractor(one.to(extractor.mean.device)), strict=True):
-                vectors = to_patches(part, config.grid)
-                n = vectors.shape[1]
-                whole[:, view * n : (view + 1) * n] = vectors
+def _seen(batch: NominalBatch) -> Tensor:
+    """(B, H, W) bool, what the pictures show."""
+    if batch.seen is not None:
+        return batch.seen
+    return torch.ones(batch.pixels.shape[:3], dtype=torch.bool)
+
+
+def _fields(config: BankConfig, extractor: FeatureExtractor) -> list[Field]:
+    """What is kept of each picture."""
+    size, num_patches = config.preprocessing.crop_px, config.grid[0] * config.grid[1]
+    fields = []
+    for name, views in (("features", 1), ("copies", len(angles(config.turn)))):
+        for j, (channels, h, w) in enumerate(extractor.map_shapes):
+            per_picture = views * (h * w // num_patches)
+            fields.append(Field(f"{name}.{j}", num_patches, per_picture, (channels,)))
+    fields.append(Field.of_rows("pixels", (*size, 3), torch.uint8))
+    if config.align != "none":
+        fields.append(Field.of_rows("seen", size, torch.bool))
+    return fields
+
+
+def _copies(pixels: Tensor, config: BankConfig, extractor: FeatureExtractor) -> Tensors:
+    """The (N_p, B·V·N_v, C) vectors of the turned copies of (B, H, W, 3) pictures, by field."""
+    if not angles(config.turn):
+        return {}
+    found: list[list[Tensor]] = []
+    for picture in pixels:
+        for one in torch.split(turned_copies(picture, config.turn), 1):
+            maps = extractor(one.to(extractor.mean.device))
+            found.append([to_patches(part, config.grid) for part in maps])
+    by_memory = zip(*found, strict=True)
+    return {f"copies.{j}": torch.cat(own, dim=1) for j, own in enumerate(by_memory)}

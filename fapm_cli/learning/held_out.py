@@ -7,6 +7,7 @@ in the metric, by folds of parts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,15 +15,18 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.memory.metric import Variation, patch_metrics
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
+from fapm_cli.memory.metric import TOGETHER_BYTES, Variation, patch_metrics
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.memory.shown import shown_vectors, wholly
-from fapm_cli.scores.calibration import Calibration, local_calibration
-from fapm_cli.scores.geometry import covered
+from fapm_cli.memory.vectors import Rows, Vectors, patches_of
+from fapm_cli.scores.calibration import local_calibration
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.scorer import Found, Scorer
+from fapm_cli.scores.spreader import covered_places
 
 FOLDS = 3
-TOGETHER, TOGETHER_BYTES = 16, 256 * 2**20
+TOGETHER, JUDGED_BYTES = 16, 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,23 @@ class HeldOut:
         return sorted(set(self.folds.tolist()))
 
     @staticmethod
-    def of(bank: Bank, features: Sequence[Tensor], shown: Tensor | None = None) -> HeldOut:
+    def of(
+        bank: Bank,
+        features: Sequence[Vectors],
+        shown: Rows | None = None,
+        workspace: Workspace = IN_MEMORY,
+    ) -> HeldOut:
         """Take it from all vectors, per memory (N_p, N·N_v, C), of all pictures of a bank, of which
         those count that are ``shown``, (N, H, W) bool over the input; None for all.
         """
         folds = torch.tensor([picture.group % FOLDS for picture in bank.pictures])
-        if shown is None:
-            return HeldOut.by([Variation(vectors, folds) for vectors in features], folds)
-        there = shown_vectors(shown, bank.map_sizes, bank.config.grid)
-        both = zip(features, there, strict=True)
-        return HeldOut.by([Variation(vectors, folds, of) for vectors, of in both], folds)
+        there: Sequence[Tensor | None] = [None] * len(features)
+        if shown is not None:
+            there = shown_vectors(shown, bank.map_sizes, bank.config.grid)
+        variations = []
+        for j, (vectors, of) in enumerate(zip(features, there, strict=True)):
+            variations.append(_variation(vectors, folds, of, workspace.under(f"variation-{j}")))
+        return HeldOut.by(variations, folds)
 
     @staticmethod
     def by(variations: Sequence[Variation], folds: Tensor, scale: float = 1.0) -> HeldOut:
@@ -87,10 +98,28 @@ class HeldOut:
         return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))
 
 
-def at_a_time(vectors: Sequence[Tensor], num_pictures: int) -> int:
+def _variation(
+    vectors: Vectors, folds: Tensor, shown: Tensor | None, workspace: Workspace
+) -> Variation:
+    """How (N_p, N·N_v, C) vectors vary, taken from some patches at a time."""
+    num_patches, parts = vectors.shape[0], []
+    together = max(TOGETHER_BYTES * num_patches // max(vectors.nbytes, 1), 1)
+
+    def moments(first: int) -> Tensors:
+        some = slice(first, min(first + together, num_patches))
+        of_them = None if shown is None else shown[some]
+        return Variation(patches_of(vectors, some.start, some.stop), folds, of_them).tensors()
+
+    for first in range(0, num_patches, together):
+        found = workspace.once(f"{first}", functools.partial(moments, first))
+        parts.append({name: one.to(vectors.device) for name, one in found.items()})
+    return Variation.of_patches(parts, folds)
+
+
+def at_a_time(vectors: Sequence[Vectors], num_pictures: int) -> int:
     """How many pictures of (N_p, N·N_v, C) vectors to judge together: fewer of large ones."""
     per_picture = sum(one.nbytes for one in vectors) // num_pictures
-    return min(max(TOGETHER_BYTES // per_picture, 1), TOGETHER)
+    return min(max(JUDGED_BYTES // per_picture, 1), TOGETHER)
 
 
 def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:
@@ -140,17 +169,9 @@ def of_shown(found: Found, shown: Tensor | None) -> Found:
     ]
 
 
-def some_of(shown: Tensor | None, pictures: Tensor, device: torch.device) -> Tensor | None:
+def some_of(shown: Rows | None, pictures: Tensor, device: torch.device) -> Tensor | None:
     """What some of the pictures show, where they are judged; None for all of it."""
     return None if shown is None else shown[pictures].to(device)
-
-
-def with_shown(found: Sequence[Found], shown: Tensor | None) -> list[tuple[Found, Tensor | None]]:
-    """What was found, each part with what its pictures show, of (N, H, W) bool."""
-    if shown is None:
-        return [(part, None) for part in found]
-    device, sizes = found[0][0][0].device, [len(part[0][0]) for part in found]
-    return list(zip(found, torch.split(shown.to(device), sizes), strict=True))
 
 
 def bank_memories(bank: Bank) -> list[PatchMemory]:
@@ -182,5 +203,5 @@ def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None)
     """
     places = None
     if bank.roi is not None:
-        places = covered(bank.roi.to(responses.device), max(bank.map_sizes))
+        places = covered_places(bank.roi.to(responses.device), max(bank.map_sizes))
     return local_calibration(responses, places, shown)

@@ -41,17 +41,20 @@ def learn(
         The bank, and the number and robust z-score of each suspect.
     """
     memories, features, judged = [], extracted.features, extracted.judged
+    workspace = extracted.workspace
     for j, (vectors, copies) in enumerate(zip(features, extracted.copies, strict=True)):
-        memories.append(select_keys(vectors, copies, bank.config, bank.map_sizes[j], judged))
+        keys = workspace.under(f"keys-{j}")
+        memories.append(select_keys(vectors, copies, bank.config, bank.map_sizes[j], judged, keys))
         on_stage("select", j + 1, len(features))
     light = light_of(extracted.pixels, bank.roi, extracted.seen)
     bank = replace(bank, memories=tuple(memories), metric=None, light=light)
-    response = nominal_response(bank, features, 0, on_stage, shown=judged)
+    plain = workspace.under("plain")
+    response = nominal_response(bank, features, 0, on_stage, shown=judged, workspace=plain)
     groups = [picture.group for picture in bank.pictures]
     # In plain distances: a metric makes little of what it has learnt, defects among it.
     suspects = find_suspects(response.spots, response.levels, groups)
     if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
-        held_out = HeldOut.of(bank, features, judged)
+        held_out = HeldOut.of(bank, features, judged, workspace)
         choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage, judged)
         bank = replace(bank, metric=choice)
         held_out = HeldOut.by(held_out.variations, held_out.folds, scale)
@@ -61,7 +64,8 @@ def learn(
             )
         bank = held_out.with_metrics(bank, choice.floor)
         if choice.floor is not None:
-            response = nominal_response(bank, features, 0, on_stage, held_out, judged)
+            own = workspace.under("own")
+            response = nominal_response(bank, features, 0, on_stage, held_out, judged, own)
     return judged_by(response, bank), suspects
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.choosing.deep_layer import deep_extractor
 from fapm_cli.learning.choosing.spoiled import most_spoiled
-from fapm_cli.learning.held_out import FOLDS, TOGETHER, TOGETHER_BYTES
+from fapm_cli.learning.held_out import FOLDS, JUDGED_BYTES, TOGETHER
+from fapm_cli.learning.scratch.blocks import BLOCK_BYTES
+from fapm_cli.learning.selecting import MIN_KEYS
 from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
@@ -16,6 +19,8 @@ from fapm_cli.pictures.reading import Item, memory_to_read
 from fapm_cli.scores.extents import FEWEST_PARTS
 
 _TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
+_PATCH_TIMES = 4
+_EACH_BYTES, _PLACE_BYTES = 32 * 2**10, 40
 _MAPS = 8  # of a picture's px, float32, that are there at a time
 
 
@@ -43,13 +48,13 @@ def memory_needed(
     vectors = 4 * num_pictures * views * per_picture
     channels_shown = 3 if config.align == "none" else 4
     shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
-    keys = int(vectors * min(widest * config.coreset_ratio, 1))
+    keys = min(int(vectors * min(widest * config.coreset_ratio, 1)), most_key_bytes(config, shapes))
     most = max(num_pictures * views * h * w for _, h, w in shapes)
     distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
     on_cuda = extractor.mean.device.type == "cuda"
     reading = 0 if on_cuda else memory_to_read(files, config.preprocessing) + shown
     maps = _MAPS * 4 * math.prod(config.preprocessing.crop_px)
-    together = min(max(TOGETHER_BYTES // (4 * per_picture), 1), TOGETHER)
+    together = min(max(JUDGED_BYTES // (4 * per_picture), 1), TOGETHER)
     judging = max(together * (2 * 4 * per_picture + maps) - _EXTRACTING_BYTES, 0)
     needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
     needed += judging
@@ -59,3 +64,56 @@ def memory_needed(
     varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
     spoiled = 4 * per_picture * 2 * most_spoiled(num_pictures)
     return needed + vectors // views // FOLDS + varying + spoiled
+
+
+def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
+    """Say, roughly, how many bytes of memory a build takes at most whose vectors lie in files.
+
+    But for the reading of pictures. Keys are held, twice while they are laid out for search; the
+    vectors of one patch, or of some if they are small, less their mean, and distances between them;
+    a little of each picture: what tells twins, and what is said of its places.
+    """
+    shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
+    views = 1 + len(angles(config.turn))
+    per_picture = 4 * sum(channels * h * w for channels, h, w in shapes)
+    keys = _key_bytes(config, extractor, num_pictures)
+    patch = max(4 * num_pictures * views * c * h * w // num_patches for c, h, w in shapes)
+    selecting = _PATCH_TIMES * patch + MEMORY_BYTES
+    varying = 4 * (FOLDS + 1) * num_patches * sum(channels**2 for channels, _, _ in shapes)
+    judging = keys + TOGETHER * per_picture + JUDGED_BYTES
+    spoiled = 2 * per_picture * most_spoiled(num_pictures)
+    places = max(h * w for _, h, w in shapes)
+    of_each = num_pictures * (_EACH_BYTES + _PLACE_BYTES * places)
+    own = config.metric == "own" and num_pictures >= FEWEST_PARTS
+    held = keys + (varying + spoiled if own else 0)
+    return _TORCH_BYTES + held + max(selecting, judging, of_each, 4 * BLOCK_BYTES)
+
+
+def scratch_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
+    """Say how many bytes scratch files take at most."""
+    shapes, k = [*extractor.map_shapes], config.query.num_neighbors
+    deeper = deep_extractor(config, extractor) if config.metric == "own" else None
+    deep = [] if deeper is None else deeper.map_shapes
+    views = 1 + len(angles(config.turn))
+    vectors = 4 * views * sum(channels * h * w for channels, h, w in (*shapes, *deep))
+    found = 2 * 4 * k * (2 * sum(h * w for _, h, w in shapes) + sum(h * w for _, h, w in deep))
+    px = math.prod(config.preprocessing.crop_px) * (3 if config.align == "none" else 4)
+    shown = px * (1 + len(deep)) + px  # and thumbnails, which are smaller
+    return num_pictures * (vectors + found + shown) + _key_bytes(config, extractor, num_pictures)
+
+
+def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
+    """Bytes of the keys, at most."""
+    views = 1 + len(angles(config.turn))
+    most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
+    shapes = extractor.map_shapes
+    by_ratio = int(4 * num_pictures * views * most * sum(c * h * w for c, h, w in shapes))
+    return min(by_ratio, most_key_bytes(config, shapes))
+
+
+def most_key_bytes(config: BankConfig, shapes: Sequence[tuple[int, int, int]]) -> int:
+    """Bytes of the keys of maps (C, h, w) of any number of pictures."""
+    if config.max_keys == 0:
+        return sys.maxsize
+    of_patch = (2 if config.adaptive else 1) * max(config.max_keys, MIN_KEYS)
+    return 4 * of_patch * math.prod(config.grid) * sum(channels for channels, _, _ in shapes)

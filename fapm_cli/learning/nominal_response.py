@@ -19,15 +19,20 @@ from fapm_cli.learning.held_out import (
     leave_own_out,
     of_shown,
     some_of,
-    where_known,
-    with_shown,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
-from fapm_cli.memory.grid import of_pictures
+from fapm_cli.learning.scratch.found_parts import (
+    FoundParts,
+    ShownParts,
+    named_rows,
+    of_memory,
+)
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.memory.shown import shown_places
-from fapm_cli.scores.calibration import Calibration, mean_of_groups, of_parts
-from fapm_cli.scores.extents import Extents
-from fapm_cli.scores.image_score import top_score
+from fapm_cli.memory.vectors import Rows, Vectors, of_pictures
+from fapm_cli.scores.calibration import mean_of_groups, of_parts
+from fapm_cli.scores.extents import Calibration, Extents
+from fapm_cli.scores.image_score import top_score, usual_extents
 from fapm_cli.scores.scorer import Found, Scorer
 from fapm_cli.scores.thresholds import (
     MOST_RATE,
@@ -40,6 +45,7 @@ from fapm_cli.scores.thresholds import (
 OnStage = Callable[[str, int, int], None]
 
 _TOGETHER = 16
+_HERE, _ELSEWHERE = "here", "elsewhere"
 # A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
 # times what it does in its own bank.
 _ALONE = 3.0
@@ -104,11 +110,12 @@ def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
 @torch.inference_mode()
 def nominal_response(
     bank: Bank,
-    features: Sequence[Tensor],
+    features: Sequence[Vectors],
     first: int = 0,
     on_stage: OnStage = lambda stage, done, total: None,
     held_out: HeldOut | None = None,
-    shown: Tensor | None = None,
+    shown: Rows | None = None,
+    workspace: Workspace = IN_MEMORY,
 ) -> NominalResponse:
     """Score pictures, whole and with a spot of elsewhere, the keys of their own part left out.
 
@@ -122,13 +129,14 @@ def nominal_response(
             then learnt without the pictures that they judge.
         shown: (n, H, W) bool over the input, what each of those n shows: the rest counts for
             nothing; None for all.
+        workspace: where what is found of each is kept.
     """
     generator = torch.Generator().manual_seed(0)
     laid_out = bank_memories(bank)
     scorer = bank_scorer(bank, laid_out)
     judges = _judges(bank, scorer, first, held_out)
-    found, elsewhere = _search(judges, bank, features, first, generator, on_stage, shown)
-    parts = with_shown(found, shown)
+    found, elsewhere = _search(judges, bank, features, first, generator, on_stage, shown, workspace)
+    parts = ShownParts(found, shown)
     calibration = bank.calibration
     if first == 0:
         responses = torch.cat([scorer.combine(*part).responses for part in parts])
@@ -147,7 +155,7 @@ def nominal_response(
         spots += highest
         levels += usual
     pseudo = None
-    if elsewhere:
+    if elsewhere is not None:
         pseudo = pseudo_scores(scorer, parts, elsewhere, bank.roi, generator)
     if bank.num_groups == 1:
         scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
@@ -155,11 +163,11 @@ def nominal_response(
 
 
 def _usual_extents(
-    scorer: Scorer, parts: Sequence[tuple[Found, Tensor | None]], groups: Tensor
+    scorer: Scorer, parts: Iterable[tuple[Found, Tensor | None]], groups: Tensor
 ) -> Extents | None:
     """What is usual of wide extents, by parts."""
     means = [scorer.extent_means(scorer.combine(*part).anomaly_maps) for part in parts]
-    return Extents.of(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
+    return usual_extents(mean_of_groups(torch.cat(means).unsqueeze(1), groups).squeeze(1))
 
 
 def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], list[float]]:
@@ -173,36 +181,49 @@ def spots_and_levels(anomaly_maps: Tensor, bank: Bank) -> tuple[list[float], lis
 def _search(
     judges: Iterable[tuple[Scorer, Tensor]],
     bank: Bank,
-    features: Sequence[Tensor],
+    features: Sequence[Vectors],
     first: int,
     generator: torch.Generator,
     on_stage: OnStage,
-    shown: Tensor | None,
-) -> tuple[list[Found], list[Found]]:
+    shown: Rows | None,
+    workspace: Workspace,
+) -> tuple[FoundParts, FoundParts | None]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
-    total, done = len(bank.pictures), 0
-    found: list[Found] = []
-    elsewhere: list[Found] = []
-    order: list[Tensor] = []
+    total, done, number = len(bank.pictures) - first, 0, 0
+    moves = first == 0 and bank.config.grid != (1, 1)
+    names = [_HERE, _ELSEWHERE] if moves else [_HERE]
+    rows = workspace.found("found", _shapes(bank, names), total)
+    parts: list[Tensor] = []
     for scorer, judged in judges:
-        for pictures in torch.split(judged, at_a_time(features, total - first)):
-            queries = [
-                of_pictures(vectors, pictures - first, total - first) for vectors in features
-            ]
-            leave_out = leave_own_out(bank, pictures, queries)
-            here = some_of(shown, pictures - first, queries[0].device)
-            found.append(of_shown(scorer.search(queries, leave_out), here))
-            sources = None
-            if first == 0:
-                sources = elsewhere_patches(bank.config.grid, bank.roi, generator)
-            if sources is not None:
-                moved = [q[sources.to(q.device)] for q in queries]
-                elsewhere.append(scorer.search(moved, leave_out))
-            order.append(pictures)
-            done += len(pictures)
-            on_stage("calibrate", done, total - first)
-    found, elsewhere = (_in_order(parts, torch.cat(order)) for parts in (found, elsewhere))
-    return where_known(found), where_known(elsewhere)
+        for pictures in torch.split(judged, at_a_time(features, total)):
+            numbers = pictures - first
+            sources = elsewhere_patches(bank.config.grid, bank.roi, generator) if moves else None
+            if not rows.known(number):
+                queries = [of_pictures(vectors, numbers, total) for vectors in features]
+                leave_out = leave_own_out(bank, pictures, queries)
+                here = some_of(shown, numbers, queries[0].device)
+                found = {_HERE: of_shown(scorer.search(queries, leave_out), here)}
+                if sources is not None:
+                    moved = [q[sources.to(q.device)] for q in queries]
+                    found[_ELSEWHERE] = scorer.search(moved, leave_out)
+                rows.put(number, numbers, named_rows(found))
+            parts.append(numbers)
+            number, done = number + 1, done + len(pictures)
+            on_stage("calibrate", done, total)
+    if bool((torch.cat(parts).diff() < 0).any()):  # by folds
+        parts = [*torch.split(torch.arange(total), _TOGETHER)]
+    in_place, *elsewhere = (
+        FoundParts(rows, name, len(features), parts, features[0].device) for name in names
+    )
+    return in_place, elsewhere[0] if elsewhere else None
+
+
+def _shapes(bank: Bank, names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Of a picture's rows of what is found."""
+    k = bank.config.query.num_neighbors
+    return {
+        of_memory(name, j): (*size, k) for name in names for j, size in enumerate(bank.map_sizes)
+    }
 
 
 def _judges(
@@ -216,19 +237,6 @@ def _judges(
     for fold in held_out.numbers:
         judged = (held_out.folds == fold).nonzero().flatten()
         yield bank_scorer(bank, held_out.memories(bank, floor, fold)), judged
-
-
-def _in_order(parts: list[Found], pictures: Tensor) -> list[Found]:
-    """What was found of pictures of these numbers, in the order of the pictures."""
-    if not parts or bool((pictures.diff() > 0).all()):
-        return parts
-    order = pictures.argsort()
-    by_memory = [
-        [torch.cat(values)[order.to(values[0].device)] for values in zip(*found, strict=True)]
-        for found in zip(*parts, strict=True)
-    ]
-    split = [[torch.split(v, _TOGETHER) for v in both] for both in by_memory]
-    return [[(both[0][i], both[1][i]) for both in split] for i in range(len(split[0][0]))]
 
 
 def _inner(bank: Bank) -> Tensor:

@@ -9,14 +9,14 @@ good pictures' scores differs between kinds of parts as it does for real defects
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fapm_cli.scores.geometry import covered
 from fapm_cli.scores.scorer import Found, Scorer
+from fapm_cli.scores.spreader import covered_places
 
 _ENOUGH, _AT_LEAST = 1000, 50
 _ENOUGH_PX = 2**30  # of all pseudo-defective pictures: there are fewer large ones
@@ -40,7 +40,9 @@ def elsewhere_patches(
     if num_patches == 1:
         return None
     everywhere = torch.arange(num_patches)
-    inside = everywhere if roi is None else covered(roi.cpu(), grid).flatten().nonzero().flatten()
+    inside = everywhere
+    if roi is not None:
+        inside = covered_places(roi.cpu(), grid).flatten().nonzero().flatten()
     if len(inside) == 1:
         inside = everywhere
     shift = int(torch.randint(1, len(inside), (), generator=generator))
@@ -49,8 +51,8 @@ def elsewhere_patches(
 
 def pseudo_scores(
     scorer: Scorer,
-    found: Sequence[tuple[Found, Tensor | None]],
-    elsewhere: Sequence[Found],
+    found: Iterable[tuple[Found, Tensor | None]],
+    elsewhere: Iterable[Found],
     roi: Tensor | None,
     generator: torch.Generator,
 ) -> list[float]:
@@ -61,14 +63,16 @@ def pseudo_scores(
     Args:
         scorer: calibrated.
         found: what the search found of good pictures, in parts, as :meth:`Scorer.search` gives it,
-            and what each of them shows, (B, H, W) bool over the input; None for all.
+            and what each of them shows, (B, H, W) bool over the input; None for all. It is gone
+            through again and again.
         elsewhere: the same of their vectors taken to other patches.
         roi: (H, W) bool over the input: windows are drawn as often as much of them is inspected,
             and shown.
         generator: draws the windows.
     """
     num_pictures = sum(len(part[0][0]) for part, _ in found)
-    heights, widths = zip(*(d.shape[1:3] for d, _ in found[0][0]), strict=True)
+    some, _ = next(iter(found))
+    heights, widths = zip(*(d.shape[1:3] for d, _ in some), strict=True)
     a_side = round(scorer.spot_share**-0.5)
     windows = min(a_side, *heights), min(a_side, *widths)
     weights = [

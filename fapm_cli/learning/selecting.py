@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.config import BankConfig
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.learning.turned import angles, cells_before, shown_with_copies
-from fapm_cli.memory.coreset import Coreset
+from fapm_cli.memory.coreset import Coreset, side_by_side
 from fapm_cli.memory.grid import map_cells
 from fapm_cli.memory.shown import coreset_of_shown
+from fapm_cli.memory.vectors import Rows, Vectors, patches_of
 
 MIN_KEYS = 4
 
@@ -32,12 +35,32 @@ def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
     return vectors[patch.to(vectors.device), indices.to(vectors.device)]
 
 
+def _keys_of(
+    vectors: Vectors,
+    copies: Vectors,
+    first: int,
+    end: int,
+    config: BankConfig,
+    shown: Tensor | None,
+) -> Tensors:
+    """Keys, their numbers, and what is known of the coresets of some patches."""
+    own = patches_of(vectors, first, end)
+    if copies.shape[1]:
+        own = torch.cat([own, patches_of(copies, first, end)], dim=1)
+    threshold = config.spread_threshold if config.adaptive else None
+    ratio, most = config.coreset_ratio, config.max_keys
+    coresets = coreset_of_shown(own, shown, ratio, threshold, MIN_KEYS, most)
+    indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
+    return {"keys": _gather(own, indices, known["key_counts"]), "indices": indices, **known}
+
+
 def select_keys(
-    vectors: Tensor,
-    copies: Tensor,
+    vectors: Vectors,
+    copies: Vectors,
     config: BankConfig,
     map_size: tuple[int, int],
-    judged: Tensor | None,
+    judged: Rows | None,
+    workspace: Workspace = IN_MEMORY,
 ) -> LayerMemory:
     """Select keys among what pictures and their turned copies show; other vectors are replaced.
 
@@ -47,19 +70,25 @@ def select_keys(
         config: how many to select.
         map_size: h, w of the memory's map.
         judged: (N, H, W) bool over the input, what is learnt from; None for all.
+        workspace: where keys are kept, some patches' at a time.
     """
-    num_vectors, num_copies = vectors.shape[1], len(angles(config.turn))
-    if num_copies:
-        vectors = torch.cat([vectors, copies], dim=1)
-    threshold = config.spread_threshold if config.adaptive else None
+    (num_patches, num_vectors, channels), num_copies = vectors.shape, len(angles(config.turn))
     shown = None
     if judged is not None:
         shown = shown_with_copies(judged, config.turn, map_size, config.grid)
-    coresets = coreset_of_shown(vectors, shown, config.coreset_ratio, threshold, MIN_KEYS)
-    indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
-    per_picture = map_size[0] * map_size[1] // len(coresets)
+    together = side_by_side(num_vectors + copies.shape[1], channels)
+    groups = []
+    for first in range(0, num_patches, together):
+        end = min(first + together, num_patches)
+        of_them = None if shown is None else shown[first:end]
+        work = functools.partial(_keys_of, vectors, copies, first, end, config, of_them)
+        groups.append(workspace.once(f"{first}", work))
+    known = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+    keys, indices = known.pop("keys").to(vectors.device), known.pop("indices")
+    per_picture = map_size[0] * map_size[1] // num_patches
+    of_patches = torch.split(indices, known["key_counts"].tolist())
     cells = torch.cat(
-        [map_cells(c.indices, i, config.grid, *map_size) for i, c in enumerate(coresets)]
+        [map_cells(own, i, config.grid, *map_size) for i, own in enumerate(of_patches)]
     )
     pictures = indices // per_picture
     if num_copies:
@@ -68,7 +97,7 @@ def select_keys(
         before = cells_before(cells, views % num_copies, config.turn, map_size)
         cells = torch.where(turned, before, cells)
     return LayerMemory(
-        keys=_gather(vectors, indices, known["key_counts"]),
+        keys=keys,
         key_pictures=pictures.int(),
         key_cells=cells.int(),
         **known,

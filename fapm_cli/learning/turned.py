@@ -21,6 +21,7 @@ from torch import Tensor
 from fapm_cli.config import BankConfig
 from fapm_cli.memory.grid import Grid
 from fapm_cli.memory.shown import shown_vectors
+from fapm_cli.memory.vectors import Rows
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.whole_set import evenly
 
@@ -140,7 +141,7 @@ def _turn(picture: NDArray[Any], angle: float) -> NDArray[Any]:
     )
 
 
-def shown_with_copies(shown: Tensor, step: int, map_size: tuple[int, int], grid: Grid) -> Tensor:
+def shown_with_copies(shown: Rows, step: int, map_size: tuple[int, int], grid: Grid) -> Tensor:
     """Which vectors of pictures, then of their turned copies, are shown.
 
     Args:
@@ -152,9 +153,10 @@ def shown_with_copies(shown: Tensor, step: int, map_size: tuple[int, int], grid:
     Returns:
         (N_p, n) bool.
     """
-    turned = [turned_copies(255 * one.byte(), step) == 255 for one in shown] if step else []
-    both = [shown_vectors(one, [map_size], grid)[0] for one in (shown, *turned)]
-    return torch.cat(both, dim=1)
+    numbers = torch.arange(len(shown) if step else 0).unsqueeze(1)
+    turned = (turned_copies(255 * shown[one][0].byte(), step) == 255 for one in numbers)
+    both = (shown_vectors(one, [map_size], grid)[0] for one in (shown, *turned))
+    return torch.cat([*both], dim=1)
 
 
 def cells_before(cells: Tensor, copies: Tensor, step: int, size: tuple[int, int]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 MEMORY_BYTES = 512 * 2**20
+_ROWS = 2**16  # vectors that are squared at a time
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,13 @@ def spread_score(radius_sq: float | Tensor) -> Tensor:
     return torch.tanh(torch.as_tensor(radius_sq) / 2)
 
 
-def num_keys(num_vectors: int, ratio: float, at_least: int = 1) -> int:
-    """K: ``ratio`` of the vectors, rounded down, at least ``at_least``, at most all of them."""
-    return min(max(int(num_vectors * ratio + 1e-9), at_least, 1), num_vectors)
+def num_keys(num_vectors: int, ratio: float, at_least: int = 1, most: int = 0) -> int:
+    """K: ``ratio`` of the vectors, rounded down, ``most`` at most, unless that is 0; but at least
+    ``at_least``, and at most all of them.
+    """
+    k = int(num_vectors * ratio + 1e-9)
+    k = min(k, most) if most else k
+    return min(max(k, at_least, 1), num_vectors)
 
 
 def adaptive_coreset(
@@ -42,6 +47,7 @@ def adaptive_coreset(
     spread_threshold: float | None,
     at_least: int = 1,
     memory_bytes: int = MEMORY_BYTES,
+    most: int = 0,
 ) -> list[Coreset]:
     """Select the keys of patch memories, and where the spread is wide, go on to 2K (§2.2).
 
@@ -54,20 +60,26 @@ def adaptive_coreset(
         spread_threshold: D_th; None turns widening off.
         at_least: fewest keys a patch may have, if it has as many vectors.
         memory_bytes: most bytes that distances between vectors may take at a time.
+        most: K at most; 0 for no limit.
 
     Returns:
         One coreset per patch, in order.
     """
     num_patches, n, channels = vectors.shape
-    k = num_keys(n, ratio, at_least)
-    # Distances, or in small sets the vectors, less their mean and squared.
-    per_patch = 4 * n * max(n, 2 * channels)
-    side_by_side = max(1, min(num_patches, memory_bytes // per_patch))
+    k = num_keys(n, ratio, at_least, most)
+    together = side_by_side(n, channels, memory_bytes)
     coresets: list[Coreset] = []
-    for start in range(0, num_patches, side_by_side):
-        search = GreedyKCenter(vectors[start : start + side_by_side], memory_bytes)
+    for start in range(0, num_patches, together):
+        search = GreedyKCenter(vectors[start : start + together], memory_bytes)
         coresets += _pick(search, k, spread_threshold)
     return coresets
+
+
+def side_by_side(num_vectors: int, channels: int, memory_bytes: int = MEMORY_BYTES) -> int:
+    """How many patches of so many vectors are searched side by side."""
+    # Distances, or in small sets the vectors, less their mean and squared.
+    per_patch = 4 * num_vectors * max(num_vectors, 2 * channels)
+    return max(1, memory_bytes // per_patch)
 
 
 def grown_coreset(
@@ -138,7 +150,8 @@ class GreedyKCenter:
         num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
         self._vectors = vectors - vectors.mean(dim=1, keepdim=True)
-        self._norms_sq = self._vectors.square().sum(dim=2)
+        parts = torch.split(self._vectors, _ROWS, dim=1)
+        self._norms_sq = torch.cat([part.square().sum(dim=2) for part in parts], dim=1)
         self._nearest_sq = torch.full((num_sets, self._n), torch.inf, device=vectors.device)
         self._sets = torch.arange(num_sets, device=vectors.device)
         self._most = max(1, min(self._n, memory_bytes // (4 * self._n * num_sets)))
@@ -171,7 +184,9 @@ class GreedyKCenter:
             return self._candidates.distances_sq[self._sets, pick]
         number = int(pick[0])
         if self._candidates is None or number not in self._candidates.rows:
-            self._candidates = self._measure(self._guess(number))
+            guess = self._guess(number)
+            self._candidates = None  # the next take its place, also in memory
+            self._candidates = self._measure(guess)
         return self._candidates.distances_sq[:, self._candidates.rows[number]]
 
     def _guess(self, pick: int) -> Tensor:

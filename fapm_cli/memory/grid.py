@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fapm_cli.errors import OptionError
+
+if TYPE_CHECKING:  # what only needs the numbers imports no torch
+    from torch import Tensor
 
 Grid = tuple[int, int]
 

@@ -10,11 +10,14 @@ et al., 2021), so that a part may lie in several ways.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-DIMENSIONS = 128  # kept of a whitened vector: distances hold to some percent, in half the bytes
+from fapm_cli.config import METRIC_DIMENSIONS
+
+TOGETHER_BYTES = 256 * 2**20  # of vectors whose moments are taken at a time, in whole patches
 
 
 class Variation:
@@ -36,6 +39,8 @@ class Variation:
         by_place = vectors.view(num_patches, len(folds), -1, channels)
         self._counts: list[int] = folds.bincount().tolist()
         self._shown: list[Tensor] | None = None
+        self._sums: list[Tensor] = []
+        self._products: list[Tensor] = []
         if shown is None:
             mean = by_place.mean(dim=1, keepdim=True)
         else:
@@ -43,7 +48,6 @@ class Variation:
             self._shown = [there[:, folds == fold].sum(dim=1) for fold in range(self.num_folds)]
             sums = torch.stack([(v * of).sum(dim=0) for v, of in zip(by_place, there, strict=True)])
             mean = (sums / there.sum(dim=1).clamp(min=1)).unsqueeze(1)
-        self._sums, self._products = [], []
         for fold in range(self.num_folds):
             own = by_place[:, (folds == fold).to(vectors.device)] - mean
             if shown is not None:
@@ -51,6 +55,32 @@ class Variation:
             self._sums.append(own.sum(dim=1))
             flat = own.flatten(1, 2)
             self._products.append(torch.bmm(flat.mT, flat))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The moments, each with a patch a row."""
+        moments = {"sums": self._sums, "products": self._products, "shown": self._shown or []}
+        return {
+            f"{name}.{fold}": of_fold
+            for name, of_folds in moments.items()
+            for fold, of_fold in enumerate(of_folds)
+        }
+
+    @classmethod
+    def of_patches(cls, parts: Sequence[Mapping[str, Tensor]], folds: Tensor) -> Variation:
+        """That of all patches, of the :meth:`tensors` of some after others."""
+        whole = cls.__new__(cls)
+        whole._counts = folds.bincount().tolist()
+        joined = [
+            [
+                torch.cat([part[f"{name}.{fold}"] for part in parts])
+                for fold in range(len(whole._counts))
+            ]
+            for name in ("sums", "products", "shown")
+            if f"{name}.0" in parts[0]
+        ]
+        whole._sums, whole._products, *shown = joined
+        whole._shown = shown[0] if shown else None
+        return whole
 
     @property
     def num_folds(self) -> int:
@@ -94,7 +124,7 @@ def patch_metrics(covariances: Tensor, floor: float, scale: float = 1.0) -> Tens
     variance = covariances.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
     identity = torch.eye(channels, device=covariances.device)
     lower = torch.linalg.cholesky(covariances + floor * variance * identity)
-    rotated = identity if channels <= DIMENSIONS else _rotation(channels).to(identity.device)
+    rotated = identity if channels <= METRIC_DIMENSIONS else _rotation(channels).to(identity.device)
     maps: Tensor = torch.linalg.solve_triangular(
         lower.mT, rotated.expand(len(covariances), -1, -1), upper=True
     )
@@ -117,4 +147,4 @@ def _rotation(channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     square = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
     orthonormal: Tensor = torch.linalg.qr(square).Q
-    return orthonormal[:, :DIMENSIONS].float()
+    return orthonormal[:, :METRIC_DIMENSIONS].float()

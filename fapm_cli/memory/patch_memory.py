@@ -7,25 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fapm_cli.memory.grid import Grid, neighbor_offsets
+from fapm_cli.memory.grid import Grid
 from fapm_cli.memory.key_products import KeyProducts, PlainProducts, key_products
 from fapm_cli.memory.metric import map_keys
-
-PAGE_COST = 256  # keys that take as long as a page does for itself: its candidates are measured
+from fapm_cli.memory.pages import Pages
 
 
 class PatchMemory(nn.Module):
     """The memories m_i of one layer, laid out for search.
 
-    Keys lie on p pages of one size, so that one product serves all patches and widened ones don't
-    make the others pay: a patch with more keys than a page holds has several.
-
     Attributes:
         grid: rows and columns of patches.
+        layout: of all p pages of the layer.
         keys: (ΣK_i, C) float32 keys, patch after patch; with metrics (ΣK_i, D), mapped.
         fewest: the smallest K_i.
         patches: (p,) int64, each page's patch.
-        numbers: (p,) int64, which of its patch's pages it is, from 0.
         first: (p, 1, 1) int64, index of each page's first key among all keys.
         end: (p, 1, 1) int64, one past the index of its last.
         centers: (p, 1, C) mean key of each page's patch. Distances don't change when keys and
@@ -40,7 +36,6 @@ class PatchMemory(nn.Module):
 
     keys: Tensor
     patches: Tensor
-    numbers: Tensor
     first: Tensor
     end: Tensor
     centers: Tensor
@@ -50,9 +45,8 @@ class PatchMemory(nn.Module):
         self,
         grid: Grid,
         keys: Tensor,
+        layout: Pages,
         fewest: int,
-        width: int,
-        most_pages: int,
         padded: bool,
         choosing: KeyProducts,
         **pages: Tensor | None,
@@ -60,7 +54,8 @@ class PatchMemory(nn.Module):
         """Take all of it, as above; ``pages`` is what each page has of its own."""
         super().__init__()
         self.grid = grid
-        self.fewest, self.width, self.most_pages, self.padded = fewest, width, most_pages, padded
+        self.layout, self.fewest, self.padded = layout, fewest, padded
+        self.width, self.most_pages = layout.width, layout.most
         self.choosing = choosing
         self.register_buffer("keys", keys)
         self._of_pages = [*pages]
@@ -77,28 +72,13 @@ class PatchMemory(nn.Module):
         return self._reaching[reach]
 
     def _find_reaching(self, reach: int) -> Reaching:
-        device, (rows, columns) = self.patches.device, self.grid
-        offsets = torch.tensor(neighbor_offsets(reach), device=device)
-        row = (self.patches // columns).unsqueeze(1) - offsets[:, 0]
-        column = (self.patches % columns).unsqueeze(1) - offsets[:, 1]
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        patches = row * columns + column
-        slots = torch.arange(len(offsets), device=device) * self.most_pages
-        slots = slots + self.numbers.unsqueeze(1)
-        num_patches, parts = inside.sum(dim=1), []
-        shape = (rows * columns, len(offsets) * self.most_pages)
-        places = torch.full(shape, int(num_patches.sum()), device=device)
-        first = 0
-        for n in sorted(set(num_patches.tolist())):
-            alike = num_patches == n
-            some = inside[alike]
-            asking = patches[alike][some]
-            numbers = torch.arange(first, first + len(asking), device=device)
-            places[asking, slots[alike][some]] = numbers
-            first += len(asking)
-            part = self if bool(alike.all()) else self.of_pages(alike)
-            parts.append((part, asking.view(-1, n)))
-        return Reaching(parts, places)
+        found, device, parts = self.layout.reaching(self.grid, reach), self.patches.device, []
+        for pages, patches in found.parts:
+            part = self
+            if len(pages) < len(self.patches):
+                part = self.of_pages(torch.from_numpy(pages).to(device))
+            parts.append((part, torch.from_numpy(patches).to(device)))
+        return Reaching(parts, torch.from_numpy(found.places).to(device))
 
     def of_pages(self, chosen: Tensor) -> PatchMemory:
         """The memory with some of its pages only."""
@@ -107,9 +87,8 @@ class PatchMemory(nn.Module):
         return PatchMemory(
             self.grid,
             self.keys,
+            self.layout,
             self.fewest,
-            self.width,
-            self.most_pages,
             self.padded,
             self.choosing.of_pages(chosen),
             **{name: None if value is None else value[chosen] for name, value in own.items()},
@@ -118,13 +97,7 @@ class PatchMemory(nn.Module):
 
 @dataclass(frozen=True)
 class Reaching:
-    """Which patches search which pages.
-
-    Attributes:
-        parts: pages that equally many patches search, n, and (p, n) int64 those patches.
-        places: (N_p, s) int64, of each patch's up to s pages the number of its pair among all
-            pairs of the parts, in their order; one more than there are for no page.
-    """
+    """As :class:`fapm_cli.memory.pages.Reaching`, with the pages themselves."""
 
     parts: list[tuple[PatchMemory, Tensor]]
     places: Tensor
@@ -155,16 +128,12 @@ def patch_memory(
         keys = map_keys(keys, key_counts, metrics)
     parts = torch.split(keys, key_counts.tolist())
     means = torch.stack([part.mean(dim=0) for part in parts])
-    width = _page_width(key_counts)
-    num_pages = -(-key_counts // width)
-    patches = torch.repeat_interleave(torch.arange(len(num_pages)), num_pages)
-    numbers = torch.arange(len(patches)) - (num_pages.cumsum(0) - num_pages)[patches]
-    ends = key_counts.cumsum(0)
-    first = (ends - key_counts)[patches] + width * numbers
-    places = (first.unsqueeze(1) + torch.arange(width)).to(keys.device)
-    ends = ends[patches].to(keys.device)
+    layout = Pages.of(key_counts.numpy())
+    patches, first, ends, places = (
+        torch.from_numpy(one).to(keys.device)
+        for one in (layout.patches, layout.first, layout.end, layout.places)
+    )
     there = places < ends.unsqueeze(1)
-    patches = patches.to(keys.device)
     centers = means[patches].unsqueeze(1)
     block = keys[places.clamp_(max=len(keys) - 1)].sub_(centers)
     block.masked_fill_(~there.unsqueeze(2), 0)
@@ -172,25 +141,16 @@ def patch_memory(
     return PatchMemory(
         grid,
         keys,
+        layout,
         fewest=int(key_counts.min()),
-        width=width,
-        most_pages=int(num_pages.max()),
         padded=len(keys) < places.numel(),
         choosing=key_products(block, norms_sq, dtype, num_queries),
         patches=patches,
-        numbers=numbers.to(keys.device),
-        first=first.to(keys.device).view(-1, 1, 1),
+        first=first.view(-1, 1, 1),
         end=ends.view(-1, 1, 1),
         centers=centers,
         metrics=None if metrics is None else metrics[patches],
     )
-
-
-def _page_width(key_counts: Tensor) -> int:
-    """Keys on a page: as many as make pages, and the padding on them, cost least."""
-    widths = torch.arange(1, int(key_counts.max()) + 1)
-    num_pages = -(-key_counts // widths.unsqueeze(1)).sum(dim=1)
-    return int(widths[(num_pages * (widths + PAGE_COST)).argmin()])
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fapm_cli.memory.coreset import Coreset, adaptive_coreset
 from fapm_cli.memory.grid import Grid, to_patches
+from fapm_cli.memory.vectors import Rows
 
 _AT_A_TIME = 16
 # Parts that show a place: it is then known as well as in a bank of so many. Of fewer, half: the
@@ -28,12 +29,13 @@ def wholly(shown: Tensor, size: tuple[int, int]) -> Tensor:
     return hidden == 0
 
 
-def shown_places(shown: Tensor, size: tuple[int, int]) -> Tensor:
+def shown_places(shown: Rows, size: tuple[int, int]) -> Tensor:
     """The same as :func:`wholly` of many pictures, some at a time."""
-    return torch.cat([wholly(some, size) for some in torch.split(shown, _AT_A_TIME)])
+    numbers = torch.split(torch.arange(len(shown)), _AT_A_TIME)
+    return torch.cat([wholly(shown[some], size) for some in numbers])
 
 
-def shown_vectors(shown: Tensor, sizes: Sequence[tuple[int, int]], grid: Grid) -> list[Tensor]:
+def shown_vectors(shown: Rows, sizes: Sequence[tuple[int, int]], grid: Grid) -> list[Tensor]:
     """Which vectors are shown: (N, H, W) bool to (N_p, N·N_v) bool of each memory."""
     maps = (shown_places(shown, size).unsqueeze(1) for size in sizes)
     return [to_patches(one, grid).squeeze(2) for one in maps]
@@ -46,6 +48,7 @@ def coreset_of_shown(
     ratio: float,
     spread_threshold: float | None,
     at_least: int,
+    most: int = 0,
 ) -> list[Coreset]:
     """Select keys as :func:`adaptive_coreset` does, of the vectors that are shown.
 
@@ -55,20 +58,20 @@ def coreset_of_shown(
     Args:
         vectors: (N_p, n, C) float32; those not shown are changed.
         shown: (N_p, n) bool; of a patch where none is, the first vector is all. None for all.
-        ratio, spread_threshold, at_least: as there.
+        ratio, spread_threshold, at_least, most: as there.
     """
     if shown is None:
-        return adaptive_coreset(vectors, ratio, spread_threshold, at_least)
+        return adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most)
     own = torch.arange(shown.shape[1])
     sources = torch.where(shown.cpu(), own, shown.cpu().byte().argmax(dim=1, keepdim=True))
     for patch, source in zip(vectors, sources, strict=True):  # one at a time: they are large
         patch.copy_(patch[source.to(patch.device)])
-    coresets = adaptive_coreset(vectors, ratio, spread_threshold, at_least)
+    coresets = adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most)
     both = zip(coresets, sources, strict=True)
     return [replace(one, indices=source[one.indices]) for one, source in both]
 
 
-def shown_enough(shown: Tensor, groups: Sequence[int], size: tuple[int, int]) -> Tensor:
+def shown_enough(shown: Rows, groups: Sequence[int], size: tuple[int, int]) -> Tensor:
     """Where enough parts are shown, a place of the map at a time: half of them, of few at least 2,
     of many 10.
 
@@ -83,7 +86,8 @@ def shown_enough(shown: Tensor, groups: Sequence[int], size: tuple[int, int]) ->
     places = shown_places(shown, size).float()
     times = places.new_zeros(max(groups) + 1, *size)
     num_parts = (times.index_add_(0, torch.tensor(groups), places) > 0).sum(dim=0)
-    enough = max(min(-(-len(times) // 2), _ENOUGH), min(len(times), 2))
+    of_all = len(set(groups))
+    enough = max(min(-(-of_all // 2), _ENOUGH), min(of_all, 2))
     there = num_parts >= enough
     rows, columns = (side // num for side, num in zip(shown.shape[1:], size, strict=True))
     return there.repeat_interleave(rows, 0).repeat_interleave(columns, 1)

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from fapm_cli.errors import OptionError
+from fapm_cli.network.architectures import RESNETS, ResNetShape
 from fapm_cli.network.efficientnet_lite import lite0_file_name, lite0_stages
 from fapm_cli.network.folding import conv_norm_pairs
-from fapm_cli.network.resnet import RESNETS, ResNetShape, resnet_file_name, resnet_stages
+from fapm_cli.network.resnet import resnet_file_name, resnet_stages
 from fapm_cli.network.weights import packaged_weights, torchvision_weights
 
 Stages = dict[str, nn.Module]

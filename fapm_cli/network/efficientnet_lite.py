@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fapm_cli.network.architectures import lite0
+
 
 class SameConv2d(nn.Conv2d):
     """Convolution padded as TensorFlow's SAME does: a stride-2 step starts at the first px."""
@@ -54,33 +56,14 @@ class Stage(nn.Sequential):
             self.add_module("act", nn.ReLU6())
 
 
-# (repeats, kernel, stride of the first, expansion, channels out), EfficientNet-Lite0
-_LITE0_BLOCKS = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-
-
 def lite0_stages() -> dict[str, nn.Module]:
-    """Each inverted residual block is three stages: expand, depthwise, and the block's output."""
-    stages: dict[str, nn.Module] = {"stem": Stage(_conv(3, 32, 3, 2, 1))}
-    before, channels = "stem", 32
-    numbers = iter(range(16))
-    for repeats, kernel, first_stride, ratio, out in _LITE0_BLOCKS:
-        for i in range(repeats):
-            name = f"block{next(numbers)}"
-            inner, stride = channels * ratio, first_stride if i == 0 else 1
-            if ratio > 1:
-                stages[f"{name}_expand"] = Stage(_conv(channels, inner, 1, 1, 1))
-            stages[f"{name}_depthwise"] = Stage(_conv(inner, inner, kernel, stride, inner))
-            adds = before if i > 0 else None
-            stages[name] = Stage(_conv(inner, out, 1, 1, 1), linear=True, adds=adds)
-            before, channels = name, out
+    """The stages as modules: each inverted residual block is three."""
+    stages: dict[str, nn.Module] = {}
+    for stage in lite0():
+        [block] = stage.blocks
+        [conv] = block.convs
+        shape = (*conv.channels, conv.kernel, conv.stride, conv.groups)
+        stages[stage.name] = Stage(_conv(*shape), linear=conv.activation is None, adds=stage.adds)
     return stages
 
 

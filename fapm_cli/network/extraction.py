@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fapm_cli.compute.device import has_onednn
-from fapm_cli.compute.plan import Plan, Ranges
-from fapm_cli.config import BankConfig
+from fapm_cli.compute.plan import Plan
+from fapm_cli.config import BankConfig, Ranges
 from fapm_cli.errors import BankError
 from fapm_cli.network.backbones import Stages, look_up
 from fapm_cli.network.int8 import observing, quantizable, quantize

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from fapm_cli.compute.plan import Ranges
+from fapm_cli.config import Ranges
 from fapm_cli.network.packed import Convolutions, convolutions, evenly_padded, fed_sizes, watching
 
 _LEVELS = 255

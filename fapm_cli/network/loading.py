@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fapm_cli.arrays import weights_hash
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError, WeightsError
 from fapm_cli.network.backbones import Stages, look_up
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.folding import fold_batch_norm, random_weights, take_folded
-from fapm_cli.network.weights import StateDict, read_weights, weights_hash
+from fapm_cli.network.weights import StateDict, read_weights
 
 RANDOM = "random"
 

@@ -7,40 +7,15 @@ importing torchvision would take as long as a start with all else (docs/speed.md
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class ResNetShape:
-    """What tells one ResNet from another.
-
-    Attributes:
-        depths: blocks in layer1 to layer4.
-        bottleneck: whether a block is three convolutions, 1x1, 3x3 and 1x1, or two of 3x3.
-        groups: of a bottleneck's 3x3 convolution.
-        group_width: channels of each of its groups in layer1.
-    """
-
-    depths: tuple[int, int, int, int]
-    bottleneck: bool = True
-    groups: int = 1
-    group_width: int = 64
+from fapm_cli.network.architectures import Convolution, ResNetShape, residual_block
 
 
-RESNETS = {
-    "resnet18": ResNetShape((2, 2, 2, 2), bottleneck=False),
-    "resnet34": ResNetShape((3, 4, 6, 3), bottleneck=False),
-    "resnet50": ResNetShape((3, 4, 6, 3)),
-    "resnet101": ResNetShape((3, 4, 23, 3)),
-    "resnet152": ResNetShape((3, 8, 36, 3)),
-    "resnext50_32x4d": ResNetShape((3, 4, 6, 3), groups=32, group_width=4),
-    "resnext101_32x8d": ResNetShape((3, 4, 23, 3), groups=32, group_width=8),
-    "resnext101_64x4d": ResNetShape((3, 4, 23, 3), groups=64, group_width=4),
-    "wide_resnet50_2": ResNetShape((3, 4, 6, 3), group_width=128),
-    "wide_resnet101_2": ResNetShape((3, 4, 23, 3), group_width=128),
-}
+def _convolution(conv: Convolution) -> nn.Conv2d:
+    padding, sides = conv.kernel // 2, (conv.kernel, conv.stride)
+    return nn.Conv2d(*conv.channels, *sides, padding, groups=conv.groups, bias=False)
 
 
 class ResidualBlock(nn.Module):
@@ -53,24 +28,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int, shape: ResNetShape):
         """Make the block of a layer that is ``channels`` wide, four times as many at its end."""
         super().__init__()
-        sides = [1, 3, 1] if shape.bottleneck else [3, 3]
-        inner = channels * shape.group_width // 64 * shape.groups
-        out = 4 * channels if shape.bottleneck else channels
-        widths = [channels_in, *[inner] * (len(sides) - 1), out]
-        self.convs = tuple(f"conv{i + 1}" for i in range(len(sides)))
-        for i, side in enumerate(sides):
-            step = stride if i == sides.index(3) else 1
-            groups = shape.groups if side == 3 else 1
-            between = (widths[i], widths[i + 1])
-            conv = nn.Conv2d(*between, side, step, side // 2, groups=groups, bias=False)
-            self.add_module(self.convs[i], conv)
-            self.add_module(f"bn{i + 1}", nn.BatchNorm2d(widths[i + 1]))
+        block = residual_block("", channels_in, channels, stride, shape)
+        self.convs = tuple(conv.name for conv in block.convs)
+        for conv in block.convs:
+            self.add_module(conv.name, _convolution(conv))
+            self.add_module(conv.norm, nn.BatchNorm2d(conv.channels[1], conv.eps))
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
-        if stride > 1 or channels_in != out:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, out, 1, stride, bias=False), nn.BatchNorm2d(out)
-            )
+        if block.shortcut is not None:
+            norm = nn.BatchNorm2d(block.shortcut.channels[1], block.shortcut.eps)
+            self.downsample = nn.Sequential(_convolution(block.shortcut), norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block on (B, C, H, W)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -99,13 +98,3 @@ def torchvision_weights(backbone: str) -> Path:
             f"or copy the file from another machine to {path}"
         ) from error
     return path
-
-
-def weights_hash(state: StateDict) -> str:
-    """SHA-256 over names, shapes and float32 bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.config import Preprocessing
@@ -50,20 +49,20 @@ class Prepared:
     """
 
     picture: Facts
-    pixels: Tensor
+    pixels: Pixels
     lit: Lit | None = None
     placed: Placed | None = None
 
     @property
-    def input(self) -> Tensor:
+    def input(self) -> NDArray[Any]:
         """(H, W, 3), the backbone's input: uint8, or float32 in another light than its own. Of a
         placed picture (H, W, 4): the fourth says what is judged, 255, or not, 0.
         """
-        shown = self.pixels if self.lit is None else torch.from_numpy(self.lit.pixels)
+        shown = self.pixels if self.lit is None else self.lit.pixels
         if self.placed is None:
             return shown
-        judged = torch.from_numpy(self.placed.judged).unsqueeze(2) * 255
-        return torch.cat([shown, judged.to(shown.dtype)], dim=2)
+        judged = self.placed.judged[..., np.newaxis] * shown.dtype.type(255)
+        return np.concatenate([shown, judged], axis=2)
 
     @property
     def differs(self) -> list[str]:
@@ -84,7 +83,7 @@ class Prepared:
         Args:
             inspected: (H, W) bool, what counts; None for all.
         """
-        measured = measure(self.pixels.numpy(), inspected)
+        measured = measure(self.pixels, inspected)
         if self.placed is None:
             return measured
         (down, right), (height, width) = self.pose.shift_px, self.picture.size_px
@@ -93,7 +92,7 @@ class Prepared:
     @property
     def like(self) -> Seen:
         """What it is like, beside what it shows."""
-        grey = is_grey(self.pixels.numpy())
+        grey = is_grey(self.pixels)
         return Seen.one(grey, self.picture.size_px, self.picture.bits, self.picture.lossy)
 
 
@@ -103,6 +102,8 @@ _WAITING_BYTES = 128 * 2**20  # of prepared px
 
 Item = str | Path | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
+PartOf = Callable[[Path, str], str]
+"""Names the part that a picture shows, by its file and its name in the bank."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,10 @@ def _prepared(picture: Picture, preprocessing: Preprocessing, fitting: Fitting) 
     else:
         placed = fitting.registration.place(picture.image, picture.size_px, preprocessing)
         pixels = placed.pixels
-    return Prepared(
-        picture.facts, torch.from_numpy(pixels), fitting.relight(pixels, placed), placed
-    )
+    return Prepared(picture.facts, pixels, fitting.relight(pixels, placed), placed)
 
 
-def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
+def read_roi(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.bool_] | None:
     """Read a region of interest: a mask of the pictures, white where to inspect, else black.
 
     Returns:
@@ -181,7 +180,7 @@ def read_roi(path: str | Path, preprocessing: Preprocessing) -> Tensor | None:
     mask = read_mask(Path(path), preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
-    return None if mask.all() else torch.from_numpy(mask)
+    return None if mask.all() else mask
 
 
 def read_batches(

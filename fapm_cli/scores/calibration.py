@@ -8,32 +8,15 @@ to scoring. docs/accuracy.md has the evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from fapm_cli.scores.extents import Extents
-from fapm_cli.scores.geometry import Spreader, gaussian_matrix
+from fapm_cli.scores.extents import Calibration
+from fapm_cli.scores.geometry import gaussian_matrix
+from fapm_cli.scores.spreader import Spreader
 
 UPPER_SHARE = 0.02
 _BLUR = 1.0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Factors that turn a score at a place into how unusual it is there.
-
-    Attributes:
-        factors: (h, w) float32, around 1; small where good parts differ much.
-        place_share: ρ, 0 to 1, the share of the nominal response's variance that lies between
-            places. Near 1 for aligned parts, near 0 where parts lie at any angle.
-        extents: what is usual of wide extents; None where that is not known.
-    """
-
-    factors: Tensor
-    place_share: float
-    extents: Extents | None = None
 
 
 def local_calibration(
@@ -62,7 +45,8 @@ def local_calibration(
     highest = responses.topk(max(1, round(UPPER_SHARE * num_parts)), dim=0).values
     upper = highest.mean(dim=0) if shown is None else _mean_of_shown(highest, shown)
     rows, columns = (
-        gaussian_matrix(side, _BLUR).float().to(responses.device) for side in responses.shape[1:]
+        torch.from_numpy(gaussian_matrix(side, _BLUR)).float().to(responses.device)
+        for side in responses.shape[1:]
     )
     blur = Spreader(rows, columns)
     if inspected is not None:

@@ -12,20 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from fapm_cli.arrays import Array
 
-from fapm_cli.scores.image_score import TOP_SHARE, top_score
+TOP_SHARE = 0.005
+"""Of a spot: the area of the blur, a disc of 2σ."""
+AREA_SHARE = 0.05
+BLOCK_PX = 4
+"""Side of the blocks that an area is told by: the map is blurred, so that their means tell as much,
+and cost less."""
+TINY = 1e-12
+"""Least mean whose logarithm is taken."""
+MOST_LOG = 30.0
 
 EXTENTS = ("spot", "area", "whole")
 FEWEST_PARTS = 10  # of fewer, nothing is to be had of how they vary
-_AREA_SHARE = 0.05
-_TINY = 1e-12
-_BLOCK = 4  # px: the map is blurred, so that means of blocks tell as much, and cost less
+LEAST_SPREAD = 0.02  # light and camera vary a little from day to day, whatever was learnt
 _RATE, _WIDE_RATE = 0.009, 0.0005  # of false alarms, for spots and for each of the wider extents
-_LEAST_SPREAD = 0.02  # light and camera vary a little from day to day, whatever was learnt
-_MOST = 30.0  # of a logarithm
 
 
 @dataclass(frozen=True)
@@ -50,49 +52,27 @@ class Extents:
         spot, wide = (student_quantile(1 - rate, freedom) for rate in (_RATE, _WIDE_RATE))
         object.__setattr__(self, "behind", wide - spot)
 
-    @classmethod
-    def of(cls, part_means: Tensor) -> Extents | None:
-        """Take them from (N, 3) means of good parts; None for too few parts."""
-        num_parts = len(part_means)
-        if num_parts < FEWEST_PARTS:
-            return None
-        logs = part_means.double().clamp(min=_TINY).log()
-        spreads = logs.std(dim=0).clamp(min=_LEAST_SPREAD)
-        return cls(tuple(logs.mean(dim=0).tolist()), tuple(spreads.tolist()), num_parts)
 
-    def as_spots(self, means: Tensor) -> Tensor:
-        """(B, 3) means of pictures' maps, each as the spot that would be as unusual.
+@dataclass(frozen=True)
+class Calibration:
+    """Factors that turn a score at a place into how unusual it is there.
 
-        A mean that lies z standard deviations above good parts' (of logarithms) is as unusual as a
-        spot that lies ``behind`` less above theirs. That is the distance between the quantiles
-        that leave 0.05 % and 0.9 % of good parts above, of Student's t: of few parts little is
-        known.
-        """
-        spot, *others = zip(self.means, self.spreads, strict=True)
-        values = [means[:, 0]]
-        for number, (mean, spread) in enumerate(others, start=1):
-            unusual = (means[:, number].clamp(min=_TINY).log() - mean) / spread - self.behind
-            values.append((spot[0] + spot[1] * unusual).clamp(max=_MOST).exp())
-        return torch.stack(values, dim=1)
-
-
-def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 0) -> Tensor:
-    """Means of anomaly maps over their largest 0.5 %, 5 % and all of what is inspected.
-
-    Args:
-        maps: (B, H, W) float32.
-        num_inspected: px that shares are of, where the others are 0; None for all.
-        spot_px: that a spot is at most; 0 for any number.
-
-    Returns:
-        (B, 3) float32.
+    Attributes:
+        factors: (h, w) float32, around 1; small where good parts differ much.
+        place_share: ρ, 0 to 1, the share of the nominal response's variance that lies between
+            places. Near 1 for aligned parts, near 0 where parts lie at any angle.
+        extents: what is usual of wide extents; None where that is not known.
     """
-    blocks = F.avg_pool2d(maps.unsqueeze(1), _BLOCK, ceil_mode=True).squeeze(1)
-    num_px = num_inspected or maps.shape[1] * maps.shape[2]
-    area = top_score(blocks, max(num_px // _BLOCK**2, 1), _AREA_SHARE)
-    whole = maps.sum(dim=(1, 2)) / num_px
-    spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
-    return torch.stack([spot, area, whole], dim=1)
+
+    factors: Array
+    place_share: float
+    extents: Extents | None = None
+
+
+def px_of_share(share: float, num_px: int, most_px: int = 0) -> int:
+    """How many px a share of so many is: at least 1, at most ``most_px``; 0 for any number."""
+    wanted = max(1, round(share * num_px))
+    return min(wanted, most_px or wanted)
 
 
 def which_extent(as_spots: Sequence[float]) -> str:

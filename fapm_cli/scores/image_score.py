@@ -1,17 +1,24 @@
-"""One score of a whole picture: the mean of its map's largest values, or the paper's (§2.3)."""
+"""One score of a whole picture: the means of its map's largest values, or the paper's (§2.3)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-TOP_SHARE = 0.005
+from fapm_cli.scores.extents import (
+    AREA_SHARE,
+    BLOCK_PX,
+    FEWEST_PARTS,
+    LEAST_SPREAD,
+    MOST_LOG,
+    TINY,
+    TOP_SHARE,
+    Extents,
+    px_of_share,
+)
+
 _BLOCK = 16
-
-
-def share_weights(layer_weights: tuple[float, ...]) -> tuple[float, ...]:
-    """Scale layer weights to a sum of 1, so that scores keep their unit."""
-    return tuple(w / sum(layer_weights) for w in layer_weights)
 
 
 def top_score(
@@ -31,8 +38,7 @@ def top_score(
     Returns:
         (...) same dtype.
     """
-    num_px = max(1, round(share * (num_inspected or maps.shape[-2] * maps.shape[-1])))
-    num_px = min(num_px, most_px or num_px)
+    num_px = px_of_share(share, num_inspected or maps.shape[-2] * maps.shape[-1], most_px)
     return _largest(maps.flatten(-2), num_px).mean(dim=-1)
 
 
@@ -49,6 +55,50 @@ def _largest(values: Tensor, k: int) -> Tensor:
     blocks = rows.amax(dim=-2).topk(k, sorted=False).indices
     left = rows.mT.gather(-2, blocks.unsqueeze(-1).expand(*blocks.shape, _BLOCK))
     return left.flatten(-2).topk(k).values
+
+
+def extent_means(maps: Tensor, num_inspected: int | None = None, spot_px: int = 0) -> Tensor:
+    """Means of anomaly maps over their largest 0.5 %, 5 % and all of what is inspected.
+
+    Args:
+        maps: (B, H, W) float32.
+        num_inspected: px that shares are of, where the others are 0; None for all.
+        spot_px: that a spot is at most; 0 for any number.
+
+    Returns:
+        (B, 3) float32.
+    """
+    blocks = F.avg_pool2d(maps.unsqueeze(1), BLOCK_PX, ceil_mode=True).squeeze(1)
+    num_px = num_inspected or maps.shape[1] * maps.shape[2]
+    area = top_score(blocks, max(num_px // BLOCK_PX**2, 1), AREA_SHARE)
+    whole = maps.sum(dim=(1, 2)) / num_px
+    spot = top_score(maps, num_inspected, TOP_SHARE, spot_px)
+    return torch.stack([spot, area, whole], dim=1)
+
+
+def usual_extents(part_means: Tensor) -> Extents | None:
+    """What is usual of (N, 3) means of good parts, as above; None of too few parts."""
+    num_parts = len(part_means)
+    if num_parts < FEWEST_PARTS:
+        return None
+    logs = part_means.double().clamp(min=TINY).log()
+    spreads = logs.std(dim=0).clamp(min=LEAST_SPREAD)
+    return Extents(tuple(logs.mean(dim=0).tolist()), tuple(spreads.tolist()), num_parts)
+
+
+def as_spots(usual: Extents, means: Tensor) -> Tensor:
+    """(B, 3) means of pictures' maps, each as the spot that would be as unusual.
+
+    A mean that lies z standard deviations above good parts' (of logarithms) is as unusual as a spot
+    that lies ``behind`` less above theirs. That is the distance between the quantiles that leave
+    0.05 % and 0.9 % of good parts above, of Student's t: of few parts little is known.
+    """
+    spot, *others = zip(usual.means, usual.spreads, strict=True)
+    values = [means[:, 0]]
+    for number, (mean, spread) in enumerate(others, start=1):
+        unusual = (means[:, number].clamp(min=TINY).log() - mean) / spread - usual.behind
+        values.append((spot[0] + spot[1] * unusual).clamp(max=MOST_LOG).exp())
+    return torch.stack(values, dim=1)
 
 
 def paper_image_score(neighbor_maps: list[Tensor], layer_weights: tuple[float, ...]) -> Tensor:

@@ -14,10 +14,9 @@ from fapm_cli.memory.grid import Grid, from_patches
 from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory
 from fapm_cli.memory.search import search
 from fapm_cli.memory.shown import wholly
-from fapm_cli.scores.calibration import Calibration
-from fapm_cli.scores.extents import extent_means
-from fapm_cli.scores.geometry import Spreader, covered, make_spreader
-from fapm_cli.scores.image_score import TOP_SHARE, paper_image_score, share_weights, top_score
+from fapm_cli.scores.extents import TOP_SHARE, Calibration
+from fapm_cli.scores.image_score import as_spots, extent_means, paper_image_score, top_score
+from fapm_cli.scores.spreader import Spreader, covered_places, make_spreader
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time
 _LEAST = 1e-3  # of a px' mean that comes from places that are shown
@@ -35,6 +34,8 @@ class Scored:
         layer_scores: (B, L) float32, the same of each memory's own anomaly map.
         anomaly_maps: (B, H, W) float32 over the input's px, calibrated and blurred.
         image_scores: (B,) float32.
+        as_spots: (B, 3) float32, each extent as the spot that would be as unusual; (B, 1) where
+            only spots are judged.
     """
 
     responses: Tensor
@@ -42,6 +43,7 @@ class Scored:
     layer_scores: Tensor
     anomaly_maps: Tensor
     image_scores: Tensor
+    as_spots: Tensor
 
 
 class Scorer(nn.Module):
@@ -89,14 +91,14 @@ class Scorer(nn.Module):
         self._memories = nn.ModuleList(memories)
         self._map_sizes = map_sizes
         device = device or memories[0].centers.device
-        weights = torch.tensor(share_weights(query.layer_weights), device=device)
+        weights = torch.tensor(query.layer_shares, device=device)
         self.register_buffer("_weights", weights)
         finest = max(map_sizes)
         self._finest = list(map_sizes).index(finest)
         factors = torch.ones(finest, device=device)
         self.extents = None
         if calibration is not None and query.calibration == "local":
-            factors = calibration.factors.to(device)
+            factors = torch.as_tensor(calibration.factors).to(device)
             self.extents = calibration.extents if query.image_score == "extents" else None
         self.register_buffer("_factors", factors)
         placed: list[nn.Module] = [
@@ -112,7 +114,7 @@ class Scorer(nn.Module):
         self._num_inspected: int | None = None
         if roi is not None:
             roi = roi.to(device)
-            inside, whole = [covered(roi, size) for size in map_sizes], covered(roi, finest)
+            *inside, whole = (covered_places(roi, size) for size in (*map_sizes, finest))
             placed = [
                 place.restrict(part, whole) if isinstance(place, Spreader) else place
                 for place, part in zip(placed, inside, strict=True)
@@ -175,8 +177,9 @@ class Scorer(nn.Module):
             layers.append(self._summarise(maps[:, :of_layers]))
             anomaly_maps = maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
-        images = self._paper_scores(found) if self._is_paper else self._judge(anomaly_maps)
-        return Scored(fused, nearest, torch.cat(layers, dim=1), anomaly_maps, images)
+        spots = self.as_spots(anomaly_maps)
+        images = self._paper_scores(found) if self._is_paper else spots.amax(dim=1)
+        return Scored(fused, nearest, torch.cat(layers, dim=1), anomaly_maps, images, spots)
 
     def image_scores(self, found: Found, shown: Tensor | None = None) -> Tensor:
         """Score whole pictures alone, (B,): as :meth:`combine` does, without the layers' maps."""
@@ -185,7 +188,7 @@ class Scorer(nn.Module):
         if self._is_paper:
             return self._paper_scores(found)
         _, fused = self._fuse(found)
-        return self._judge(self._spread(fused * self._factors))
+        return self.as_spots(self._spread(fused * self._factors)).amax(dim=1)
 
     @property
     def spot_share(self) -> float:
@@ -217,14 +220,11 @@ class Scorer(nn.Module):
         """(B, 3) of (B, H, W): each extent as the spot that would be as unusual; (B, 1) without."""
         if self.extents is None:
             return self._summarise(anomaly_maps).unsqueeze(1)
-        return self.extents.as_spots(self.extent_means(anomaly_maps))
+        return as_spots(self.extents, self.extent_means(anomaly_maps))
 
     def extent_means(self, anomaly_maps: Tensor) -> Tensor:
         """(B, 3) means of (B, H, W) maps over what is inspected, by extent."""
         return extent_means(anomaly_maps, self._num_inspected, self.query.spot_px)
-
-    def _judge(self, anomaly_maps: Tensor) -> Tensor:
-        return self.as_spots(anomaly_maps).amax(dim=1)
 
     def _summarise(self, maps: Tensor) -> Tensor:
         if self.query.image_score == "max":

@@ -113,9 +113,9 @@ def test_a_bank_comes_back_from_its_file_as_it_was(
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        (lambda m: m.float(), "metrics are torch.float32"),
-        (lambda m: m[1:], "metrics are torch.bfloat16 (5, 5, 5)"),
-        (lambda m: m[:, :, 1:], "metrics are torch.bfloat16 (6, 5, 4)"),
+        (lambda m: m.float(), "metrics: float32"),
+        (lambda m: m[1:], "metrics: bfloat16 (5, 5, 5)"),
+        (lambda m: m[:, :, 1:], "metrics: bfloat16 (6, 5, 4)"),
         (lambda m: m.fill_(torch.nan), "metrics out of range"),
         (lambda m: m.fill_(2e6), "metrics out of range"),
     ],
@@ -272,9 +272,9 @@ def test_the_scores_that_thresholds_were_set_by_come_back(bank_path: Path) -> No
 @pytest.mark.parametrize(
     ("change_one", "says"),
     [
-        (lambda s: s.float(), "threshold scores are torch.float32"),
-        (lambda s: s.unsqueeze(0), "threshold scores are torch.float64 (1, "),
-        (lambda s: s * torch.nan, "threshold scores are torch.float64"),
+        (lambda s: s.float(), "threshold scores: float32"),
+        (lambda s: s.unsqueeze(0), "threshold scores: float64 (1, "),
+        (lambda s: s * torch.nan, "threshold scores are not finite"),
         (lambda s: torch.cat([s, s]), "good pictures"),
     ],
 )
@@ -473,12 +473,15 @@ def test_a_tensor_of_another_shape_is_refused(bank_path: Path, part: str, layer:
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.uint8])
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [(torch.float64, " is float64"), (torch.int16, ".1: I16"), (torch.uint8, " is uint8")],
+)
 def test_a_tensor_of_another_dtype_is_refused(
-    bank_path: Path, part: str, dtype: torch.dtype
+    bank_path: Path, part: str, dtype: torch.dtype, said: str
 ) -> None:
     message = change(bank_path, f"{part}.1", lambda t: t.to(dtype))
-    assert f"{part} is {dtype}" in message
+    assert f"{part}{said}" in message
 
 
 @pytest.mark.parametrize(
@@ -530,7 +533,7 @@ def test_keys_of_no_channels_are_refused(bank_path: Path) -> None:
 def test_a_calibration_that_does_not_fit_the_finest_map_is_refused(bank_path: Path) -> None:
     data = bank_path.read_bytes()
     for edit in (lambda f: f.T.contiguous(), lambda f: f.double(), lambda f: f[:4, :6].clone()):
-        assert "calibration is" in change(bank_path, "calibration", edit)
+        assert "calibration: " in change(bank_path, "calibration", edit)
         bank_path.write_bytes(data)
 
 
@@ -542,7 +545,7 @@ def test_a_calibration_that_is_not_above_0_is_refused(bank_path: Path, value: fl
 def test_a_usual_light_of_another_kind_or_size_is_refused(bank_path: Path) -> None:
     data = bank_path.read_bytes()
     for edit in (lambda t: t.float(), lambda t: t[:32].clone(), lambda t: t[..., :1].clone()):
-        assert "usual light is" in change(bank_path, "usual_light", edit)
+        assert "usual light: " in change(bank_path, "usual_light", edit)
         bank_path.write_bytes(data)
 
 
@@ -589,7 +592,7 @@ def test_thumbnails_of_another_kind_or_size_are_refused(bank_path: Path) -> None
             bank_path, "thumbnails", put(place, 7)
         )
         bank_path.write_bytes(data)
-    assert "thumbnails are" in change(bank_path, "thumbnails", lambda t: t.float())
+    assert "thumbnails: " in change(bank_path, "thumbnails", lambda t: t.float())
 
 
 def test_a_thumbnail_longer_than_any_of_its_size_is_refused(bank_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import GOOD, build, fapm
 from helpers import small_bank
 from hypothesis import given, settings
@@ -44,8 +43,8 @@ def test_a_thumbnail_is_the_very_picture() -> None:
         back = decode_thumbnail(data, (64, 96))
         assert back.dtype == np.uint8
         assert np.array_equal(back, pixels)
-        ends = torch.tensor([len(data)])
-        raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        ends = np.array([len(data)])
+        raw = np.frombuffer(data, np.uint8)
         assert list(unpack_thumbnails(raw, ends, 1, (64, 96))) == [data]
 
 
@@ -121,7 +120,7 @@ def test_a_built_bank_shows_each_picture_as_the_backbone_saw_it(
         assert isinstance(one, Prepared)
         shown = nominal_picture(bank, i)
         assert shown is not None
-        assert np.array_equal(shown, one.pixels.numpy())
+        assert np.array_equal(shown, one.pixels)
 
 
 def test_no_thumbnails_leaves_nothing_but_them_out(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fapm_cli.cli import run
+from fapm_cli.engines.openvino_judge import OpenVinoJudge
 from fapm_cli.network.extraction import FeatureExtractor
 
 # --- Pictures ----------------------------------------------------------------------------------
@@ -367,7 +368,7 @@ def test_bank_without_its_backbone_asks_for_the_weights_by_name(
     given = fapm("score", bare, ONE_BAD, "--json", "--weights", resnet_weights[0])
     whole = build(tmp_path / "whole.st", GOOD[:2], *options[:-1])
     assert bare.stat().st_size < whole.stat().st_size
-    assert given.json == fapm("score", whole, ONE_BAD, "--json").json
+    assert given.json == fapm("score", whole, ONE_BAD, "--json", "--engine", "torch").json
 
 
 def test_weights_file_that_is_damaged_is_told_in_one_line(
@@ -529,13 +530,14 @@ def test_interrupt_exits_130(
     paths: dict[str, list[object]] = {"score": [ONE_GOOD]}
     paths["heatmap"] = [ONE_GOOD, "-o", tmp_path / "out"]
     monkeypatch.setattr(FeatureExtractor, "tap", _interrupt)
+    monkeypatch.setattr(OpenVinoJudge, "detect_inputs", _interrupt)
     result = fapm(command, bank, *paths.get(command, []))
     assert result.code == 130
     assert "Traceback" not in result.err
 
 
 def test_interrupt_says_so(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FeatureExtractor, "tap", _interrupt)
+    monkeypatch.setattr(OpenVinoJudge, "detect_inputs", _interrupt)
     assert fapm("score", bank, ONE_GOOD).err.strip() == "fapm: interrupted"
 
 
@@ -672,7 +674,8 @@ def test_what_torch_raises_is_one_line_with_advice(
         "heatmap": ("heatmap", bank, ONE_GOOD, "-o", tmp_path),
         "calibrate": ("calibrate", bank, ONE_GOOD, "-o", tmp_path / "made.st"),
     }
-    result = fapm(*arguments[command])
+    by_torch = () if command == "build" else ("--engine", "torch")
+    result = fapm(*arguments[command], *by_torch)
     assert_fails(result, "; ")
     assert ("not enough memory" in result.err) == (fault in _FAULTS[:4])
     assert ("--device cpu" in result.err) == ("CUDA" in str(fault) or "NVIDIA" in str(fault))

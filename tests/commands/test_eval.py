@@ -686,7 +686,7 @@ def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -
         assert isinstance(judged, Judged)
         maps.append(judged.found.anomaly_maps[0][inside].numpy())
         mask = read_truth(one, judged.prepared.picture.size_px, bank.config.preprocessing)
-        masks.append(mask[inside.numpy()])
+        masks.append(mask[inside])
     expected = roc_auc_score(np.concatenate(masks), np.concatenate(maps))
     assert record["pixel_auroc"] == pytest.approx(expected, abs=1e-6)
 

@@ -13,8 +13,8 @@ import typer
 from conftest import fapm
 
 from fapm_cli.cli import app
+from fapm_cli.network.architectures import RESNETS
 from fapm_cli.network.backbones import BACKBONES
-from fapm_cli.network.resnet import RESNETS
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS = sorted(GROUP.commands)

@@ -99,8 +99,8 @@ FAULTS = [
         ("score", "fapm_cli.commands.score.find_named"),
         ("heatmap", "fapm_cli.commands.heatmap.find_named"),
         ("eval", "fapm_cli.commands.eval.learning_choices"),
-        ("bench", "fapm_cli.api.bank.load_bank"),
-        ("info", "fapm_cli.api.bank.load_bank"),
+        ("bench", "fapm_cli.api.bank.read_bank"),
+        ("info", "fapm_cli.api.bank.read_bank"),
     ],
 )
 def test_any_fault_of_any_command_is_one_line_and_2(
@@ -115,8 +115,6 @@ def test_any_fault_of_any_command_is_one_line_and_2(
         raise fault
 
     monkeypatch.setattr(place, fail)
-    if command == "bench":
-        monkeypatch.setattr("fapm_cli.api.bank.load_bank", fail)
     output = ("-o", tmp_path / "out")
     arguments: dict[str, tuple[object, ...]] = {
         "build": (GOOD[0], *output),
@@ -144,13 +142,13 @@ def test_a_fault_is_shown_whole_only_when_asked(
     def fail(*_: object) -> None:
         raise KeyError("name")
 
-    monkeypatch.setattr("fapm_cli.api.bank.load_bank", fail)
+    monkeypatch.setattr("fapm_cli.api.bank.read_bank", fail)
     assert "Traceback" not in fapm("info", bank).err
     monkeypatch.setenv("FAPM_DEBUG", "1")
     assert "Traceback" in fapm("info", bank).err
 
 
-@pytest.mark.parametrize("package", ["typer", "torch", "PIL"])
+@pytest.mark.parametrize("package", ["typer", "safetensors", "PIL"])
 def test_a_broken_package_is_named(package: str, bank: Path, tmp_path: Path) -> None:
     (tmp_path / f"{package}.py").write_text(f"raise ImportError('broken', name={package!r})")
     code, _, err = shell('fapm info "$@"', bank, PYTHONPATH=str(tmp_path))

@@ -12,7 +12,7 @@ from conftest import GOOD, ONE_BAD
 from numpy.typing import NDArray
 from PIL import Image
 
-import fapm_cli.bank.file
+import fapm_cli.bank.arrays
 import fapm_cli.detection.finder as finder
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import load_bank, save_bank
@@ -98,7 +98,7 @@ def test_a_bank_read_as_needed_judges_alike_after_its_file_was_replaced(
     wanted = judge(whole, picture())
     path = tmp_path / "large.st"
     save_bank(whole, path)
-    monkeypatch.setattr(fapm_cli.bank.file, "_MAPPED_BYTES", 0)
+    monkeypatch.setattr(fapm_cli.bank.arrays, "_MAPPED_BYTES", 0)
     bank = load_bank(path)
     before = path.stat().st_ino
     save_bank(replace(whole, pictures=whole.pictures[::-1]), path)

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 
 from fapm_cli.errors import ModelError, OptionError
-from fapm_cli.evaluation.engine_process import FAPM, Job, be_timed
+from fapm_cli.evaluation.engine_process import FAPM, TORCH, Job, be_timed
 from fapm_cli.evaluation.engine_speed import choose_engines, measure_engines, precision_of
 
 SHAPE = (2, 224, 224, 3)
@@ -160,9 +160,9 @@ def test_a_process_imports_nothing_from_the_folder_it_is_started_in(
 
 
 def test_all_are_those_that_are_installed(there: set[str]) -> None:
-    assert choose_engines("all", exported=False) == [FAPM]
+    assert choose_engines("all", exported=False) == [FAPM, TORCH]
     there.add("openvino")
-    assert choose_engines("all", exported=False) == [FAPM, "openvino"]
+    assert choose_engines("all", exported=False) == [FAPM, TORCH, "openvino"]
     assert choose_engines("all", exported=True) == ["openvino"]
     assert choose_engines("openvino,fapm,openvino", exported=False) == ["openvino", FAPM]
 
@@ -174,7 +174,7 @@ def test_all_are_those_that_are_installed(there: set[str]) -> None:
         ("openvino", True, r"openvino is not installed.*pip install openvino"),
         ("all", True, r"onnxruntime is not installed"),
         ("fapm", True, r"'fapm': of an exported file use onnxruntime, openvino or all"),
-        ("tensorrt", False, r"'tensorrt': of a bank use fapm, onnxruntime, openvino or all"),
+        ("tensorrt", False, r"'tensorrt': of a bank use fapm, torch, onnxruntime, openvino or all"),
         ("fapm,", False, r"''"),
     ],
 )
@@ -189,9 +189,11 @@ def test_precisions_are_those_that_an_engine_has(monkeypatch: pytest.MonkeyPatch
     for name in ("cpu_has_bf16", "cpu_has_int8"):
         monkeypatch.setattr(f"fapm_cli.compute.plan.{name}", lambda: True)
     wanted = ("auto", "fp32", "bf16", "int8")
-    found = {name: [precision_of(name, one) for one in wanted] for name in ("onnxruntime", FAPM)}
+    names = ("onnxruntime", FAPM, TORCH)
+    found = {name: [precision_of(name, one) for one in wanted] for name in names}
     assert found["onnxruntime"] == ["fp32", "fp32", None, None]
-    assert found[FAPM] == ["bf16+int8", "fp32", "bf16+int8", "int8"]
+    assert found[FAPM] == ["fp32", "fp32", None, None]
+    assert found[TORCH] == ["bf16+int8", "fp32", "bf16+int8", "int8"]
     assert [precision_of("openvino", one) for one in wanted] == ["fp32", "fp32", "bf16", None]
     assert precision_of("openvino", "fp32", compiled=True) is None
     monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: False)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, SAMPLES
 
 import fapm_cli
@@ -24,7 +23,7 @@ def test_a_peer_is_judged_by_the_figures_of_eval(bank: Path, tmp_path: Path) -> 
     category = find_categories(SAMPLES)[0].read()
     detector = fapm_cli.load(bank).detector("cpu", "fp32")
     paths = [one.path for one in category.test]
-    pixels = torch.stack([one.pixels for one in PEERS["prepared"](paths)])
+    pixels = np.stack([one.pixels for one in PEERS["prepared"](paths)])
     found = detector.engine.detect(pixels)
     np.save(tmp_path / "scores.npy", found.image_scores)
     np.save(tmp_path / "maps.npy", found.anomaly_maps - 7)  # as of log-likelihoods

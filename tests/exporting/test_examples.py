@@ -19,7 +19,7 @@ from fapm_cli.bank.file import load_bank
 from fapm_cli.pictures.preparing import prepare
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra fapm[export] is not installed")
-pytest.importorskip("onnxscript", reason="the extra fapm[export] is not installed")
+pytest.importorskip("onnx", reason="the extra fapm[export] is not installed")
 
 
 def source(name: str) -> str:

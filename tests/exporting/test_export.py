@@ -14,23 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, assert_fails, build, fapm
 from PIL import Image, ImageDraw
 
 from fapm_cli.api.bank import Bank
-from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank, save_bank
-from fapm_cli.detection.engine import Engine
 from fapm_cli.errors import ModelError, OptionError
 from fapm_cli.exporting import file as files
-from fapm_cli.exporting.graph import onnx_model, round_to_half
 from fapm_cli.exporting.operators import OPERATORS
+from fapm_cli.graph.model import engine_model
 from fapm_cli.pictures.preparing import prepare
 
 onnx: Any = pytest.importorskip("onnx", reason="the extra fapm[export] is not installed")
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra fapm[export] is not installed")
-pytest.importorskip("onnxscript", reason="the extra fapm[export] is not installed")
 
 # Of onnx-tensorrt's docs/operators.md for TensorRT 10.15: what its parser knows.
 _KNOWN = """
@@ -250,7 +246,7 @@ def test_an_argument_that_makes_no_sense(ask: dict[str, int], bank: Path, tmp_pa
         Bank(load_bank(bank)).export(tmp_path / "part.onnx", **ask)
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_without_the_extra_a_line_says_what_to_install(
     missing: str, bank: Path, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,8 +261,7 @@ def test_without_the_extra_a_line_says_what_to_install(
     before = part.read_bytes()
     assert_fails(fapm("export", bank, "-o", part), missing, "pip install 'fapm[export]'")
     assert part.read_bytes() == before
-    if missing != "onnxscript":
-        assert_fails(fapm("verify", part, bank), missing, "pip install 'fapm[export]'")
+    assert_fails(fapm("verify", part, bank), missing, "pip install 'fapm[export]'")
 
 
 def test_a_file_of_another_kind_is_not_overwritten(bank: Path, tmp_path: Path) -> None:
@@ -286,14 +281,14 @@ def larger(model: Any, by: float) -> None:
 def test_a_graph_that_finds_something_else_is_not_written(
     bank: Path, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = onnx_model
+    make = engine_model
 
-    def wrong(*arguments: Any) -> Any:
-        model = make(*arguments)
+    def wrong(*arguments: Any, **options: Any) -> Any:
+        model = make(*arguments, **options)
         larger(model, 1.001)
         return model
 
-    monkeypatch.setattr("fapm_cli.exporting.export.onnx_model", wrong)
+    monkeypatch.setattr("fapm_cli.graph.model.engine_model", wrong)
     before = part.read_bytes()
     assert_fails(fapm("export", bank, "-o", part), "nothing was written", "differs from fapm's")
     assert part.read_bytes() == before
@@ -428,14 +423,3 @@ def test_verify_reads_no_file_that_is_too_large(
 ) -> None:
     monkeypatch.setattr(files, "MOST_BYTES", 1000)
     assert_fails(fapm("verify", part, bank), "larger than an ONNX file can be")
-
-
-def test_an_engine_without_a_plan_stays_as_it_is_where_it_is_rounded(bank: Path) -> None:
-    loaded = load_bank(bank)
-    before = {name: value.clone() for name, value in (loaded.backbone or {}).items()}
-    engine = Engine(loaded, bank_extractor(loaded))
-    round_to_half(engine)
-    for name, value in engine.extractor.named_parameters():
-        kept = before[name.removeprefix("stages.")]
-        assert torch.equal(value, kept.half().float())
-        assert torch.equal((loaded.backbone or {})[name.removeprefix("stages.")], kept)

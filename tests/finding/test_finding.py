@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -612,17 +611,17 @@ def test_a_heatmaps_name_that_is_too_long_costs_that_picture_only(
 def test_a_picture_that_changed_after_it_was_judged_is_not_drawn_under_its_map(
     bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fapm_cli.detection.detector import Detector
+    from fapm_cli.engines.openvino_judge import OpenVinoJudge
 
     picture = tmp_path / "live.jpg"
     shutil.copy(ONE_GOOD, picture)
-    detect = Detector.detect_inputs
+    detect = OpenVinoJudge.detect_inputs
 
-    def overwritten_meanwhile(self: Detector, inputs: torch.Tensor) -> object:
+    def overwritten_meanwhile(self: OpenVinoJudge, inputs: object) -> object:
         shutil.copy(ONE_BAD, picture)
         return detect(self, inputs)
 
-    monkeypatch.setattr(Detector, "detect_inputs", overwritten_meanwhile)
+    monkeypatch.setattr(OpenVinoJudge, "detect_inputs", overwritten_meanwhile)
     result = fapm("heatmap", bank, picture, "-o", tmp_path / "out")
     assert_fails(result, "live.jpg", "changed")
     assert result.out == ""

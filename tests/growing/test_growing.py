@@ -26,6 +26,7 @@ from fapm_cli.learning.batches import nominal_batches
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.extracting import extract
 from fapm_cli.memory.grid import from_patches
+from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
 
@@ -55,7 +56,8 @@ def features(parts: list[Bank], extractor: FeatureExtractor) -> list[Tensor]:
     """The vectors of all 16 pictures, per memory (N_p, 16·N_v, C)."""
     config = parts[0].config
     batches = nominal_batches(named(GOOD[:16]), config, 16, None, {})
-    return extract(batches, 16, config, extractor, lambda stage, done, total: None).features
+    found = extract(batches, 16, config, extractor, lambda stage, done, total: None).features
+    return [patches_of(vectors, 0, vectors.shape[0]) for vectors in found]
 
 
 @pytest.fixture(scope="module", params=["add", "merge"])

@@ -20,9 +20,9 @@ from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, 
 from fapm_cli.learning.extracting import Extracted
 from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
 from fapm_cli.learning.learn import learn
-from fapm_cli.memory.grid import of_pictures
 from fapm_cli.memory.metric import patch_metrics
 from fapm_cli.memory.search import search
+from fapm_cli.memory.vectors import of_pictures
 from fapm_cli.scores.extents import FEWEST_PARTS
 
 PICTURES = 24

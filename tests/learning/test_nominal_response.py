@@ -23,10 +23,9 @@ from fapm_cli.learning.nominal_response import (
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.memory.shown import shown_enough, shown_vectors
 from fapm_cli.scores.calibration import local_calibration, mean_of_groups
-from fapm_cli.scores.extents import Extents, extent_means
-from fapm_cli.scores.geometry import covered
-from fapm_cli.scores.image_score import share_weights
+from fapm_cli.scores.image_score import extent_means, usual_extents
 from fapm_cli.scores.scorer import Scored
+from fapm_cli.scores.spreader import covered_places
 from fapm_cli.scores.thresholds import (
     Method,
     fewest_errors,
@@ -380,11 +379,11 @@ def test_a_picture_is_scored_as_by_a_bank_without_its_part(
     if first == 0:
         responses = torch.cat([one.responses for one in scores()])
         means = mean_of_groups(responses, torch.tensor(groups))
-        places = None if inspected is None else covered(inspected, (8, 12))
+        places = None if inspected is None else covered_places(inspected, (8, 12))
         bank = replace(bank, calibration=local_calibration(means, places))
         num_px = None if inspected is None else int(inspected.sum())
         wide = torch.cat([extent_means(one.anomaly_maps, num_px) for one in scores()])
-        usual = Extents.of(mean_of_groups(wide.unsqueeze(1), torch.tensor(groups)).squeeze(1))
+        usual = usual_extents(mean_of_groups(wide.unsqueeze(1), torch.tensor(groups)).squeeze(1))
         assert (found.calibration.extents is None) == (usual is None)
         if usual is not None and found.calibration.extents is not None:
             assert found.calibration.extents.means == pytest.approx(usual.means, rel=1e-4, abs=1e-5)
@@ -430,9 +429,7 @@ def test_where_all_keys_are_a_pictures_own_the_largest_distance_found_is_assumed
     bank = replace(bank, memories=memories, config=replace(bank.config, query=query))
     found = nominal_response(bank, features)
     # The last picture is 0.2 from the others in each channel, and nothing is farther.
-    steps = [
-        0.1 * w * c**0.5 for w, c in zip(share_weights(query.layer_weights), (5, 7), strict=True)
-    ]
+    steps = [0.1 * w * c**0.5 for w, c in zip(query.layer_shares, (5, 7), strict=True)]
     assert found.peaks == pytest.approx([2 * sum(steps), sum(steps), 2 * sum(steps)])
 
 

@@ -278,3 +278,18 @@ def test_the_candidates_spread_widens_and_their_slack_does_not(
     assert len(slack.indices) == num_keys
     assert slack.widened == (num_keys > 10)
     assert slack.radius_sq**0.5 == pytest.approx(plain.radius_sq**0.5 + 2)
+
+
+def test_keys_have_a_limit_however_many_vectors_there_are() -> None:
+    assert [num_keys(n, 0.1, 4, 8) for n in (2, 30, 70, 80, 90, 10**6)] == [2, 4, 7, 8, 8, 8]
+    assert num_keys(10**6, 0.1, 4, 0) == 10**5
+    assert num_keys(100, 0.1, 4, 1) == 4
+
+
+def test_a_patch_has_the_first_keys_of_one_without_a_limit() -> None:
+    vectors = torch.randn(3, 90, 5, generator=torch.Generator().manual_seed(0))
+    for threshold, k in ((None, 4), (0.0, 8)):
+        limited = adaptive_coreset(vectors, 0.2, threshold, most=4)
+        for own, whole in zip(limited, adaptive_coreset(vectors, 0.2, threshold), strict=True):
+            assert own.indices.tolist() == whole.indices[:k].tolist()
+            assert own.radius_sq > whole.radius_sq

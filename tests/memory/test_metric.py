@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fapm_cli.memory.metric import DIMENSIONS, Variation, map_keys, patch_metrics
+from fapm_cli.config import METRIC_DIMENSIONS as DIMENSIONS
+from fapm_cli.memory.metric import Variation, map_keys, patch_metrics
 from fapm_cli.memory.patch_memory import patch_memory
 from fapm_cli.memory.search import search
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fapm_cli.compute.plan import cpu_has_int8
 from fapm_cli.memory.key_products import PlainProducts
-from fapm_cli.memory.patch_memory import PAGE_COST, LeaveOut, PatchMemory, patch_memory
+from fapm_cli.memory.pages import PAGE_COST
+from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
 from fapm_cli.memory.search import MEMORY_BYTES, search
 
 needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
@@ -28,7 +29,7 @@ COUNTS = {
 @pytest.fixture(params=[PAGE_COST, 0], ids=["one page each", "many pages"], autouse=True)
 def page_cost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few keys fit on one page; where pages cost nothing, there are as many as avoid padding."""
-    monkeypatch.setattr("fapm_cli.memory.patch_memory.PAGE_COST", request.param)
+    monkeypatch.setattr("fapm_cli.memory.pages.PAGE_COST", request.param)
 
 
 def make_memory(
@@ -157,7 +158,7 @@ def test_the_nearest_key_is_always_one_of_the_patchs_own() -> None:
 def test_pages_are_as_wide_as_costs_least(
     monkeypatch: pytest.MonkeyPatch, counts: list[int], width: int, num_pages: list[int]
 ) -> None:
-    monkeypatch.setattr("fapm_cli.memory.patch_memory.PAGE_COST", 256)
+    monkeypatch.setattr("fapm_cli.memory.pages.PAGE_COST", 256)
     keys, _, memory = make_memory(counts, channels=1)
     assert (memory.width, memory.most_pages) == (width, max(num_pages))
     assert torch.bincount(memory.patches).tolist() == num_pages
@@ -299,7 +300,7 @@ def test_a_page_is_asked_once_however_many_patches_reach_it(
 def test_near_ties_that_low_precision_ranks_wrongly_are_ranked_by_distance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fapm_cli.memory.patch_memory.PAGE_COST", 256)  # all of a patch on one page
+    monkeypatch.setattr("fapm_cli.memory.pages.PAGE_COST", 256)  # all of a patch on one page
     generator = torch.Generator().manual_seed(0)
     home = torch.randn(6, 1, 64, generator=generator)
     close = home + 0.01 * torch.randn(6, 2, 64, generator=generator)

@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fapm_cli.arrays import weights_hash
 from fapm_cli.bank.presets import default_config, paper_config
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError, WeightsError
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
-from fapm_cli.network.weights import packaged_weights, read_weights, weights_hash
+from fapm_cli.network.weights import packaged_weights, read_weights
 
 State = dict[str, Tensor]
 

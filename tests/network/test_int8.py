@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fapm_cli.compute.plan import Ranges, cpu_has_int8, make_plan
+from fapm_cli.compute.plan import cpu_has_int8, make_plan
+from fapm_cli.config import Ranges
 from fapm_cli.errors import OptionError
 from fapm_cli.network.efficientnet_lite import SameConv2d
 from fapm_cli.network.int8 import Int8Conv2d, observing, quantizable, quantize

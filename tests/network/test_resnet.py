@@ -8,10 +8,9 @@ from torch import nn
 from torchvision import models
 from torchvision.models import resnet as theirs
 
+from fapm_cli.network.architectures import RESNETS, ResNetShape
 from fapm_cli.network.resnet import (
-    RESNETS,
     ResidualBlock,
-    ResNetShape,
     resnet_file_name,
     resnet_stages,
 )

@@ -10,7 +10,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fapm_cli.scores.calibration import local_calibration, mean_of_groups, of_parts, place_share
+from fapm_cli.scores.calibration import (
+    local_calibration,
+    mean_of_groups,
+    of_parts,
+    place_share,
+)
 
 
 def responses(between: float, within: float, pictures: int = 400, seed: int = 0) -> Tensor:

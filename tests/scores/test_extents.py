@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from fapm_cli.scores.extents import (
     EXTENTS,
     FEWEST_PARTS,
     Extents,
-    extent_means,
     student_quantile,
     which_extent,
 )
+from fapm_cli.scores.image_score import as_spots, extent_means, usual_extents
 
 USUAL = Extents((math.log(1.0), math.log(0.8), math.log(0.5)), (0.1, 0.05, 0.025), 30)
 
@@ -70,15 +71,15 @@ def test_shares_are_of_what_is_inspected() -> None:
 
 def test_what_is_usual_is_the_mean_and_spread_of_the_logarithms() -> None:
     means = torch.rand(12, 3, generator=torch.Generator().manual_seed(1)) + 0.5
-    usual = Extents.of(means)
+    usual = usual_extents(means)
     assert usual is not None
     for number in range(3):
         logs = [math.log(value) for value in means[:, number].tolist()]
         assert usual.means[number] == pytest.approx(mean(logs), rel=1e-4)
         assert usual.spreads[number] == pytest.approx(stdev(logs), rel=1e-4)
     assert usual.num_parts == 12
-    assert Extents.of(means[: FEWEST_PARTS - 1]) is None
-    same = Extents.of(means[:1].expand(12, 3))
+    assert usual_extents(means[: FEWEST_PARTS - 1]) is None
+    same = usual_extents(means[:1].expand(12, 3))
     assert same is not None
     assert min(same.spreads) == pytest.approx(0.02)
 
@@ -94,7 +95,7 @@ def test_a_wide_extent_is_the_spot_that_is_as_unusual_less_the_share_of_false_al
     means = torch.tensor(
         [[math.exp(m + z * s) for m, s in zip(usual.means, usual.spreads, strict=True)]]
     )
-    spot, area, whole = usual.as_spots(means)[0].tolist()
+    spot, area, whole = as_spots(usual, means)[0].tolist()
     assert spot == pytest.approx(math.exp(0.5))
     assert area == pytest.approx(math.exp(0.1 * (z - behind)), rel=1e-5)
     assert whole == pytest.approx(area, rel=1e-5)
@@ -102,7 +103,7 @@ def test_a_wide_extent_is_the_spot_that_is_as_unusual_less_the_share_of_false_al
 
 def test_what_is_far_beyond_all_stays_a_number() -> None:
     means = torch.tensor([[0.0, 0.0, 0.0], [1e6, 1e6, 1e6]])
-    assert USUAL.as_spots(means).isfinite().all()
+    assert as_spots(USUAL, means).isfinite().all()
 
 
 def test_the_first_of_the_largest_speaks() -> None:
@@ -145,5 +146,5 @@ def test_a_picture_that_is_grainy_all_over_is_told_as_such(own_bank: Path, tmp_p
     assert (odd["verdict"], odd["extent"]) == ("anomalous", "whole")
     text = fapm("score", own_bank, tmp_path / "grain.png").out
     assert "unlike" in text or text.rstrip().endswith("odd all over")
-    row = fapm("score", own_bank, ONE_GOOD, "--format", "csv").out.splitlines()[1]
-    assert row.endswith("spot,,,")
+    [row] = csv.DictReader(fapm("score", own_bank, ONE_GOOD, "--format", "csv").out.splitlines())
+    assert row["extent"] == "spot"

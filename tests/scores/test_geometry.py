@@ -12,20 +12,33 @@ from torch.nn import functional as F
 
 from fapm_cli.config import Placement
 from fapm_cli.scores.geometry import (
-    Spreader,
+    Matrix,
     covered,
     gaussian_matrix,
     inspected_span,
-    make_spreader,
-    picture_matrix,
+    picture_samples,
     repeat_matrix,
     resize_matrix,
     to_picture_place,
     to_picture_span,
     to_places,
 )
+from fapm_cli.scores.spreader import Spreader, make_spreader
 
 CPU = torch.device("cpu")
+
+
+def picture_matrix(num_px: int, resize_px: int, crop_px: int) -> Matrix:
+    """What samples of a line are, as a matrix."""
+    matrix = np.zeros((num_px, crop_px))
+    for px, (low, high, share) in enumerate(
+        zip(*picture_samples(num_px, resize_px, crop_px), strict=True)
+    ):
+        matrix[px, low] += 1 - share
+        matrix[px, high] += share
+    return matrix
+
+
 SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 224), (2, 3)]
 
 
@@ -33,7 +46,7 @@ SIDES = [(224, 28), (224, 14), (17, 5), (5, 17), (9, 9), (7, 1), (1, 6), (300, 2
 def test_resize_matrix_resizes_as_interpolate_does(num_out: int, num_in: int) -> None:
     line = torch.randn(1, 3, num_in, dtype=torch.float64)
     expected = F.interpolate(line, num_out, mode="linear", align_corners=False)
-    torch.testing.assert_close(line @ resize_matrix(num_out, num_in).mT, expected)
+    torch.testing.assert_close(line @ torch.from_numpy(resize_matrix(num_out, num_in)).mT, expected)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +55,7 @@ def test_resize_matrix_resizes_as_interpolate_does(num_out: int, num_in: int) ->
 def test_repeat_matrix_takes_the_nearest_value(num_out: int, num_in: int) -> None:
     line = torch.randn(1, 1, num_in, dtype=torch.float64)
     expected = F.interpolate(line, num_out, mode="nearest")
-    assert torch.equal(line @ repeat_matrix(num_out, num_in).mT, expected)
+    assert torch.equal(line @ torch.from_numpy(repeat_matrix(num_out, num_in)).mT, expected)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.05, 0.3, 1.0, 2.7, 4.0, 20.0])
@@ -50,24 +63,23 @@ def test_repeat_matrix_takes_the_nearest_value(num_out: int, num_in: int) -> Non
 def test_gaussian_matrix_blurs_as_scipy_does_even_beyond_the_line(num: int, sigma: float) -> None:
     line = np.random.default_rng(num).normal(size=(2, num))
     expected = line if sigma == 0 else gaussian_filter1d(line, sigma, mode="reflect", truncate=4)
-    blurred = torch.from_numpy(line) @ gaussian_matrix(num, sigma).mT
-    np.testing.assert_allclose(blurred.numpy(), expected, rtol=1e-9, atol=1e-12)
+    blurred = line @ gaussian_matrix(num, sigma).T
+    np.testing.assert_allclose(blurred, expected, rtol=1e-9, atol=1e-12)
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 30))
 def test_every_matrix_keeps_a_constant_line_constant(
     num_out: int, num_in: int, sigma: float
 ) -> None:
-    ones = torch.ones(num_out, dtype=torch.float64)
     for matrix in (
         resize_matrix(num_out, num_in),
         repeat_matrix(num_out, num_in),
         gaussian_matrix(num_out, sigma),
         picture_matrix(num_out, num_in + 3, num_in),
     ):
-        assert matrix.dtype == torch.float64
+        assert matrix.dtype == np.float64
         assert bool((matrix >= 0).all())
-        torch.testing.assert_close(matrix.sum(dim=1), ones)
+        np.testing.assert_allclose(matrix.sum(axis=1), 1)
 
 
 @given(st.integers(1, 900), st.integers(32, 400), st.data())
@@ -118,12 +130,12 @@ def test_the_papers_crop_leaves_a_sixteenth_of_each_rim_uninspected() -> None:
 
 @pytest.mark.parametrize("num_px", [1, 50, 224, 1024])
 def test_picture_matrix_without_crop_is_plain_resizing(num_px: int) -> None:
-    torch.testing.assert_close(picture_matrix(num_px, 224, 224), resize_matrix(num_px, 224))
+    np.testing.assert_allclose(picture_matrix(num_px, 224, 224), resize_matrix(num_px, 224))
 
 
 def test_picture_matrix_puts_the_cropped_line_where_it_was_in_the_picture() -> None:
     num_px, resize_px, crop_px = 512, 256, 224
-    line = torch.arange(crop_px, dtype=torch.float64)
+    line = np.arange(crop_px, dtype=np.float64)
     back = picture_matrix(num_px, resize_px, crop_px) @ line
     first, last = inspected_span(num_px, resize_px, crop_px)
     assert (first, last) == (32, 480)
@@ -136,7 +148,7 @@ def test_picture_matrix_puts_the_cropped_line_where_it_was_in_the_picture() -> N
 def test_picture_matrix_at_the_resized_size_is_the_crop_with_its_rim_repeated() -> None:
     matrix = picture_matrix(8, 8, 5)  # an odd rest: 1 px before the crop, 2 behind it
     places = [0, 0, 1, 2, 3, 4, 4, 4]
-    assert torch.equal(matrix, torch.eye(5, dtype=torch.float64)[places])
+    assert np.array_equal(matrix, np.eye(5)[places])
 
 
 @given(st.integers(1, 900), st.integers(32, 400), st.data())
@@ -162,9 +174,9 @@ def test_to_places_is_the_place_that_a_px_centre_lies_in(
     num_px: int, resize_px: int, cut: int
 ) -> None:
     crop_px = max(32, resize_px - cut)
-    in_the_resized = (2 * torch.arange(num_px) + 1) * resize_px // (2 * num_px)
-    wanted = (in_the_resized - (resize_px - crop_px) // 2).clamp(0, crop_px - 1)
-    assert torch.equal(to_places(num_px, resize_px, crop_px), wanted)
+    in_the_resized = (2 * np.arange(num_px) + 1) * resize_px // (2 * num_px)
+    wanted = (in_the_resized - (resize_px - crop_px) // 2).clip(0, crop_px - 1)
+    assert np.array_equal(to_places(num_px, resize_px, crop_px), wanted)
 
 
 def test_a_restricted_spreader_takes_means_over_known_places_and_is_0_elsewhere() -> None:
@@ -181,10 +193,18 @@ def test_a_restricted_spreader_takes_means_over_known_places_and_is_0_elsewhere(
 
 
 def test_a_coarse_place_is_covered_by_one_px_of_the_region() -> None:
-    roi = torch.zeros(6, 9, dtype=torch.bool)
+    roi = np.zeros((6, 9), bool)
     roi[1, 2], roi[5, 8] = True, True
-    wanted = torch.tensor([[True, False, False], [False, False, True]])
-    assert torch.equal(covered(roi, (2, 3)), wanted)
+    wanted = [[True, False, False], [False, False, True]]
+    assert covered(roi, (2, 3)).tolist() == wanted
+
+
+@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.data())
+def test_places_cover_the_px_that_pooling_does(size: tuple[int, int], data: st.DataObject) -> None:
+    h, w = (data.draw(st.integers(1, side)) for side in size)
+    roi = np.random.default_rng(data.draw(st.integers(0, 99))).random(size) < 0.1
+    pooled = F.adaptive_max_pool2d(torch.from_numpy(roi)[None].float(), (h, w))[0] > 0
+    assert np.array_equal(covered(roi, (h, w)), pooled.numpy())
 
 
 @pytest.mark.parametrize("placement", ["bilinear", "nearest"])

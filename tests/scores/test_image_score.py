@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fapm_cli.bank.presets import configure
 from fapm_cli.scores.image_score import (
     _largest,
     paper_image_score,
-    share_weights,
     top_score,
 )
 
@@ -70,16 +71,20 @@ def test_paper_image_score_does_not_depend_on_batch_mates() -> None:
         assert float(alone) == pytest.approx(float(together[i]), rel=1e-6)
 
 
+def shares_of(*weights: float) -> tuple[float, ...]:
+    return replace(configure().query, layer_weights=weights).layer_shares
+
+
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5))
 def test_shared_weights_sum_to_1_and_keep_their_ratios(weights: list[float]) -> None:
-    shares = share_weights(tuple(weights))
+    shares = shares_of(*weights)
     assert sum(shares) == pytest.approx(1)
     for share, weight in zip(shares, weights, strict=True):
         assert share * weights[0] == pytest.approx(shares[0] * weight)
 
 
 def test_a_weight_of_0_leaves_its_layer_out() -> None:
-    assert share_weights((2.0, 0.0, 6.0)) == (0.25, 0.0, 0.75)
+    assert shares_of(2.0, 0.0, 6.0) == (0.25, 0.0, 0.75)
 
 
 def test_top_score_is_the_mean_of_the_largest_half_percent() -> None:

@@ -26,9 +26,10 @@ from fapm_cli.memory.grid import to_patches
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
 from fapm_cli.scores.calibration import local_calibration, place_share
-from fapm_cli.scores.geometry import Spreader, covered, gaussian_matrix, resize_matrix, to_places
+from fapm_cli.scores.geometry import gaussian_matrix, resize_matrix, to_places
 from fapm_cli.scores.image_score import top_score
 from fapm_cli.scores.scorer import Scored, Scorer
+from fapm_cli.scores.spreader import Spreader, covered_places
 
 SIZE = (64, 96)
 
@@ -72,7 +73,7 @@ def test_no_bit_of_a_score_depends_on_places_outside(
     scorer = small_scorer(roi, placement=placement, image_score=image_score, reach=1)
     clean = features(seed)
     planted = [
-        torch.where(covered(roi, (m.shape[2], m.shape[3])), m, 1000 * torch.randn(m.shape))
+        torch.where(covered_places(roi, (m.shape[2], m.shape[3])), m, 1000 * torch.randn(m.shape))
         for m in clean
     ]
     wanted, found = score(scorer, clean), score(scorer, planted)
@@ -112,7 +113,8 @@ def test_a_region_of_everything_changes_no_score() -> None:
 def test_restricted_spread_is_each_places_mean_over_what_is_known() -> None:
     generator = torch.Generator().manual_seed(0)
     rows, columns = (
-        gaussian_matrix(out, 2.0) @ resize_matrix(out, own) for out, own in ((12, 3), (20, 5))
+        torch.from_numpy(gaussian_matrix(out, 2.0) @ resize_matrix(out, own))
+        for out, own in ((12, 3), (20, 5))
     )
     known = torch.tensor([[1, 0, 0, 1, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]], dtype=torch.bool)
     wanted = F.interpolate(known[None, None].float(), (12, 20))[0, 0] > 0
@@ -135,7 +137,7 @@ def test_a_place_is_covered_by_a_single_px_of_it() -> None:
     roi[8, 31] = True
     place = torch.zeros(8, 12, dtype=torch.bool)
     place[1, 3] = True
-    assert torch.equal(covered(roi, (8, 12)), place)
+    assert torch.equal(covered_places(roi, (8, 12)), place)
 
 
 @given(st.integers(1, 500), st.integers(32, 300), st.data())

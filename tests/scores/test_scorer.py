@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from fapm_cli.bank.bank import Bank
 from fapm_cli.config import Query
 from fapm_cli.memory.grid import to_patches
-from fapm_cli.scores.extents import extent_means
+from fapm_cli.scores.image_score import as_spots, extent_means
 from fapm_cli.scores.scorer import Scored
 
 FINEST, INPUT = (8, 12), (64, 96)
@@ -133,7 +133,7 @@ def test_scores_are_those_of_plain_loops(changes: dict[str, object], with_roi: b
     means = extent_means(torch.from_numpy(spread[:, -1]).float(), int(roi.sum()))
     images = torch.from_numpy(tops[:, -1])
     if query.calibration == "local":
-        images = usual.as_spots(means).amax(dim=1)
+        images = as_spots(usual, means).amax(dim=1)
     np.testing.assert_allclose(found.image_scores.numpy(), images.numpy(), rtol=1e-4)
     assert (images >= torch.from_numpy(tops[:, -1]) * 0.9999).all()
     np.testing.assert_allclose(found.layer_scores.numpy(), tops[:, :-1], rtol=1e-4)

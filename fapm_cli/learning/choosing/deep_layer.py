@@ -8,11 +8,11 @@ That spoiled pictures are found more by it is not asked: a pasted piece shows in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.config import BankConfig
@@ -22,6 +22,7 @@ from fapm_cli.learning.extracting import Extracted, extract
 from fapm_cli.learning.held_out import HeldOut
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.selecting import select_keys
+from fapm_cli.memory.vectors import Vectors
 from fapm_cli.network.backbones import look_up
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
@@ -78,7 +79,7 @@ def with_deep_layer(
     held_out: HeldOut,
     extractor: FeatureExtractor,
     on_stage: OnStage,
-) -> tuple[Bank, list[Tensor], HeldOut]:
+) -> tuple[Bank, Sequence[Vectors], HeldOut]:
     """Extract the deep layer of a bank's pictures, and select its keys.
 
     Args:
@@ -101,16 +102,20 @@ def with_deep_layer(
         on_stage("deepen", done, total)
 
     alone = deeper.config
-    deep = extract(_again(extracted), len(extracted.pictures), alone, deeper, on_deeper)
+    workspace = extracted.workspace.under("deep")
+    total = len(extracted.pictures)
+    deep = extract(_again(extracted), total, alone, deeper, on_deeper, None, workspace)
     _, height, width = deeper.map_shapes[0]
     size = height, width
     judged = extracted.judged
-    memory = select_keys(deep.features[0], deep.copies[0], alone, size, judged)
+    keys = workspace.under("keys")
+    memory = select_keys(deep.features[0], deep.copies[0], alone, size, judged, keys)
     apart = replace(bank, config=alone, memories=(memory,), map_sizes=(size,))
-    held_apart = HeldOut.of(apart, deep.features, judged)
+    held_apart = HeldOut.of(apart, deep.features, judged, workspace)
     floor = None if bank.metric is None else bank.metric.floor
     plain, own = (
-        usual_response(apart, deep.features, held_apart, f, judged) for f in (None, floor)
+        usual_response(apart, deep.features, held_apart, f, judged, workspace.under(f"floor-{f}"))
+        for f in (None, floor)
     )
     bank = replace(
         bank,
@@ -131,7 +136,7 @@ def with_deep_layer(
 
 def _again(extracted: Extracted) -> Iterator[NominalBatch]:
     """The pictures once more; each a part of its own, since which are one is known."""
-    at_a_time = max(_AT_A_TIME_PX // extracted.pixels[0].numel(), 1)
+    at_a_time = max(_AT_A_TIME_PX // math.prod(extracted.pixels.shape[1:]), 1)
     for numbers in torch.split(torch.arange(len(extracted.pictures)), at_a_time):
         some = [extracted.pictures[i] for i in numbers.tolist()]
         yield NominalBatch(

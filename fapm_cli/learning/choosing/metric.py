@@ -27,9 +27,16 @@ from fapm_cli.learning.held_out import (
     where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
-from fapm_cli.memory.grid import of_pictures
+from fapm_cli.learning.scratch.found_parts import (
+    FoundParts,
+    ShownParts,
+    named_rows,
+    of_memory,
+)
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.memory.patch_memory import PatchMemory
 from fapm_cli.memory.shown import wholly
+from fapm_cli.memory.vectors import Rows, Vectors, of_pictures
 from fapm_cli.scores.scorer import Found, Scorer
 
 FLOORS = (None, 1.0, 0.1, 0.03)
@@ -40,11 +47,11 @@ Parts = list[tuple[Found, Tensor | None]]  # and what their pictures show
 @torch.inference_mode()
 def choose_metric(
     bank: Bank,
-    features: Sequence[Tensor],
+    features: Sequence[Vectors],
     spoiled: Spoiled,
     held_out: HeldOut,
     on_stage: OnStage,
-    shown: Tensor | None = None,
+    shown: Rows | None = None,
 ) -> tuple[MetricChoice, float]:
     """Choose how strong the patches' own metric is.
 
@@ -105,11 +112,11 @@ def strongest_worth(shares: Iterable[Tensor]) -> int:
 def _exceeded(
     bank: Bank,
     plain: Sequence[PatchMemory],
-    features: Sequence[Tensor],
+    features: Sequence[Vectors],
     spoiled: Spoiled,
     held_out: HeldOut,
     floor: float | None,
-    shown: Tensor | None,
+    shown: Rows | None,
 ) -> tuple[Tensor, float]:
     """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled;
     and the mean response of good ones.
@@ -142,11 +149,11 @@ def _exceeded(
 def _search(
     scorer: Scorer,
     bank: Bank,
-    vectors: Sequence[Tensor],
+    vectors: Sequence[Vectors],
     total: int,
     some: Tensor,
     pictures: Tensor,
-    shown: Tensor | None,
+    shown: Rows | None,
 ) -> tuple[Found, Tensor | None]:
     """Search for some of ``total`` pictures' vectors, which come of a bank's ``pictures``."""
     queries = [of_pictures(v, some, total) for v in vectors]
@@ -158,10 +165,11 @@ def _search(
 @torch.inference_mode()
 def usual_response(
     bank: Bank,
-    features: Sequence[Tensor],
+    features: Sequence[Vectors],
     held_out: HeldOut,
     floor: float | None,
-    shown: Tensor | None = None,
+    shown: Rows | None = None,
+    workspace: Workspace = IN_MEMORY,
 ) -> float:
     """The mean response of good pictures, by keys and metrics that have not seen them.
 
@@ -171,16 +179,25 @@ def usual_response(
         held_out: how they vary.
         floor: of the metrics; None for plain distances.
         shown: as for :func:`choose_metric`.
+        workspace: where what is found of each is kept.
     """
-    parts: Parts = []
     plain, total = bank_memories(bank), len(bank.pictures)
+    shapes = {
+        of_memory("usual", j): (*size, bank.config.query.num_neighbors)
+        for j, size in enumerate(bank.map_sizes)
+    }
+    rows = workspace.found("usual", shapes, total)
+    parts: list[Tensor] = []
     for fold in held_out.numbers:
         memories = plain if floor is None else held_out.memories(bank, floor, fold)
         scorer, judged = bank_scorer(bank, memories), (held_out.folds == fold).nonzero().flatten()
         for some in torch.split(judged, at_a_time(features, total)):
-            parts.append(_search(scorer, bank, features, total, some, some, shown))
-    found, scorer = where_known([part for part, _ in parts]), bank_scorer(bank, plain)
-    both = zip(found, (here for _, here in parts), strict=True)
+            if not rows.known(len(parts)):
+                found, _ = _search(scorer, bank, features, total, some, some, shown)
+                rows.put(len(parts), some, named_rows({"usual": found}))
+            parts.append(some)
+    scorer = bank_scorer(bank, plain)
+    both = ShownParts(FoundParts(rows, "usual", len(features), parts, features[0].device), shown)
     return float(torch.cat([scorer.combine(*part).responses for part in both]).mean())
 
 

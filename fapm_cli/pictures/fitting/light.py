@@ -9,7 +9,7 @@ stays as it is, so that nothing changes where the light holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,12 +83,21 @@ class Light:
             pictures: (N, H, W, 3) uint8, at least one.
             inspected: (H, W) bool, or (N, H, W) for each its own, what counts; None for all.
         """
-        where = [None] * len(pictures)
+        where: Iterable[NDArray[np.bool_] | None] = [None] * len(pictures)
         if inspected is not None:
-            where = [*np.broadcast_to(inspected, pictures.shape[:3])]
-        tones = np.stack([tones_of(*both) for both in zip(pictures, where, strict=True)])
+            where = np.broadcast_to(inspected, pictures.shape[:3])
+        return cls.of_each(zip(pictures, where, strict=True))
+
+    @classmethod
+    def of_each(cls, pictures: Iterable[tuple[Pixels, NDArray[np.bool_] | None]]) -> Light:
+        """Learn it of (H, W, 3) uint8 pictures that come one by one, and what counts of each."""
+        each, total = [], np.zeros((), dtype=np.int64)
+        for pixels, inspected in pictures:
+            each.append(tones_of(pixels, inspected))
+            total = total + pixels
+        tones = np.stack(each)
         logs = np.log(np.maximum(tones, _DARK))
-        usual = np.rint(pictures.mean(axis=0, dtype=np.float64)).astype(np.uint8)
+        usual = np.rint(total / len(each)).astype(np.uint8)
         nothing = np.zeros((2, PLACES))
         light = cls(logs.mean(axis=0), logs.std(axis=0), nothing, nothing, usual)
         fits = [light._fit(one) for one in tones]

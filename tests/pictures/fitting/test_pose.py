@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -120,8 +119,8 @@ def test_a_turned_map_is_sampled_where_each_px_lay(
 ) -> None:
     draw = np.random.default_rng(seed)
     resize, crop = (64, 96), (48, 64)
-    anomaly_map = torch.from_numpy(draw.random(crop).astype(np.float32))
-    roi = None if whole else torch.from_numpy(draw.random(crop) < 0.8)
+    anomaly_map = draw.random(crop).astype(np.float32)
+    roi = None if whole else draw.random(crop) < 0.8
     if roi is not None:
         anomaly_map = anomaly_map * roi
     sides = tuple(zip(size_px, resize, crop, strict=True))
@@ -160,7 +159,7 @@ def test_a_turned_map_is_sampled_where_each_px_lay(
 def test_a_turn_of_next_to_nothing_gives_the_map_of_none(
     size_px: tuple[int, int], down: int, right: int, seed: int
 ) -> None:
-    anomaly_map = torch.from_numpy(np.random.default_rng(seed).random((64, 96)).astype("f"))
+    anomaly_map = np.random.default_rng(seed).random((64, 96)).astype(np.float32)
     sides = tuple(zip(size_px, (64, 96), (64, 96), strict=True))
     none, little = (
         np.concatenate([one for _, one in strips_of(anomaly_map, None, sides, pose)])

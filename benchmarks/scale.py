@@ -1,0 +1,110 @@
+r"""Time and memory of builds of many pictures, as the kernel tells them; and how keys grow.
+
+python benchmarks/scale.py FOLDER --pictures 500,2000,20000 --at /var/tmp/copies \
+    --options --memory 3GB
+
+The pictures are those of a folder, and copies of them: shifted by up to 2 % of each side, exposed
+0.9 to 1.1 times as long, and saved as JPEG of quality 75 to 95. Memory is read every 20 ms from
+/proc/PID/status: RssAnon, which is the program's own, apart from what the kernel holds of files for
+it and can drop (RssFile); VmHWM is the kernel's high-water mark of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image, ImageEnhance
+
+_SIDE_PX = 256
+_SHIFT, _LIGHT, _QUALITY = 0.02, (0.9, 1.1), (75, 95)
+
+
+def copies(sources: list[Path], folder: Path, number: int) -> None:
+    """Write pictures and copies of them, as above: those that are there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(number):
+        file = folder / f"{i:06}.jpg"
+        if file.exists():
+            continue
+        draw = random.Random(i)
+        with Image.open(sources[i % len(sources)]) as picture:
+            small = picture.convert("RGB")
+        scale = _SIDE_PX / min(small.size)
+        small = small.resize((round(small.width * scale), round(small.height * scale)))
+        if i >= len(sources):
+            x, y = (draw.uniform(-_SHIFT, _SHIFT) * side for side in small.size)
+            wide = Image.new("RGB", small.size, small.getpixel((0, 0)))
+            wide.paste(small)
+            small = wide.transform(
+                small.size, Image.Transform.AFFINE, (1, 0, x, 0, 1, y), Image.Resampling.BILINEAR
+            )
+            small = ImageEnhance.Brightness(small).enhance(draw.uniform(*_LIGHT))
+        small.save(file, quality=draw.randint(*_QUALITY) if i >= len(sources) else 95)
+
+
+def watch(process: subprocess.Popen[str]) -> dict[str, float]:
+    """Largest RssAnon and VmHWM, in MB of 10⁶ bytes, until a process ends."""
+    most = {"RssAnon": 0.0, "VmHWM": 0.0}
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        try:
+            text = status.read_text()
+        except OSError:
+            break
+        for name in most:
+            found = re.search(rf"^{name}:\s*(\d+) kB$", text, re.MULTILINE)
+            if found is not None:
+                most[name] = max(most[name], int(found[1]) * 1024 / 1e6)
+        time.sleep(0.02)
+    return most
+
+
+def main() -> None:
+    """Build banks of more and more pictures, and print a line each."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, help="Pictures of good parts.")
+    parser.add_argument("--pictures", default="200,2000")
+    parser.add_argument("--at", type=Path, required=True, help="Where copies are made.")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="Of fapm build.")
+    asked = parser.parse_args()
+    sources = sorted(path for path in asked.folder.iterdir() if path.is_file())
+    print("pictures  seconds  ms/picture  RssAnon MB  VmHWM MB    keys  bank MB  stages")
+    for number in map(int, asked.pictures.split(",")):
+        copies(sources, asked.at / "all", number)
+        listed = "".join(f"{asked.at}/all/{i:06}.jpg\n" for i in range(number))
+        bank = asked.at / f"{number}.st"
+        build = ["-m", "fapm_cli", "build", "-", "-o", str(bank), "--json", "--keep-suspects"]
+        begun = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, *build, *asked.options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(listed)
+            process.stdin.close()
+            most = watch(process)
+            told = process.stdout.read()
+        seconds = time.perf_counter() - begun
+        if process.returncode:
+            sys.exit(f"{number} pictures: exit code {process.returncode}")
+        summary = json.loads(told)
+        keys = sum(memory["keys"] for memory in summary["memories"])
+        print(
+            f"{number:8}{seconds:9.0f}{1000 * seconds / number:12.1f}{most['RssAnon']:12.0f}"
+            f"{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}  {summary['seconds']}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

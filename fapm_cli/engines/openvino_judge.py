@@ -1,0 +1,160 @@
+"""A bank judged by OpenVINO, on a CPU, in float32; torch is never imported."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fapm_cli.arrays import Array, host, weights_hash
+from fapm_cli.bank.bank import Bank
+from fapm_cli.compute.cores import usable_cores
+from fapm_cli.config import Query
+from fapm_cli.detection.detection import Detection, join
+from fapm_cli.detection.judge import Judge
+from fapm_cli.errors import ModelError
+from fapm_cli.exporting.packages import need, reason_of, version_of
+from fapm_cli.graph.model import engine_model
+
+_NAME, _TELEMETRY = "openvino", "openvino_telemetry"
+
+
+class OpenVinoJudge(Judge):
+    """A bank that OpenVINO runs as one graph, each picture alone.
+
+    Alone, a picture gets all cores; side by side, each gets one: two ways to lay the graph out, of
+    which each is made when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        *,
+        query: Query | None = None,
+        roi: Array | None = None,
+        pixel_threshold: float | None = None,
+    ):
+        """Write the graph of a bank.
+
+        Args:
+            bank: any bank that holds its backbone.
+            query, roi, pixel_threshold: as for :class:`Judge`.
+
+        Raises:
+            OptionError: as for :class:`Judge`; or OpenVINO can't be imported.
+            BankError: the backbone is not the one that the bank was built with.
+            ModelError: OpenVINO can't read the graph.
+        """
+        super().__init__(bank, query, roi, pixel_threshold)
+        bank.check_weights(weights_hash(bank.backbone or {}))
+        self._channels = 3 if bank.registration is None else 4
+        model = engine_model(
+            bank,
+            bank.backbone or {},
+            self.query,
+            roi,
+            channels=self._channels,
+            dtype=np.float32,
+            as_spots=True,
+        )
+        with _said():
+            self._core = _import().Core()
+            self._model = self._core.read_model(io.BytesIO(model.SerializeToString()))
+        self._side_by_side = False
+        self._requests: dict[int, SimpleQueue[Any]] = {}  # by how many there are
+        self._laying_out = threading.Lock()
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return "fp32"
+
+    @property
+    def is_exact(self) -> bool:
+        """It computes as banks are built."""
+        return True
+
+    def detect_inputs(self, inputs: Array) -> Detection:
+        """Judge a batch of inputs, one after another."""
+        pixels = host(inputs).astype(np.float32)
+        if pixels.shape[3] < self._channels:  # all of it is shown
+            pixels = np.pad(pixels, ((0, 0),) * 3 + ((0, 1),), constant_values=255)
+        found = [self._run(pixels[number : number + 1]) for number in range(len(pixels))]
+        return found[0] if len(found) == 1 else join(found, np.concatenate)
+
+    @contextlib.contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Each picture gets one core."""
+        self._side_by_side = True
+        try:
+            yield None
+        finally:
+            self._side_by_side = False
+
+    def _run(self, pixels: NDArray[np.float32]) -> Detection:
+        free = self._free_requests(usable_cores() if self._side_by_side else 1)
+        request = free.get()
+        try:
+            with _said():
+                return Detection(*map(np.array, request.infer({0: pixels}).to_tuple()))
+        finally:
+            free.put(request)
+
+    def _free_requests(self, number: int) -> SimpleQueue[Any]:
+        """Requests of a graph that is laid out for so many pictures at a time, over all cores."""
+        with self._laying_out, _said():
+            if number not in self._requests:
+                self._requests[number] = self._lay_out(number)
+        return self._requests[number]
+
+    def _lay_out(self, number: int) -> SimpleQueue[Any]:
+        asked = {
+            "INFERENCE_PRECISION_HINT": "f32",  # or it would be bfloat16 where the CPU has it
+            "INFERENCE_NUM_THREADS": usable_cores(),
+            "NUM_STREAMS": number,
+        }
+        compiled = self._core.compile_model(self._model, "CPU", asked)
+        free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(number):
+            request = compiled.create_infer_request()
+            # Each makes itself ready when it first runs: two that do so at a time may wait for each
+            # other for ever.
+            request.infer()
+            free.put(request)
+        return free
+
+
+def _import() -> Any:
+    """Import OpenVINO, and keep it from what it does then: telling a server that it was imported.
+
+    It does so by a package of its own, and goes without where that is missing.
+    """
+    if _NAME in sys.modules:
+        return sys.modules[_NAME]
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # for import, that it is missing
+    try:
+        return need(_NAME)
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """Say in one line what OpenVINO says of its failure."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            f"{_NAME} {version_of(_NAME)} can't run the bank ({reason_of(error)}); "
+            "try --engine torch"
+        ) from error

@@ -1,0 +1,123 @@
+"""The network: from pixels to locally aware maps (§2.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fapm_cli.config import BankConfig
+from fapm_cli.graph.folding import Weights, folded
+from fapm_cli.graph.half import Rounding
+from fapm_cli.graph.writer import Graph, Value
+from fapm_cli.network.architectures import Block, Convolution, cut_stages
+from fapm_cli.scores.geometry import resize_matrix
+
+Size = tuple[int, int]
+
+
+class Network:
+    """Writes a backbone that is cut after its last tapped layer, and the pooling behind it."""
+
+    def __init__(self, graph: Graph, config: BankConfig, weights: Weights, rounding: Rounding):
+        """Take what it is made of; ``weights`` are by the names of the stages."""
+        self._graph, self._config = graph, config
+        self._weights, self._rounding = weights, rounding
+
+    def maps(self, pixels: Value) -> list[Value]:
+        """The locally aware maps (B, C, h, w) of each memory, of (B, H, W, 3) float32 px."""
+        pooled = [self._pooled(tap, size) for tap, size in self._taps(pixels)]
+        scales = self._config.layer_scales
+        maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
+        if self._config.layer_wise:
+            return maps
+        return [_joined(self._graph, maps, [size for _, size in pooled])]
+
+    def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
+        """What each tapped layer gives, (B, C_j, h_j, w_j), and its size."""
+        preprocessing = self._config.preprocessing
+        size = preprocessing.crop_px
+        # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
+        # channels last drop a transpose that stands right before one.
+        mean, std = (
+            np.tile(np.array(one, np.float32), (size[1], 1))
+            for one in (preprocessing.mean, preprocessing.std)
+        )
+        x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
+        kept: dict[str, tuple[Value, Size]] = {}
+        for stage in cut_stages(self._config.backbone, self._config.layers):
+            for block in stage.blocks:
+                x, size = self._block(block, x, size)
+            if stage.max_pool:
+                x = self._graph.node(
+                    "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
+                )
+                size = (size[0] + 1) // 2, (size[1] + 1) // 2
+            if stage.adds is not None:
+                x = x + kept[stage.adds][0]
+            kept[stage.name] = x, size
+        return [kept[name] for name in self._config.layers]
+
+    def _block(self, block: Block, fed: Value, fed_size: Size) -> tuple[Value, Size]:
+        x, size = fed, fed_size
+        for conv in block.convs:
+            x, size = self._convolution(conv, x, size)
+        if block.residual:
+            if block.shortcut is not None:
+                fed, _ = self._convolution(block.shortcut, fed, fed_size)
+            x = self._graph.node("Relu", x + fed)
+        return x, size
+
+    def _convolution(self, conv: Convolution, fed: Value, size: Size) -> tuple[Value, Size]:
+        kernels, bias = map(self._rounding, folded(conv, self._weights))
+        margins = [conv.margins(side) for side in size]
+        x = self._graph.node(
+            "Conv",
+            fed,
+            self._graph.constant(kernels, f"{conv.name}.weight"),
+            self._graph.constant(bias, f"{conv.name}.bias"),
+            kernel_shape=[conv.kernel] * 2,
+            strides=[conv.stride] * 2,
+            group=conv.groups,
+            pads=[before for before, _ in margins] + [after for _, after in margins],
+        )
+        if conv.activation == "relu":
+            x = self._graph.node("Relu", x)
+        elif conv.activation == "relu6":
+            x = self._graph.node("Clip", x, 0.0, 6.0)
+        height, width = (
+            (side + sum(of) - conv.kernel) // conv.stride + 1
+            for side, of in zip(size, margins, strict=True)
+        )
+        return x, (height, width)
+
+    def _pooled(self, tap: Value, size: Size) -> tuple[Value, Size]:
+        """Average 3×3 places, after bringing the map to the finest stride."""
+        finest = self._config.finest_stride
+        stride = self._config.preprocessing.crop_px[0] // size[0]
+        if stride < finest:
+            sides = [finest // stride] * 2
+            tap = self._graph.node("AveragePool", tap, kernel_shape=sides, strides=sides)
+            size = size[0] * stride // finest, size[1] * stride // finest
+        pooled = self._graph.node(
+            "AveragePool",
+            tap,
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[1, 1, 1, 1],
+            count_include_pad=int(self._config.count_include_pad),
+        )
+        return pooled, size
+
+
+def _joined(graph: Graph, maps: list[Value], sizes: list[Size]) -> Value:
+    """All layers' maps in one, at the finest one's size, where memories are not layer-wise."""
+    finest = max(sizes, key=lambda size: size[0])
+    upsampled = []
+    for one, size in zip(maps, sizes, strict=True):
+        if size != finest:
+            rows, columns = (
+                resize_matrix(out, own).astype(np.float32)
+                for out, own in zip(finest, size, strict=True)
+            )
+            one = graph.constant(rows) @ one @ graph.constant(columns.T)
+        upsampled.append(one)
+    return graph.concat(upsampled, 1)

@@ -1,0 +1,186 @@
+"""The scratch folder: a workspace in files, which a build that was stopped goes on from.
+
+A build locks its folder, and the system takes the lock back when the process ends, however it does.
+So a folder that can be locked is of a process that is no longer there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from fapm_cli.errors import OptionError, OutputError
+from fapm_cli.learning.scratch.blocks import Blocks
+from fapm_cli.learning.scratch.field import Field
+from fapm_cli.learning.scratch.found_rows import FileRows
+from fapm_cli.learning.scratch.journal import writing
+from fapm_cli.learning.scratch.thumbnail_file import ThumbnailFile
+from fapm_cli.learning.scratch.workspace import Tensors, Workspace
+
+_NAME, _LOCK, _PLAN = "fapm-scratch", "lock", "plan.json"
+Plan = Mapping[str, Any]
+
+
+class ScratchFolder(Workspace):
+    """A workspace in files below a folder."""
+
+    def __init__(self, folder: Path):
+        """Open it, or begin it."""
+        self.folder = folder
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+
+    def store(
+        self, name: str, fields: Sequence[Field], capacity: int, device: torch.device
+    ) -> Blocks:
+        """What holds fields of pictures, however many."""
+        return Blocks(self._below(name).folder, fields, device)
+
+    def found(self, name: str, shapes: Mapping[str, Sequence[int]], total: int) -> FileRows:
+        """What holds rows of these shapes."""
+        return FileRows(self._below(name).folder, shapes)
+
+    def thumbnails(self) -> ThumbnailFile:
+        """What holds thumbnails."""
+        return ThumbnailFile(self._below("thumbnails").folder)
+
+    def once(self, name: str, work: Callable[[], Tensors]) -> Tensors:
+        """What a step of this name gives: from its file, if it was taken before."""
+        path = self.folder / f"{name}.safetensors"
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError):
+            found = work()
+        with writing(path):
+            whole = path.with_suffix(".new")
+            try:
+                save_file({n: one.cpu().contiguous() for n, one in found.items()}, whole)
+            except SafetensorError as error:
+                raise OSError(0, str(error)) from error
+            os.replace(whole, path)
+        return found
+
+    def under(self, name: str) -> ScratchFolder:
+        """A folder below, for steps of which the names may be the same."""
+        return self._below(name)
+
+    def _below(self, name: str) -> ScratchFolder:
+        return ScratchFolder(self.folder / name)
+
+
+@contextmanager
+def scratch_folder(
+    parent: Path | None, plan: Plan, needed_bytes: int, *, resume: bool
+) -> Iterator[ScratchFolder]:
+    """Lock a scratch folder while a build uses it; at the end it is removed.
+
+    Args:
+        parent: where it lies; it then stays where the build does not come to its end. None for a
+            private one among the system's temporary files, which goes in any case.
+        plan: what is built from what: what a build must share to be gone on from.
+        needed_bytes: most that it will take.
+        resume: whether to go on from what is there; else it is removed.
+
+    Raises:
+        OptionError: another build uses it, or what is there has another plan.
+        OutputError: it can't be written, or has too little room.
+    """
+    _remove_left_behind()
+    with writing(parent or _temporary()):
+        if parent is None:
+            folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=_temporary()))
+        else:
+            folder = parent / _NAME
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise OptionError(
+                f"--scratch {parent}: another build is using it; give another folder"
+            ) from None
+    kept = parent is not None
+    try:
+        _begin(folder, json.loads(json.dumps(plan)), resume=resume)
+        _check_room(folder, needed_bytes)
+        yield ScratchFolder(folder)
+        kept = False
+    finally:
+        lock.release()
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin(folder: Path, plan: dict[str, Any], *, resume: bool) -> None:
+    """Make a folder ready for a plan.
+
+    Raises:
+        OptionError: it holds what came of another.
+    """
+    file = folder / _PLAN
+    if resume and file.is_file():
+        before = json.loads(file.read_text("utf-8"))
+        for name in sorted(plan | before):
+            there, here = before.get(name), plan.get(name)
+            if there != here:
+                raise OptionError(
+                    f"--resume: {folder} is of a build with another {name} ({_short(there)}; here "
+                    f"{_short(here)}); leave --resume out to begin anew"
+                )
+        return
+    with writing(folder):
+        for one in folder.iterdir():
+            if one.is_dir():
+                shutil.rmtree(one)
+            elif one.name != _LOCK:
+                one.unlink()
+        whole = file.with_suffix(".new")
+        whole.write_text(json.dumps(plan, sort_keys=True), "utf-8")
+        os.replace(whole, file)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _check_room(folder: Path, needed_bytes: int) -> None:
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if needed_bytes - there > free:
+        raise OutputError(
+            f"scratch files take up to {needed_bytes / 1e9:.1f} GB, and {folder.parent} has "
+            f"{(free + there) / 1e9:.1f} GB free: give a --scratch with more, or more --memory"
+        )
+
+
+def _temporary() -> Path:
+    """Where large temporary files go: what is named so, else a disk, where /tmp may be memory."""
+    named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    large = Path("/var/tmp")
+    usable = not named and large.is_dir() and os.access(large, os.W_OK)
+    return large if usable else Path(tempfile.gettempdir())
+
+
+def _remove_left_behind() -> None:
+    """Remove the private folders of processes that are no longer there."""
+    for folder in _temporary().glob(f"{_NAME}-*"):
+        try:
+            if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+                continue
+            with FileLock(folder / _LOCK, timeout=0):
+                pass
+        except (OSError, Timeout):
+            continue
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,83 @@
+"""Vectors of all pictures, in memory or elsewhere: asked for by patches, or by pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from fapm_cli.memory import grid
+
+
+class StoredVectors(Protocol):
+    """(N_p, N·N_v, C) vectors that lie elsewhere than in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N_p, N·N_v and C."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are wanted."""
+
+    def patches(self, first: int, end: int) -> Tensor:
+        """(end - first, N·N_v, C), those of some patches."""
+
+    def of_pictures(self, pictures: Tensor) -> Tensor:
+        """(N_p, n·N_v, C), those of some pictures."""
+
+    def of(self, kept: Sequence[int]) -> StoredVectors:
+        """The same of some of the pictures alone."""
+
+
+class StoredRows(Protocol):
+    """(N, …), one row a picture, that lie elsewhere than in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N and the shape of a row."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, pictures: Tensor) -> Tensor:
+        """(n, …), those of some pictures."""
+
+    def of(self, kept: Sequence[int]) -> StoredRows:
+        """The same of some of the pictures alone."""
+
+
+Vectors: TypeAlias = Tensor | StoredVectors
+Rows: TypeAlias = Tensor | StoredRows
+
+
+def patches_of(vectors: Vectors, first: int, end: int) -> Tensor:
+    """(end - first, N·N_v, C), the vectors of some patches; a view where they are in memory."""
+    if isinstance(vectors, Tensor):
+        return vectors[first:end]
+    return vectors.patches(first, end)
+
+
+def of_pictures(vectors: Vectors, pictures: Tensor, num_pictures: int) -> Tensor:
+    """(N_p, n·N_v, C), the vectors of some of so many pictures."""
+    if isinstance(vectors, Tensor):
+        return grid.of_pictures(vectors, pictures, num_pictures)
+    return vectors.of_pictures(pictures)
+
+
+def only(vectors: Vectors, kept: Sequence[int], num_pictures: int) -> Vectors:
+    """The vectors of some of so many pictures, for good."""
+    if isinstance(vectors, Tensor):
+        return grid.of_pictures(vectors, torch.tensor(kept), num_pictures)
+    return vectors.of(kept)
+
+
+def rows_of(rows: Rows, kept: Sequence[int]) -> Rows:
+    """Some of the rows, for good."""
+    return rows[torch.tensor(kept)] if isinstance(rows, Tensor) else rows.of(kept)

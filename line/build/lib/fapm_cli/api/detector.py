@@ -1,0 +1,121 @@
+"""Judging pictures from a program: one by one, or as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fapm_cli.api.pictures import Picture, Pictures, item_of
+from fapm_cli.api.result import Result
+from fapm_cli.bank import bank as learnt
+from fapm_cli.detection.judge import Judge
+from fapm_cli.detection.record import record_of
+from fapm_cli.detection.stream import judge
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.folders import search
+from fapm_cli.pictures.reading import Item
+from fapm_cli.scores.thresholds import Thresholds
+from fapm_cli.sources.source import Source, files_source
+
+
+class Detector:
+    """A bank on a device, judging pictures: of :meth:`Bank.detector`.
+
+    Attributes:
+        engine: what does the work.
+    """
+
+    def __init__(self, engine: Judge, threshold: float | None = None):
+        """Judge by a detector of the engine, and by another threshold than the bank's, if any."""
+        self.engine = engine
+        self._threshold = threshold
+
+    @property
+    def learnt(self) -> learnt.Bank:
+        """What was learnt, that it judges by."""
+        return self.engine.bank
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return self.engine.precision
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether scores agree with float32's, in which banks are built."""
+        return self.engine.is_exact
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Where verdicts change; None where the bank's are not for scores asked this way."""
+        if self._threshold is not None:
+            return self.learnt.thresholds.at(self._threshold)
+        return self.engine.thresholds
+
+    @property
+    def pixel_threshold(self) -> float:
+        """A px of the anomaly map above it belongs to a region."""
+        return self.engine.locator.pixel_threshold
+
+    @property
+    def inspected_share(self) -> float:
+        """Share of each picture that is inspected, 0 to 1."""
+        return self.engine.inspected_share
+
+    @property
+    def limits(self) -> list[str]:
+        """What keeps the rest from being inspected: ``crop``, ``ROI``, or, where pictures are
+        aligned, that too few good ones show it.
+        """
+        preprocessing = self.learnt.config.preprocessing
+        region = (
+            "ROI" if self.learnt.registration is None else "part that enough good pictures show"
+        )
+        return ["crop"] * preprocessing.crops + [region] * (self.engine.roi is not None)
+
+    def __call__(self, picture: Picture) -> Result:
+        """Judge one picture.
+
+        Raises:
+            PictureError: it can't be read.
+        """
+        (result,) = self.stream([picture])
+        if result.error is not None:
+            raise PictureError(result.error)
+        return result
+
+    def stream(self, pictures: Pictures | Source, batch_size: int = 8) -> Iterator[Result]:
+        """Judge pictures one after another, read ahead in threads.
+
+        Args:
+            pictures: a folder, searched through; any pictures; or a source, such as
+                :func:`camera_source` gives.
+            batch_size: pictures at a time on CUDA, and how far to read ahead.
+
+        Yields:
+            A result each, in order; of a picture that can't be read one with an ``error``.
+        """
+        source = pictures if isinstance(pictures, Source) else source_of(pictures)
+        sent: list[Item] = []
+
+        def items() -> Iterator[Item | None]:
+            for item in source.items:
+                if item is not None:
+                    sent.append(item)
+                yield item
+
+        for one in judge(self.engine, items(), 1 if source.live else batch_size):
+            item = sent.pop(0)
+            if source.wants(one):
+                yield Result(record_of(self.engine, one, self.thresholds), self.engine, one, item)
+
+
+def source_of(pictures: Pictures) -> Source:
+    """A folder, searched through, or any pictures, as a source.
+
+    Raises:
+        PictureError: the folder holds none.
+    """
+    if isinstance(pictures, str | Path):
+        return files_source(search(Path(pictures)).items)
+    return Source(map(item_of, pictures))

@@ -1,0 +1,63 @@
+"""Labelled datasets from a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fapm_cli.api.detector import Detector
+from fapm_cli.api.learning import build
+from fapm_cli.detection.record import Record
+from fapm_cli.evaluation.datasets import Category, find_categories
+from fapm_cli.evaluation.evaluate import evaluate as evaluate_engine
+from fapm_cli.evaluation.evaluation import Evaluation
+from fapm_cli.learning.nominal_response import OnStage
+
+
+def evaluate(
+    dataset: str | Path, *, device: str = "auto", precision: str = "auto", **build_as: Any
+) -> list[Record]:
+    """Learn and judge each category of a labelled dataset.
+
+    Args:
+        dataset: a folder or table in a layout that ``fapm eval --help`` names.
+        device: to work on.
+        precision: to judge in.
+        build_as: as for :func:`build`.
+
+    Returns:
+        A row each, as ``fapm eval --json`` gives it but for what takes a clock; rates from 0 to 1.
+
+    Raises:
+        PictureError: there is no category, or a picture of one can't be used.
+    """
+    rows = []
+    for found in find_categories(Path(dataset)):
+        category = found.read()
+        bank = build(category.train, device=device, thumbnails=False, **build_as)
+        detector = bank.detector(device, precision)
+        rows.append(evaluate_category(category, detector).record())
+    return rows
+
+
+def evaluate_category(
+    category: Category,
+    detector: Detector,
+    batch_size: int = 16,
+    *,
+    on_stage: OnStage = lambda stage, done, total: None,
+    build_seconds: float | None = None,
+) -> Evaluation:
+    """Judge a category's test pictures and compare with their labels.
+
+    Args:
+        category: of :func:`find_categories`, read.
+        detector: of any bank.
+        batch_size: pictures at a time.
+        on_stage: told (stage, done, total) as the work goes on.
+        build_seconds: how long the bank took to build, for the record.
+
+    Raises:
+        PictureError: no picture can be read.
+    """
+    return evaluate_engine(category, detector.engine, batch_size, on_stage, build_seconds)

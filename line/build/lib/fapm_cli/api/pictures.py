@@ -1,0 +1,81 @@
+"""Pictures as a program has them, and the names they get in a bank."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fapm_cli.errors import OptionError
+from fapm_cli.finding.folders import named_below, search
+from fapm_cli.finding.learnable import check_learnable, check_no_masks
+from fapm_cli.pictures.picture import image_pixels
+from fapm_cli.pictures.reading import Item, PartOf
+
+Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
+"""A path, a PIL picture, or an array (height, width, 3) uint8 RGB."""
+_One: TypeAlias = "Item | Image.Image"
+Pictures: TypeAlias = "str | Path | Iterable[_One]"
+"""A folder, searched through, or any pictures."""
+GoodPictures: TypeAlias = "str | Path | Iterable[_One | tuple[_One, str]]"
+"""A folder, or pictures of good parts: each alone, or with the name it gets in a bank."""
+
+
+def item_of(picture: _One) -> Item:
+    """What the stages take of a picture: a path, or its pixels."""
+    return image_pixels(picture) if isinstance(picture, Image.Image) else picture
+
+
+def named(pictures: GoodPictures) -> list[tuple[Item, str]]:
+    """Pictures to learn, each with its name in the bank.
+
+    Those of a folder are named by their paths below it, others by their files or numbers.
+
+    Raises:
+        PictureError: a folder holds none, or not good parts alone.
+    """
+    if not isinstance(pictures, str | Path):
+        return [_named(one, number) for number, one in enumerate(pictures)]
+    root = Path(pictures)
+    found = search(root)
+    check_learnable(root, found)
+    check_no_masks([item for item in found.items if isinstance(item, Path)])
+    return [*named_below(root, found.items)]
+
+
+def _named(picture: _One | tuple[_One, str], number: int) -> tuple[Item, str]:
+    if isinstance(picture, tuple):
+        return item_of(picture[0]), picture[1]
+    item = item_of(picture)
+    return item, Path(item).name if isinstance(item, str | Path) else f"{number:04}"
+
+
+def part_namer(group: str | None) -> PartOf | None:
+    """Make of ``folder``, or a regular expression, what names the part that a picture shows.
+
+    Raises:
+        OptionError: it is no regular expression; or, later, a picture's name does not match it.
+    """
+    if group is None:
+        return None
+    if group == "folder":
+        return lambda path, name: str(path.parent)
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise OptionError(
+            f"--group {group!r} is neither folder nor a regular expression: {error}"
+        ) from error
+
+    def part_of(path: Path, name: str) -> str:
+        found = pattern.search(name)
+        if found is None:
+            raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
+        return found[1] or "" if pattern.groups else found[0]
+
+    return part_of

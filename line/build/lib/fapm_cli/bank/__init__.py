@@ -1,0 +1,1 @@
+"""The bank: what was learnt, in memory and as a file."""

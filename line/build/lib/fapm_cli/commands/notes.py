@@ -1,0 +1,51 @@
+"""Notes that several commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fapm_cli.commands.terminal import note
+from fapm_cli.files import name_first
+
+if TYPE_CHECKING:
+    from fapm_cli.pictures.seen import Differences
+    from fapm_cli.scores.thresholds import Thresholds
+
+
+def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
+    """Say which pictures are further shots of a part, unless ``--group`` told so.
+
+    Args:
+        names: of pictures.
+        groups: the part that each shows.
+        told: by ``--group``.
+    """
+    firsts = {group: i for i, group in reversed(list(enumerate(groups)))}
+    twins = [name for i, name in enumerate(names) if firsts[groups[i]] != i]
+    if twins and not told:
+        note(
+            f"note: {len(twins)} of {len(names)} pictures are nearly the same as another "
+            f"({name_first(twins)}): N counts as {len(firsts)}; say by --group which show one part"
+        )
+
+
+def note_differences(differences: Differences) -> None:
+    """Say once of a run in what its pictures differ from the bank's, if any does."""
+    text = differences.describe()
+    if text is not None:
+        note(f"note: {text}")
+
+
+def note_few(thresholds: Thresholds) -> None:
+    """Say what to expect where so few pictures are behind thresholds, and how many it takes."""
+    from fapm_cli.scores.thresholds import pictures_needed
+
+    goal = thresholds.falls_short
+    if goal is not None:
+        note(
+            f"note: {thresholds.num_pictures} good pictures can't promise {goal:.2%} false alarms: "
+            f"expect {thresholds.expected:.1%}, at most {thresholds.at_most:.1%} "
+            f"({thresholds.confidence:.0%} sure); for {goal:.2%} it takes {pictures_needed(goal)} "
+            "or more: fapm add, or fapm calibrate with fresh ones"
+        )

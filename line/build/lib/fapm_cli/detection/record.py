@@ -1,0 +1,63 @@
+"""What is said of a judged picture, as plain values: the record of ``fapm score``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from fapm_cli.detection.judge import Judge
+from fapm_cli.detection.stream import Judged
+from fapm_cli.errors import PictureError
+from fapm_cli.finding.folders import Unreadable
+from fapm_cli.scores.thresholds import Thresholds
+
+Record = dict[str, Any]
+
+
+def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds | None) -> Record:
+    """Say what was found in a picture; docs/score.schema.json has the fields.
+
+    Args:
+        detector: that judged it.
+        one: the picture; one that can't be read has but ``path`` and ``error``.
+        thresholds: where verdicts change; None for no verdict.
+    """
+    if isinstance(one, Unreadable):
+        return {"path": str(one.path), "error": str(one.error)}
+    picture = one.prepared.picture
+    pose = one.prepared.pose
+    located = detector.locator.locate(one.found, picture.size_px, pose)
+    score = located["score"]
+    try:
+        check_score(picture.path, score)
+    except PictureError as error:
+        return {"path": str(picture.path), "error": str(error)}
+    record = {"path": str(picture.path), **located, "precision": detector.precision}
+    lit = one.prepared.lit
+    differs = detector.bank.differences(one.prepared.like, one.prepared.differs)
+    if differs is not None:
+        record["differs"] = differs
+    if one.prepared.placed is not None:
+        record["shift"] = {"x": pose.shift_px[1], "y": pose.shift_px[0]}
+    if detector.bank.config.align == "rigid":
+        record["turn"] = pose.turn
+    if lit is not None:
+        record["light"] = [round(gain, 3) for gain in lit.gains]
+    if picture.moment is not None:
+        record |= {"frame": picture.moment.frame, "time_s": picture.moment.time_s}
+    if thresholds is not None:
+        record |= {"threshold": thresholds.score, "verdict": thresholds.verdict(score)}
+        if thresholds.review is not None:
+            record["review_threshold"] = thresholds.review
+    return record
+
+
+def check_score(path: Path, score: float) -> None:
+    """Check that a picture's score is a number.
+
+    Raises:
+        PictureError: it is not finite.
+    """
+    if not math.isfinite(score):
+        raise PictureError(f"picture {path} has no finite score: a bad bank?")

@@ -1,0 +1,112 @@
+"""Which engine judges, and why."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import TYPE_CHECKING
+
+from fapm_cli.arrays import Array
+from fapm_cli.bank.bank import Bank
+from fapm_cli.config import Query
+from fapm_cli.detection.judge import Judge
+from fapm_cli.errors import OptionError
+from fapm_cli.exporting.packages import is_there
+
+if TYPE_CHECKING:
+    from fapm_cli.network.extraction import FeatureExtractor
+
+ENGINES = ("auto", "openvino", "torch")
+MOST_PX = 640  # of a side of the input: a larger one is run by tiles, which torch alone does
+_MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
+
+
+def open_judge(
+    bank: Bank,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    engine: str = "auto",
+    extractor: FeatureExtractor | None = None,
+    weights: str | None = None,
+    compiled: bool = False,
+    query: Query | None = None,
+    roi: Array | None = None,
+    pixel_threshold: float | None = None,
+) -> Judge:
+    """Have an engine ready to judge by a bank.
+
+    Args:
+        bank: any bank.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32`` or another of torch's.
+        engine: one of :data:`ENGINES`; ``auto`` is OpenVINO on a CPU wherever it can be.
+        extractor: the bank's backbone for torch, if it is at hand.
+        weights: a file in place of the bank's own backbone.
+        compiled: whether torch is to compile the network.
+        query, roi, pixel_threshold: as for :class:`Judge`.
+
+    Raises:
+        OptionError: an argument makes no sense, or the engine can't do what is asked.
+        DeviceError: the device can't be had.
+        BankError, WeightsError: the backbone can't be had, or is another.
+    """
+    if engine not in ENGINES:
+        raise OptionError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
+    reason = why_torch(bank, device, precision, weights=weights, compiled=compiled)
+    if reason is None and engine != "torch":
+        from fapm_cli.engines.openvino_judge import OpenVinoJudge
+
+        return OpenVinoJudge(bank, query=query, roi=roi, pixel_threshold=pixel_threshold)
+    if engine == "openvino":
+        raise OptionError(f"engine openvino: {reason}; leave --engine out")
+    if not is_there("torch"):
+        why = "--engine torch" if reason is None else reason
+        raise OptionError(f"{why}: that takes torch, which is not installed: pip install fapm")
+    from fapm_cli.bank.backbone import bank_extractor
+    from fapm_cli.compute.plan import make_plan
+    from fapm_cli.detection.detector import Detector
+
+    plan = make_plan(device, precision, compiled=compiled)
+    if weights is not None or extractor is None:
+        extractor = bank_extractor(bank, weights)
+    return Detector(
+        bank, extractor, plan=plan, query=query, roi=roi, pixel_threshold=pixel_threshold
+    )
+
+
+def why_torch(
+    bank: Bank, device: str, precision: str, *, weights: str | None = None, compiled: bool = False
+) -> str | None:
+    """Why only torch can judge by a bank as it is asked to; None where OpenVINO can."""
+    sides = bank.config.preprocessing.crop_px
+    num_bytes = sum(
+        part.nbytes for one in bank.memories for part in (one.keys, one.metrics) if part is not None
+    )
+    reasons = {
+        f"device {device}": device not in ("auto", "cpu"),
+        "a CUDA device is here": device == "auto" and is_there("torch") and _has_cuda(),
+        f"precision {precision}": precision not in ("auto", "fp32"),
+        "--compile": compiled,
+        "--weights": weights is not None,
+        "the bank holds no backbone": bank.backbone is None,
+        f"an input of {sides[1]}×{sides[0]} px": max(sides) > MOST_PX,
+        f"a bank of {num_bytes / 2**30:.1f} GiB": num_bytes > _MOST_BYTES,
+        "OpenVINO is not installed": not (is_there("openvino") and is_there("onnx")),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _has_cuda() -> bool:
+    """Whether CUDA's driver sees a device: to ask torch takes seconds."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL(name)
+        return (
+            driver.cuInit(0) == 0
+            and not driver.cuDeviceGetCount(ctypes.byref(count))
+            and count.value > 0
+        )
+    except (OSError, AttributeError):
+        return False

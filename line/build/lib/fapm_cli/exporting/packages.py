@@ -1,0 +1,45 @@
+"""The packages that only an export needs."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from fapm_cli.errors import OptionError
+
+
+def need(name: str) -> Any:
+    """Import a package, or one of its modules, of the extra ``fapm[export]``.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise OptionError(
+            f"{name} can't be imported ({error}); install it with: pip install 'fapm[export]'"
+        ) from error
+
+
+def is_there(name: str) -> bool:
+    """Whether a package is installed."""
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
+
+
+def reason_of(error: Exception) -> str:
+    """What a package says of its failure, in one line that is not too long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def version_of(name: str) -> str:
+    """Of an installed package; empty where it does not say."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,161 @@
+"""Search: patch-local k nearest neighbours (§2.3), as :mod:`fapm_cli.memory.search` finds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fapm_cli.arrays import host
+from fapm_cli.graph.half import Rounding
+from fapm_cli.graph.writer import Graph, Value
+from fapm_cli.memory.grid import Grid
+from fapm_cli.memory.pages import Pages
+
+Array = NDArray[Any]
+
+
+class Memory:
+    """A layer's keys on their pages, as constants; target vectors are columns, (N_p, C, Q)."""
+
+    def __init__(self, graph: Graph, memory: Any, grid: Grid, rounding: Rounding):
+        """Lay out a :class:`fapm_cli.bank.bank.LayerMemory`."""
+        self._graph, self._grid = graph, grid
+        self._counts = host(memory.key_counts)
+        self._pages = Pages.of(self._counts)
+        keys = host(memory.keys).astype(np.float32, copy=False)
+        ends = self._counts.cumsum()
+        self._metrics = None
+        if memory.metrics is not None:
+            metrics = host(memory.metrics).astype(np.float32, copy=False)
+            parts = np.split(keys, ends[:-1])
+            keys = np.concatenate([part @ own for part, own in zip(parts, metrics, strict=True)])
+            # Its transpose from the left maps columns.
+            self._metrics = rounding(metrics.transpose(0, 2, 1)[self._pages.patches])
+        means = np.stack([part.mean(axis=0) for part in np.split(keys, ends[:-1])])
+        self._centers = means[self._pages.patches]
+        places = self._pages.places
+        there = places < self._pages.end[:, None]
+        block = keys[places.clip(max=len(keys) - 1)] - self._centers[:, None]
+        self._keys = rounding(np.where(there[..., None], block, np.float32(0)))
+        norms_sq = np.square(self._keys).sum(axis=2)
+        self._norms_sq = np.where(there, norms_sq, np.float32(np.inf))
+
+    def nearest(
+        self, vectors: Value, k: int, reach: int, *, named: bool
+    ) -> tuple[Value, Value | None]:
+        """Find the nearest keys.
+
+        Args:
+            vectors: (N_p, C, Q) float32.
+            k: how many.
+            reach: how many patches around its own a vector may search.
+            named: whether it is asked which the nearest is.
+
+        Returns:
+            (N_p, k, Q) float32 distances, nearest first, and (N_p, 1, Q) int64 the nearest key's
+            index among all keys, or None.
+        """
+        if reach == 0 and self._pages.most == 1 and self._pages.width >= k:  # no merging
+            every = np.arange(len(self._pages.patches))
+            distances_sq, indices = self._of_pages(vectors, every, k, named)
+            found = k
+        else:
+            distances_sq, indices, found = self._around(vectors, k, reach, named)
+        distances_sq = self._filled(distances_sq.at_least(0.0), k, found, reach)
+        return self._graph.node("Sqrt", distances_sq), indices
+
+    def _of_pages(
+        self, vectors: Value, pages: Array, k: int, named: bool
+    ) -> tuple[Value, Value | None]:
+        """Squared distances (p, k, Q) of columns (p, C, Q) to each page's nearest keys."""
+        graph = self._graph
+        if self._metrics is not None:
+            vectors = graph.constant(self._metrics[pages], "metrics") @ vectors
+        centered = vectors - graph.constant(self._centers[pages][..., None], "centers")
+        keys = graph.constant(-2 * self._keys[pages], "keys")
+        # ‖key‖² - 2·key·query: of all that is needed to tell which keys are nearest.
+        products = keys @ centered + graph.constant(self._norms_sq[pages][..., None], "norms_sq")
+        places = None
+        if k > 1:
+            nearest, places = products.top(k, 1, largest=False, ordered=True)
+            places = places.slice(0, 1, 1)
+        else:
+            nearest = products.min(1, keep=True)
+            if named:
+                places = products.arg_min(1).unsqueeze(1)
+        indices = None
+        if named and places is not None:
+            indices = places + graph.constant(self._pages.first[pages][:, None, None], "first")
+        return nearest + (centered * centered).sum(1, keep=True), indices
+
+    def _around(
+        self, vectors: Value, k: int, reach: int, named: bool
+    ) -> tuple[Value, Value | None, int]:
+        """Likewise of all pages in reach of each patch, and how many keys that are, at most k."""
+        reaching = self._pages.reaching(self._grid, reach)
+        of_pairs, of_indices, each = [], [], min(k, self._pages.width)
+        for pages, patches in reaching.parts:
+            asking = vectors.gather(patches.flatten())
+            asking = self._side_by_side(asking, patches.shape)
+            distances_sq, indices = self._of_pages(asking, pages, each, named)
+            of_pairs.append(self._apart(distances_sq, each, patches.shape))
+            if indices is not None:
+                of_indices.append(self._apart(indices, 1, patches.shape))
+        num_patches, slots = reaching.places.shape
+        missing = reaching.places == sum(patches.size for _, patches in reaching.parts)
+        places = np.where(missing, 0, reaching.places)
+
+        def gathered(parts: list[Value], count: int) -> Value:
+            every = self._graph.concat(parts, 0).gather(places.flatten())
+            return every.reshape(num_patches, slots * count, -1)
+
+        far = np.where(missing, np.float32(np.inf), np.float32(0))
+        all_sq = gathered(of_pairs, each)
+        if missing.any():
+            all_sq = all_sq + self._graph.constant(np.repeat(far, each, axis=1)[..., None])
+        found = min(k, slots * each)
+        nearest, order = all_sq.top(found, 1, largest=False, ordered=True)
+        if not of_indices:
+            return nearest, None, found
+        all_indices = gathered(of_indices, 1)
+        slot = order.slice(0, 1, 1)
+        if each > 1:
+            slot = slot / np.array(each)
+        return nearest, self._graph.node("GatherElements", all_indices, slot, axis=1), found
+
+    def _side_by_side(self, vectors: Value, pairs: tuple[int, ...]) -> Value:
+        """(p, C, n·Q) of (p·n, C, Q): all that ask a page in one."""
+        num_pages, n = pairs
+        if n == 1:
+            return vectors
+        channels = self._centers.shape[1] if self._metrics is None else self._metrics.shape[2]
+        apart = vectors.reshape(num_pages, n, channels, -1).transpose(0, 2, 1, 3)
+        return apart.reshape(num_pages, channels, -1)
+
+    def _apart(self, found: Value, count: int, pairs: tuple[int, ...]) -> Value:
+        """(p·n, k, Q) of (p, k, n·Q)."""
+        num_pages, n = pairs
+        if n == 1:
+            return found
+        apart = found.reshape(num_pages, count, n, -1).transpose(0, 2, 1, 3)
+        return apart.reshape(num_pages * n, count, -1)
+
+    def _filled(self, distances_sq: Value, k: int, found: int, reach: int) -> Value:
+        """Have the farthest key stand for those that are missing, where a patch reaches fewer."""
+        there = self._reached(reach)
+        if (there >= k).all():
+            return distances_sq
+        missing = np.arange(found) >= there[:, None]
+        farthest = self._graph.where(missing[..., None], 0.0, distances_sq).max(1, keep=True)
+        filled = self._graph.where(missing[..., None], farthest, distances_sq)
+        return self._graph.concat([filled, *[farthest] * (k - found)], 1)
+
+    def _reached(self, reach: int) -> Array:
+        """(N_p,) how many keys each patch's vectors meet."""
+        rows, columns = self._grid
+        counts = np.pad(self._counts.reshape(rows, columns), reach)
+        window = (2 * reach + 1, 2 * reach + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(counts, window)
+        return np.asarray(windows.sum(axis=(2, 3)).flatten())

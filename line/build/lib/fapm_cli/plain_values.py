@@ -1,0 +1,45 @@
+"""Frozen dataclasses from JSON values, which may hold anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import MISSING
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def from_plain(cls: type[T], plain: dict[str, Any]) -> T:
+    """Make a frozen dataclass of JSON values, each checked against its field's type.
+
+    Raises:
+        TypeError, KeyError: a field is missing, unknown, or of another type.
+    """
+    known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(plain, dict):
+        raise TypeError(f"{cls.__name__} is {plain!r}")
+    later = {field.name for field in dataclasses.fields(cls) if field.default is not MISSING}  # type: ignore[arg-type]
+    if (set(plain) ^ set(known)) - (later - set(plain)):
+        raise KeyError(f"fields {sorted(set(plain) ^ set(known))}")
+    values = {name: _as_type(name, known[name], value) for name, value in plain.items()}
+    return cls(**values)
+
+
+def _as_type(name: str, kind: str, value: Any) -> Any:
+    """Check a JSON value against a field's type, and turn lists into tuples."""
+    if kind.startswith("tuple["):
+        item, *rest = [part.strip() for part in kind[6:-1].split(",")]
+        fixed_length = None if rest == ["..."] else len(rest) + 1
+        if not isinstance(value, list) or fixed_length not in (None, len(value)):
+            raise TypeError(f"{name} is {value!r}")
+        return tuple(_as_type(name, item, one) for one in value)
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:  # nor is NaN
+            raise TypeError(f"{name} is not finite")
+        return float(value)
+    if dataclasses.is_dataclass(value) and type(value).__name__ == kind:
+        return value
+    if type(value) is not {"int": int, "bool": bool}.get(kind, str):
+        raise TypeError(f"{name} is {value!r}")
+    return value
