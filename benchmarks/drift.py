@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import fapm_cli as fapm
-from fapm_cli.drift.drift import Drift
+from fapm_cli.drift.drift import Drift, Reference
 from fapm_cli.evaluation.datasets import read_category
 
 LONG, DEFECTS, NUM_LONG = 10_000, 0.02, 10
@@ -48,20 +48,20 @@ class Line:
     """A bank, and records of pictures that it has not learnt.
 
     Attributes:
-        bank: of one half of the good pictures.
+        reference: what a bank of one half of the good pictures knows.
         good: records of the other.
         bad: of defective ones.
         exposed: of the good ones, by exposure.
     """
 
-    bank: fapm.Bank
+    reference: Reference
     good: list[Record]
     bad: list[Record]
     exposed: dict[float, list[Record]]
 
     def begun(self) -> Drift:
         """Begin a stream."""
-        return self.bank.drift()
+        return Drift(self.reference)
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def make_line(root: Path, num_pictures: int, seed: int) -> Line:
 
     exposed = {by: records([exposed_by(path, by) for path in line]) for by in EXPOSURES}
     some = chance.sample(bad, min(len(bad), MOST_DEFECTIVE))
-    return Line(bank, records(line), records(some), exposed)
+    return Line(bank.drift().reference, records(line), records(some), exposed)
 
 
 def exposed_by(path: Path, factor: float) -> NDArray[np.uint8]:
