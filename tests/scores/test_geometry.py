@@ -16,6 +16,7 @@ from fapm_cli.scores.geometry import (
     covered,
     gaussian_matrix,
     inspected_span,
+    mean_matrix,
     picture_samples,
     repeat_matrix,
     resize_matrix,
@@ -247,3 +248,10 @@ def test_a_large_map_is_spread_block_by_block(placement: Placement, sigma: float
     restricted = spread.restrict(known, whole > 0.1)
     wanted = torch.where(whole > 0.1, (spread.rows @ (maps * known) @ spread.columns.mT) / whole, 0)
     torch.testing.assert_close(restricted(maps * known), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num", "block"), [(8, 4), (9, 4), (3, 4), (1, 1)])
+def test_means_of_blocks_are_means_of_what_is_there(num: int, block: int) -> None:
+    line = np.random.default_rng(0).random(num)
+    wanted = [line[first : first + block].mean() for first in range(0, num, block)]
+    np.testing.assert_allclose(mean_matrix(num, block) @ line, wanted)
