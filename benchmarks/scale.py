@@ -98,7 +98,7 @@ def main() -> None:
         if process.returncode:
             sys.exit(f"{number} pictures: exit code {process.returncode}")
         summary = json.loads(told)
-        keys = sum(memory["keys"] for memory in summary["memories"])
+        keys = sum(layer["keys"] for layer in summary["layers"].values())
         print(
             f"{number:8}{seconds:9.0f}{1000 * seconds / number:12.1f}{most['RssAnon']:12.0f}"
             f"{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}  {summary['seconds']}",

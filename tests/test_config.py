@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -293,3 +294,13 @@ def test_parse_sides_refuses_all_else_and_shows_it(text: str) -> None:
 def test_parse_sides_refuses_a_number_of_thousands_of_digits() -> None:
     with pytest.raises(OptionError):
         parse_sides("--size", "9" * 5000)
+
+
+def test_the_usual_limit_of_keys_is_that_of_320_pictures_whatever_the_patches() -> None:
+    vectors = 320 * 28 * 28
+    for changes in ({}, {"grid": (1, 1)}, {"grid": (14, 14)}, {"variant": "C"}):
+        config = default_config(**changes)
+        of_patch = vectors // math.prod(config.grid)
+        assert config.max_keys == pytest.approx(config.coreset_ratio * of_patch, rel=0.03)
+    assert default_config().max_keys == 512
+    assert default_config(max_keys=0).max_keys == paper_config().max_keys == 0

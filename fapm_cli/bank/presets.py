@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from fapm_cli.network import backbones
 
 _PATCH_PX = 32  # a grid patch of the paper's
 _SIDE_PX = 224
-MAX_KEYS = 0
+_MOST_KEYS = 512  # of such a patch (docs/scale.md)
 _MOST_OWN = 1024  # patches: each metric is a matrix, and takes as much as many pictures' vectors
 
 
@@ -36,7 +37,7 @@ def default_config(
     metric: Metric | None = None,
     turn: int | None = None,
     align: Align = "none",
-    max_keys: int = MAX_KEYS,
+    max_keys: int | None = None,
 ) -> BankConfig:
     """Configure a bank: the whole picture, looked at by a backbone's own layers.
 
@@ -54,7 +55,8 @@ def default_config(
         turn: degrees; copies turned by its multiples are learnt, too. 0 for none; None for as the
             pictures ask for, where there are several patches, as above.
         align: whether pictures are moved so that a part lies where the good ones do.
-        max_keys: most keys of a patch, twice as many of a widened one; 0 for no limit.
+        max_keys: most keys of a patch, twice as many of a widened one; 0 for no limit. None for 512
+            of a patch of 32×32 px, those of 320 pictures, and in proportion.
 
     Raises:
         OptionError: a value makes no sense.
@@ -90,7 +92,7 @@ def default_config(
         turn_found=turn is None and grid != (1, 1) and few,
         layers_found=deepens and spec.deep_layer is not None,
         align=align,
-        max_keys=max_keys,
+        max_keys=_usual_limit(size_px, grid) if max_keys is None else max_keys,
         coreset_ratio=coreset_ratio,
         spread_threshold=spread_threshold,
         query=Query(
@@ -178,6 +180,11 @@ def _in_shape(short: int, aspect: float) -> tuple[int, int]:
     patches = min(round(short * max(aspect, 1 / aspect) / _PATCH_PX), MOST_PATCHES)
     long = max(patches * _PATCH_PX, short)
     return (long, short) if aspect > 1 else (short, long)
+
+
+def _usual_limit(size_px: tuple[int, int], grid: tuple[int, int]) -> int:
+    """Most keys of a patch."""
+    return max(round(_MOST_KEYS * math.prod(size_px) / math.prod(grid) / _PATCH_PX**2), 1)
 
 
 def _sides_of_32(side: int) -> int:

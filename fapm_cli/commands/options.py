@@ -109,7 +109,7 @@ RatioOption = Annotated[
     float,
     typer.Option(metavar="SHARE", help="Share of vectors kept as keys.", rich_help_panel=LEARNING),
 ]
-_MOST = "Most keys of a patch; a wide one has twice as many (default: 416; 0 and paper: no limit)."
+_MOST = "Most keys of a patch, of a wide one twice that (default: 512; 0, and paper: no limit)."
 MaxKeysOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help=_MOST, rich_help_panel=LEARNING)
 ]

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ from fapm_cli.bank.presets import default_config
 from fapm_cli.commands import making
 from fapm_cli.compute import cores
 from fapm_cli.compute.device import free_bytes
-from fapm_cli.learning.memory_needed import memory_needed
+from fapm_cli.learning.memory_needed import (
+    memory_needed,
+    needed_with_scratch,
+    scratch_needed,
+)
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.loading import load_extractor
 from fapm_cli.pictures import reading
@@ -30,7 +35,7 @@ from fapm_cli.pictures.reading import memory_to_read, read_batches
 
 
 def test_memory_grows_by_the_vectors_and_the_keys_of_each_picture() -> None:
-    config = default_config(metric="plain")
+    config = default_config(metric="plain", max_keys=0)
     extractor = load_extractor(config)
     one, other = (memory_needed(config, extractor, n) for n in (3000, 4000))
     vectors = 1000 * 2 * 240 * 28 * 28 * 4
@@ -39,6 +44,19 @@ def test_memory_grows_by_the_vectors_and_the_keys_of_each_picture() -> None:
     assert one > vectors * 3 * 1.4
     few = memory_needed(config, extractor, 1000)
     assert few > vectors * 1.2 + MEMORY_BYTES
+    limited = replace(config, max_keys=512)
+    one, other = (memory_needed(limited, extractor, n) for n in (3000, 4000))
+    assert other - one == vectors + shown
+
+
+def test_with_scratch_files_memory_grows_by_a_patch_and_room_by_all() -> None:
+    config = default_config()
+    extractor = load_extractor(config)
+    one, other = (needed_with_scratch(config, extractor, n) for n in (20_000, 21_000))
+    assert other - one < 1000 * 240 * 16 * 4 * 5
+    assert other < memory_needed(config, extractor, 20_000) / 8
+    one, other = (scratch_needed(config, extractor, n) for n in (20_000, 21_000))
+    assert other - one > 1000 * 3 * 240 * 28 * 28 * 4 * 0.99
 
 
 def test_pictures_that_are_read_at_a_time_count_one_per_thread_by_their_headers(
