@@ -183,8 +183,9 @@ def _in_shape(short: int, aspect: float) -> tuple[int, int]:
 
 
 def _usual_limit(size_px: tuple[int, int], grid: tuple[int, int]) -> int:
-    """Most keys of a patch."""
-    return max(round(_MOST_KEYS * math.prod(size_px) / math.prod(grid) / _PATCH_PX**2), 1)
+    """Most keys of a patch; of a grid that is none, which the configuration will say, any."""
+    patch_px = math.prod(size_px) / max(math.prod(grid), 1)
+    return max(round(_MOST_KEYS * patch_px / _PATCH_PX**2), 1)
 
 
 def _sides_of_32(side: int) -> int:
