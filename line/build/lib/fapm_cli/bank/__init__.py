@@ -1,1 +1,0 @@
-"""The bank: what was learnt, in memory and as a file."""

@@ -1,1 +1,0 @@
-"""Engines: what runs a bank. OpenVINO on a CPU, without torch; torch on CUDA, and where it must."""

@@ -1,1 +1,0 @@
-"""Growing: a bank and new pictures, or several banks, come in; one bank goes out (§2.2)."""

@@ -1,1 +1,0 @@
-"""Sources: where the pictures to judge come from: files, videos, watched folders, cameras."""
