@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fapm_cli.arrays import host
 from fapm_cli.bank.bank import Bank, nominal_picture
 from fapm_cli.bank.nominal_pictures import scores_of_groups
 from fapm_cli.drift.drift import Reference
@@ -26,7 +27,7 @@ def reference_of(bank: Bank) -> Reference:
     p_value = PValues(ranked, bank.thresholds)
     scores = bank.thresholds.scores or [bank.pictures[number].score for number in firsts.values()]
     reference = {"p_value": [p_value(score) for score in scores]}
-    inspected = None if bank.roi is None else bank.roi.cpu().numpy()
+    inspected = None if bank.roi is None else host(bank.roi)
     shown = [nominal_picture(bank, number) for number in firsts.values()]
     measured = [measure(one, inspected) for one in shown if one is not None]
     names = ["brightness", "sharpness"] + ["x", "y"] * (bank.registration is None)

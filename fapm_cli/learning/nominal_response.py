@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import scores_of_groups
+from fapm_cli.bank.tensors import tensor
 from fapm_cli.learning.held_out import (
     HeldOut,
     at_a_time,
@@ -242,7 +243,7 @@ def _judges(
 def _inner(bank: Bank) -> Tensor:
     """(H, W) bool, what is inspected less 1 / 14 at each side; all of it if that leaves nothing."""
     size = bank.config.preprocessing.crop_px
-    roi = torch.ones(size, dtype=torch.bool) if bank.roi is None else bank.roi.cpu()
+    roi = torch.ones(size, dtype=torch.bool) if bank.roi is None else tensor(bank.roi, "cpu")
     rows, columns = (round(side * _RIM) for side in size)
     inner = torch.zeros_like(roi)
     middle = slice(rows, size[0] - rows), slice(columns, size[1] - columns)

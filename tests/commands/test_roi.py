@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,18 @@ def test_map_is_nan_and_heatmap_hatched_exactly_outside(
     drawn = np.asarray(Image.open(tmp_path / "own_heatmap.png"))
     changed = (drawn != np.asarray(Image.open(source))).any(axis=-1)
     assert changed[~inside].mean() > 0.9
+
+
+def test_a_bank_that_inspects_a_part_is_calibrated_and_followed(
+    right_bank: Path, tmp_path: Path
+) -> None:
+    """A bank's region is read as an array, and learning knows tensors."""
+    fresh = SAMPLES / "test" / "good"
+    calibrated = fapm("calibrate", right_bank, fresh, "-o", tmp_path / "new.st", "--allow-few")
+    assert calibrated.code == 0, calibrated.err
+    records = fapm("score", right_bank, fresh, "--drift", "--json").json
+    assert all("drift" in record for record in records)
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    followed = fapm("drift", tmp_path / "log.jsonl", "--bank", right_bank, "--json").json
+    assert followed["pictures"] == len(records)
+    assert followed["reference"] == 12
