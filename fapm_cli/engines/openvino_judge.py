@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -23,7 +22,7 @@ from fapm_cli.errors import ModelError
 from fapm_cli.exporting.packages import need, reason_of, version_of
 from fapm_cli.graph.model import engine_model
 
-_NAME, _TELEMETRY = "openvino", "openvino_telemetry"
+_NAME = "openvino"
 
 
 class OpenVinoJudge(Judge):
@@ -65,9 +64,9 @@ class OpenVinoJudge(Judge):
             as_spots=True,
         )
         with _said():
-            self._core = _import().Core()
+            self._core = need(_NAME).Core()
             self._model = self._core.read_model(io.BytesIO(model.SerializeToString()))
-        self._side_by_side = False
+        self._cores, self._side_by_side = usable_cores(), False
         self._requests: dict[int, SimpleQueue[Any]] = {}  # by how many there are
         self._laying_out = threading.Lock()
 
@@ -99,7 +98,7 @@ class OpenVinoJudge(Judge):
             self._side_by_side = False
 
     def _run(self, pixels: NDArray[np.float32]) -> Detection:
-        free = self._free_requests(usable_cores() if self._side_by_side else 1)
+        free = self._free_requests(self._cores if self._side_by_side else 1)
         request = free.get()
         try:
             with _said():
@@ -117,7 +116,7 @@ class OpenVinoJudge(Judge):
     def _lay_out(self, number: int) -> SimpleQueue[Any]:
         asked = {
             "INFERENCE_PRECISION_HINT": "f32",  # or it would be bfloat16 where the CPU has it
-            "INFERENCE_NUM_THREADS": usable_cores(),
+            "INFERENCE_NUM_THREADS": self._cores,
             "NUM_STREAMS": number,
         }
         compiled = self._core.compile_model(self._model, "CPU", asked)
@@ -129,23 +128,6 @@ class OpenVinoJudge(Judge):
             request.infer()
             free.put(request)
         return free
-
-
-def _import() -> Any:
-    """Import OpenVINO, and keep it from what it does then: telling a server that it was imported.
-
-    It does so by a package of its own, and goes without where that is missing.
-    """
-    if _NAME in sys.modules:
-        return sys.modules[_NAME]
-    before = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # for import, that it is missing
-    try:
-        return need(_NAME)
-    finally:
-        del sys.modules[_TELEMETRY]
-        if before is not None:
-            sys.modules[_TELEMETRY] = before
 
 
 @contextlib.contextmanager

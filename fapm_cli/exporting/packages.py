@@ -1,13 +1,18 @@
-"""The packages that only an export needs."""
+"""The packages that run graphs, or write them: imported where they are used."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
 from fapm_cli.errors import OptionError
+
+_TELEMETRY = "openvino_telemetry"
 
 
 def need(name: str) -> Any:
@@ -17,11 +22,28 @@ def need(name: str) -> Any:
         OptionError: it is not installed.
     """
     try:
-        return importlib.import_module(name)
+        with _untold():
+            return importlib.import_module(name)
     except ImportError as error:
         raise OptionError(
             f"{name} can't be imported ({error}); install it with: pip install 'fapm[export]'"
         ) from error
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Keep OpenVINO from what it does as it is imported: telling its maker's server so.
+
+    It does that by a package of its own, and goes without where that is missing.
+    """
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # for import, that it is missing
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before
 
 
 def is_there(name: str) -> bool:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fapm_cli.config import Query
@@ -16,6 +14,7 @@ from fapm_cli.scores.extents import (
     MOST_LOG,
     TINY,
     TOP_SHARE,
+    Extents,
     px_of_share,
 )
 from fapm_cli.scores.geometry import mean_matrix, repeat_matrix
@@ -58,7 +57,7 @@ def _mean_of_top(maps: Value, size: Size, k: int) -> Value:
     return left.top(k, 2, largest=True, ordered=False)[0].mean(2)
 
 
-def as_spots(maps: Value, spot: Value, size: Size, num_px: int, extents: Any) -> Value:
+def as_spots(maps: Value, spot: Value, size: Size, num_px: int, extents: Extents) -> Value:
     """(B, 3): each extent as the spot that would be as unusual.
 
     Args:
@@ -66,7 +65,7 @@ def as_spots(maps: Value, spot: Value, size: Size, num_px: int, extents: Any) ->
         spot: (B, 1) the score of a spot.
         size: H, W.
         num_px: that are inspected.
-        extents: what is usual of them, a :class:`fapm_cli.scores.extents.Extents`.
+        extents: what is usual of them.
     """
     graph = maps.graph
     rows, columns = (mean_matrix(side, BLOCK_PX).astype(np.float32) for side in size)

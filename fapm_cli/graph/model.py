@@ -6,13 +6,14 @@ What :class:`fapm_cli.detection.engine.Engine` is in torch, node by node, withou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fapm_cli.arrays import host
+from fapm_cli.bank.bank import Bank, common
 from fapm_cli.config import Query
 from fapm_cli.errors import OptionError
 from fapm_cli.graph.half import as_is, store_in_half, to_half
@@ -21,9 +22,6 @@ from fapm_cli.graph.patches import from_patches, to_patches
 from fapm_cli.graph.scoring import Scoring
 from fapm_cli.graph.search import Memory
 from fapm_cli.graph.writer import Graph, Value
-
-if TYPE_CHECKING:  # at run time it needs no more of them than they hold
-    from fapm_cli.bank.bank import Bank
 
 OUTPUTS = ("score", "layer_scores", "anomaly_map", "peak", "nearest")
 OPSETS = (18, 23)
@@ -79,7 +77,6 @@ def engine_model(
         lit = pixels.slice(3, 4, 3) > 0.0
         shown, pixels = lit.cast(np.float32).reshape(-1, 1, *input_px), pixels.slice(0, 3, 3)
     weights = {name: host(value) for name, value in backbone.items()}
-    weights = {name: host(value) for name, value in backbone.items()}
     maps = Network(graph, config, weights, rounding).maps(pixels)
     finest = map_sizes.index(max(map_sizes))
     distances: list[Value] = []
@@ -98,7 +95,7 @@ def engine_model(
         map_sizes,
         query,
         bank.calibration,
-        _inspected(bank, roi),
+        common(*(None if one is None else host(one) for one in (bank.roi, roi))),
         extents=roi is None,  # of a part of the picture, what is usual of them is not known
     )
     scored = scoring(distances, shown)
@@ -113,14 +110,3 @@ def engine_model(
     if half:
         store_in_half(model)
     return model
-
-
-def _inspected(bank: Bank, roi: Any | None) -> NDArray[np.bool_] | None:
-    """What both a bank and who asks want inspected, (H, W) bool; None for all."""
-    regions = [host(one) for one in (bank.roi, roi) if one is not None]
-    if not regions:
-        return None
-    both = np.asarray(np.logical_and.reduce(regions))
-    if not both.any():
-        raise OptionError("nothing is left to inspect: the ROI and the bank's have no px in common")
-    return both

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from fapm_cli.config import Query
 from fapm_cli.graph.image_scores import as_spots, paper_scores, spots
 from fapm_cli.graph.spreading import Spread, shown_places
 from fapm_cli.graph.writer import Graph, Value
+from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.geometry import covered
 
 Size = tuple[int, int]
@@ -47,7 +47,7 @@ class Scoring:
         size: Size,
         map_sizes: list[Size],
         query: Query,
-        calibration: Any,
+        calibration: Calibration,
         roi: NDArray[np.bool_] | None,
         *,
         extents: bool,
@@ -59,7 +59,7 @@ class Scoring:
             size: H, W of the input.
             map_sizes: (h, w) of each memory's map.
             query: how to score.
-            calibration: a :class:`fapm_cli.scores.extents.Calibration`.
+            calibration: of each place.
             roi: (H, W) bool, what is inspected; None for all.
             extents: whether wide extents may be judged, if it knows what is usual of them.
         """

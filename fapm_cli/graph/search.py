@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fapm_cli.arrays import host
+from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.memory.grid import Grid
@@ -19,8 +20,8 @@ Array = NDArray[Any]
 class Memory:
     """A layer's keys on their pages, as constants; target vectors are columns, (N_p, C, Q)."""
 
-    def __init__(self, graph: Graph, memory: Any, grid: Grid, rounding: Rounding):
-        """Lay out a :class:`fapm_cli.bank.bank.LayerMemory`."""
+    def __init__(self, graph: Graph, memory: LayerMemory, grid: Grid, rounding: Rounding):
+        """Lay out a layer's memory."""
         self._graph, self._grid = graph, grid
         self._counts = host(memory.key_counts)
         self._pages = Pages.of(self._counts)

@@ -244,8 +244,7 @@ def _inner(bank: Bank) -> Tensor:
     """(H, W) bool, what is inspected less 1 / 14 at each side; all of it if that leaves nothing."""
     size = bank.config.preprocessing.crop_px
     roi = torch.ones(size, dtype=torch.bool) if bank.roi is None else tensor(bank.roi, "cpu")
-    rows, columns = (round(side * _RIM) for side in size)
     inner = torch.zeros_like(roi)
-    middle = slice(rows, size[0] - rows), slice(columns, size[1] - columns)
+    middle = tuple(slice(round(side * _RIM), side - round(side * _RIM)) for side in size)
     inner[middle] = roi[middle]
     return inner if inner.any() else roi

@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from fapm_cli.errors import OptionError
+from fapm_cli.network.architectures import TILE_PX as TILE_PX
 
 Network = Callable[[Tensor], list[Tensor]]
 
-# Of a tile's side, what lies around it among it. On a CPU more is slower: glibc maps, and clears,
-# blocks of more than 32 MB anew each time, and the caches are left behind.
-TILE_PX = {"cpu": 640, "cuda": 2048}
 _PROBED_PX = 768
 _WHOLE_PX = 4096  # of a side, up to which an input may be run in one
 
