@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 # In the order in which data flow. A folder imports from those before it; commands from all.
 UNDER_ALL = ["version", "errors", "files", "plain_values", "arrays", "config"]
 FOLDERS = [
-    *("compute", "finding", "pictures", "network", "memory", "scores", "bank", "graph", "learning"),
+    *("compute", "stores", "finding", "pictures", "network", "memory", "scores", "bank", "graph"),
+    "learning",
     *(
         "growing",
         "detection",
@@ -116,6 +117,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 # Behind the door, and yet for commands: folders, each with the reason.
 BEHIND_THE_DOOR = {
+    "stores": "where the paths of a shell lie is told as they are read, without torch",
     "finding": "what lies under the paths of a shell is found and named one by one, without torch",
 }
 

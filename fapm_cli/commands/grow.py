@@ -17,10 +17,10 @@ from fapm_cli.commands.options import (
     FormatOption,
     GroupOption,
     JsonOption,
-    PathsArgument,
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.path_arguments import PathsArgument
 from fapm_cli.commands.paths import check_order, check_output, find_named
 from fapm_cli.commands.terminal import note
 from fapm_cli.finding.kinds import A_BANK

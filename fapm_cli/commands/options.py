@@ -19,12 +19,6 @@ MACHINE = "How it is computed"
 TOPICS = (PICTURES, OUTPUT, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
 
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
-PathsArgument = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PATH...", help="Pictures and folders (searched through); - reads paths from stdin."
-    ),
-]
 
 
 def format_option(formats: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,10 +38,12 @@ from fapm_cli.commands.options import (
     WeightsOption,
     format_option,
 )
+from fapm_cli.commands.path_arguments import WHERE, paths_argument
 from fapm_cli.commands.paths import check_order, find_named, note_left_out
 from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
 from fapm_cli.commands.writers import WRITERS, is_for_a_person, record_writer
 from fapm_cli.errors import OptionError
+from fapm_cli.stores.stored import AnyPath
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
@@ -56,10 +58,11 @@ EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 def score(
     bank: BankArgument,
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATH...]",
-            help="Pictures, videos and folders (searched for pictures); - reads paths from stdin.",
+        list[Any] | None,
+        paths_argument(
+            "[PATH...]",
+            f"Pictures, videos and folders (searched for pictures), {WHERE}; - reads paths from "
+            "stdin.",
         ),
     ] = None,
     threshold: Annotated[
@@ -203,7 +206,7 @@ def _follow(detector: Detector) -> Drift:
 
 
 def _open_source(
-    paths: list[Path], watch: Path | None, only_new: bool, camera: int | None, every: int
+    paths: list[AnyPath], watch: Path | None, only_new: bool, camera: int | None, every: int
 ) -> Source:
     if (bool(paths), watch is not None, camera is not None).count(True) != 1:
         raise OptionError("name what to judge: either PATH..., or --watch FOLDER, or --camera N")

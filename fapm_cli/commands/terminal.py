@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import typer
 
 from fapm_cli.files import one_line
+from fapm_cli.stores.address import redacted
 
 
 class Advance(Protocol):
@@ -87,4 +88,4 @@ def gentle_stop() -> Iterator[Callable[[], bool]]:
 def note(text: str) -> None:
     """Print one line on stderr; nothing depends on whether anyone can read it."""
     with suppress(OSError):
-        typer.echo(one_line(text), err=True)
+        typer.echo(one_line(redacted(text)), err=True)

@@ -15,6 +15,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.pictures.decoding import Decoded, decode
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.wide_samples import ALL_BITS, Wide, largest_value
+from fapm_cli.stores.stored import AnyPath
 
 ALPHA_BACKGROUND = (255, 255, 255)
 _STRIP_ROWS = 64
@@ -61,7 +62,7 @@ class Facts:
         lossy: whether its file may have changed px to be smaller, as JPEG does; None without one.
     """
 
-    path: Path
+    path: AnyPath
     size_px: tuple[int, int]
     sha256: str
     moment: Moment | None = None
@@ -130,7 +131,7 @@ def image_pixels(image: Image.Image) -> Pixels:
 
 
 def read_picture(
-    path: Path,
+    path: AnyPath,
     bit_depth: int = ALL_BITS,
     draft_for: Preprocessing | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
@@ -176,7 +177,7 @@ def draft_px(preprocessing: Preprocessing) -> int | None:
     return 2 * max(preprocessing.resize_px) if preprocessing.jpeg_draft else None
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: AnyPath) -> bytes:
     """Read a picture's file.
 
     Raises:
@@ -190,7 +191,7 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError(f"picture {path} can't be read: {error}") from error
 
 
-def to_rgb(decoded: Decoded, bit_depth: int, path: Path) -> Image.Image:
+def to_rgb(decoded: Decoded, bit_depth: int, path: AnyPath) -> Image.Image:
     """Turn what a file holds into 8-bit RGB.
 
     Raises:
@@ -216,7 +217,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (*ALPHA_BACKGROUND, 255)), image)
 
 
-def _narrow(wide: Wide, bit_depth: int, path: Path) -> Pixels:
+def _narrow(wide: Wide, bit_depth: int, path: AnyPath) -> Pixels:
     """Scale samples of so many bits to 8, rounded; none is clipped.
 
     Raises:

@@ -35,6 +35,8 @@ from fapm_cli.pictures.picture import (
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
 from fapm_cli.pictures.read_ahead import Room, batched, in_order
 from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many
 
 _WAITING_BYTES = 128 * 2**20  # of prepared px
 
-Item = str | Path | Pixels | Frame | Unreadable
+Item = str | AnyPath | Pixels | Frame | Unreadable
 """What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
-PartOf = Callable[[Path, str], str]
+PartOf = Callable[[AnyPath, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
 
 
@@ -149,10 +151,11 @@ def prepare_item(
         picture = array_picture(item)
     else:
         with _room.visit() as enter:
+            path = located(item)
             try:
-                picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing, enter)
+                picture = read_picture(path, preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
-                return Unreadable(Path(item), error)
+                return Unreadable(path, error)
             return _prepared(picture, preprocessing, fitting)
     return _prepared(picture, preprocessing, fitting)
 
@@ -177,7 +180,7 @@ def read_roi(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.bool_
         PictureError: it can't be read, or is no mask but a photograph.
         OptionError: nothing in it is white.
     """
-    mask = read_mask(Path(path), preprocessing, two_valued=True)
+    mask = read_mask(located(path), preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
     return None if mask.all() else mask
@@ -205,6 +208,6 @@ def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:
     That is of one per thread, as far as there is room for them.
     """
     work = functools.partial(reading_bytes, draft_px=draft_px(preprocessing))
-    paths = (Path(file) for file in files if isinstance(file, str | Path))
+    paths = (located(file) for file in files if isinstance(file, str | AnyPath))
     largest = heapq.nlargest(usable_cores(), in_order(paths, work))
     return min(sum(largest), max(_room.num_bytes, *largest[:1]) if largest else 0)

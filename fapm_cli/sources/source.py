@@ -12,6 +12,7 @@ from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.reading import Item
 from fapm_cli.sources.video import is_video, open_camera, video_frames
 from fapm_cli.sources.watched_folder import Watch
+from fapm_cli.stores.stored import AnyPath
 
 
 def _all(one: Judged | Unreadable) -> bool:
@@ -37,7 +38,7 @@ class Source:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def files_source(files: list[Path | Unreadable], every: int = 1) -> Source:
+def files_source(files: list[AnyPath | Unreadable], every: int = 1) -> Source:
     """Give pictures in their order; of a video every frame, or each ``every``-th."""
 
     def items() -> Iterator[Item]:
