@@ -85,6 +85,12 @@ def cut(handler: Handler, data: bytes) -> None:
     handler.send(data[: len(data) // 2])
 
 
+def garbled(handler: Handler, data: bytes) -> None:
+    """Answer with what is no answer."""
+    handler.wfile.write(b"no\r\n\r\n")
+    handler.close_connection = True
+
+
 def endless(handler: Handler, data: bytes) -> None:
     """Send on and on, in chunks, without a length."""
     handler.send_response(200)
@@ -176,4 +182,12 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
     public = key.export_public_key().decode().strip()
     keys.write_text(f"[127.0.0.1]:{ports[0]} {public}\n")
     yield ports[0]
+
+    async def stop() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)

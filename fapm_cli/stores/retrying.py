@@ -23,6 +23,15 @@ class WrongLengthError(Exception):
     """What came is not as long as was said."""
 
 
+class StatusError(Exception):
+    """A server of the web answers, but with no file."""
+
+    def __init__(self, status: int, reason: str | None):
+        """Say with what."""
+        super().__init__(f"the server says {status} {reason or ''}".strip())
+        self.status = status
+
+
 def time_for(num_bytes: int) -> float:
     """Seconds that a try to read so many bytes may take."""
     return _LEAST_S + num_bytes / _LEAST_RATE
@@ -60,12 +69,12 @@ def retried(
 
 def _for_good(error: Exception, what: str) -> str | None:
     """What to say of an error that would come again; None for others."""
-    status = getattr(error, "status", None)
+    status = error.status if isinstance(error, StatusError) else 0
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return f"{what} does not exist; check the path"
     if isinstance(error, PermissionError) or status in (401, 403) or _is_refused(error):
         return f"{what} is refused ({_reason(error)}); check the credentials"
-    if isinstance(status, int) and 400 <= status < 500 and status not in _AGAIN:
+    if 400 <= status < 500 and status not in _AGAIN:
         return f"{what} can't be read: {_reason(error)}"
     return None
 

@@ -43,7 +43,9 @@ class Listing:
         if len(self.files) + len(self.troubles) >= MOST_FILES:
             raise PictureError(f"more than {MOST_FILES:,} files: give parts of it")
         if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-            self.troubles[(name.replace("/", "|"),)] = "has a name that leads elsewhere"
+            shown = name.replace("/", "|")  # in one part, which is not hidden
+            shown = f"|{shown}" if shown.startswith(".") else shown
+            self.troubles[(shown,)] = "has a name that leads elsewhere"
         elif parts in self.files or parts in self.troubles:
             self.files.pop(parts, None)
             self.troubles[parts] = "is there more than once"

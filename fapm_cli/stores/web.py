@@ -7,19 +7,11 @@ from typing import Any
 
 from fapm_cli.errors import PictureError
 from fapm_cli.stores.address import Address, need_for
-from fapm_cli.stores.retrying import WrongLengthError, retried
+from fapm_cli.stores.retrying import StatusError, WrongLengthError, retried
 from fapm_cli.stores.store import MOST_BYTES
 
 _MOST_UNTOLD = 2**27  # bytes, where the server does not say how many will come
 _ANY_S, _ALL_S = 30, 300
-
-
-class _StatusError(Exception):
-    """A server's answer that is no file."""
-
-    def __init__(self, status: int, reason: str | None):
-        super().__init__(f"the server says {status} {reason or ''}".strip())
-        self.status = status
 
 
 def read_web(address: Address, what: str, count: int | None = None) -> bytes:
@@ -92,7 +84,7 @@ def _checked(answer: Any, address: Address, what: str, count: int | None) -> int
     """
     wanted = (200,) if count is None else (200, 206)
     if answer.status not in wanted:
-        raise _StatusError(answer.status, answer.reason)
+        raise StatusError(answer.status, answer.reason)
     if answer.url.scheme != address.scheme:
         raise PictureError(f"{what} leads on to {answer.url.scheme}://, which is not followed")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
