@@ -131,9 +131,10 @@ def led_to(address: str) -> Answer:
 @contextmanager
 def web_server() -> Iterator[Web]:
     """Start a server of the web."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, lambda: web))
+    known: list[Web] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, lambda: known[0]))
     server.daemon_threads = True
-    web = Web(server.server_address[1])
+    known.append(web := Web(server.server_address[1]))
     thread = threading.Thread(target=partial(server.serve_forever, 0.02), daemon=True)
     thread.start()
     yield web
@@ -151,7 +152,7 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
     """
     import asyncssh
 
-    class Server(asyncssh.SSHServer):  # type: ignore[misc] # untyped
+    class Server(asyncssh.SSHServer):
         def password_auth_supported(self) -> bool:
             return True
 
@@ -167,7 +168,7 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
             0,
             server_host_keys=[key],
             server_factory=Server,
-            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder)),
+            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder).encode()),
         )
         ports.append(server.sockets[0].getsockname()[1])
         started.set()

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 import shutil
+import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import picture_servers as servers
 import pytest
-from conftest import GOOD, assert_fails, fapm
+from conftest import GOOD, ONE_BAD, SAMPLES, assert_fails, fapm
+from PIL import Image
 from test_layering import imported_by
 
+import fapm_cli
+from fapm_cli.bank.presets import default_config
+from fapm_cli.errors import PictureError
+from fapm_cli.evaluation.datasets import read_truth
+from fapm_cli.finding.folders import below
 from fapm_cli.stores import retrying, store
 from fapm_cli.stores import web as web_module
+from fapm_cli.stores.ahead import ahead
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import StoredPath
 
 NUM = 4
 SMALL = ("--metric", "plain", "--size", "64", "--keep-suspects")
@@ -304,3 +319,171 @@ def test_pictures_here_take_no_fsspec(local_bank: Path) -> None:
     code, _, modules = imported_by("score", local_bank, GOOD[0], "--exit-zero")
     assert code == 0
     assert not {"fsspec", "aiohttp", "fapm_cli.stores.archive"} & modules
+
+
+# --- What holds of a folder holds elsewhere ---
+
+
+@pytest.fixture
+def bucket(s3: str) -> Iterator[Callable[[str, bytes], str]]:
+    """Put a file into the bucket, below a folder that goes with the test; gives its address."""
+    import boto3
+
+    client = boto3.client("s3")
+
+    def put(name: str, data: bytes) -> str:
+        client.put_object(Bucket="line", Key=f"own/{name}", Body=data)
+        return f"s3://line/own/{name}"
+
+    yield put
+    for one in client.list_objects_v2(Bucket="line", Prefix="own/").get("Contents", ()):
+        client.delete_object(Bucket="line", Key=one["Key"])
+
+
+def test_labelled_sets_masks_and_drawings_are_refused(
+    bucket: Callable[[str, bytes], str], local_bank: Path, tmp_path: Path
+) -> None:
+    good = [path.read_bytes() for path in GOOD[:2]]
+    bucket("set/good/0.jpg", good[0])
+    bucket("set/bad/1.jpg", good[1])
+    into = ("-o", tmp_path / "b.st")
+    assert_fails(fapm("build", "s3://line/own/set", *into), "give s3://line/own/set/good")
+    bucket("masks/1.jpg", good[0])
+    bucket("masks/1_mask.jpg", good[1])
+    assert_fails(fapm("build", "s3://line/own/masks", *into), "s3://line/own/masks/1_mask.jpg")
+    assert fapm("heatmap", local_bank, GOOD[0], "-o", tmp_path).code == 0
+    (drawn,) = tmp_path.rglob("*_heatmap.png")
+    named = bucket("drawn/other.png", drawn.read_bytes())
+    bucket("drawn/1.jpg", good[0])
+    assert_fails(fapm("build", "s3://line/own/drawn", *into), "1 of the pictures", named)
+    result = fapm("score", local_bank, "s3://line/own/drawn", "--exit-zero")
+    assert (len(result.out.splitlines()), "1 drawn by fapm" in result.err) == (1, True)
+    assert "drawn by fapm" in error_of(local_bank, named)
+
+
+def test_what_grows_in_a_bucket_is_not_read_in_part(
+    bucket: Callable[[str, bytes], str], local_bank: Path
+) -> None:
+    address = bucket("a", GOOD[0].read_bytes())
+    path = located(address)
+    assert isinstance(path, StoredPath)
+    assert path.is_file()
+    assert path.store.size(path.parts) == GOOD[0].stat().st_size
+    bucket("a", GOOD[0].read_bytes() + b"more")
+    with pytest.raises(PictureError, match=f"{GOOD[0].stat().st_size:,} were listed"):
+        path.read_bytes()
+
+
+def test_a_picture_is_left_out_by_its_address(s3: str, tmp_path: Path) -> None:
+    options = ("-o", tmp_path / "b.st", *SMALL, "--without", f"{s3}/000.jpg")
+    result = fapm("build", s3, *options)
+    assert result.code == 0, result
+    assert f"pictures  {NUM - 1}" in result.out
+    result = fapm("build", s3, *options, "--without", f"{s3}/x.jpg")
+    assert (result.code, f"{s3}/x.jpg: it is none" in result.err) == (2, True)
+
+
+def test_a_labelled_set_in_a_tar_file_is_read_as_in_a_folder(tmp_path: Path) -> None:
+    root = tmp_path / "part"
+    for number, path in enumerate(GOOD[:6]):
+        name = root / ("train" if number < 4 else "test") / "good" / path.name
+        name.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, name)
+    (root / "test" / "stain").mkdir()
+    shutil.copy(ONE_BAD, root / "test" / "stain" / "0.jpg")
+    (root / "ground_truth" / "stain").mkdir(parents=True)
+    Image.new("L", (64, 96), 255).save(root / "ground_truth" / "stain" / "0_mask.png")
+    with tarfile.open(tmp_path / "part.tar", "w") as archive:
+        archive.add(root, "part")
+    packed = located(tmp_path / "part.tar" / "part")
+    shown: list[list[object]] = []
+    for where in (root, packed):
+        (found,) = fapm_cli.find_categories(where)
+        category = found.read()
+        learnt = [below(path, where).as_posix() for path in category.train]
+        tested = [(below(one.path, where).as_posix(), one.defect) for one in category.test]
+        masks = [[below(mask, where).as_posix() for mask in one.masks] for one in category.test]
+        shown.append([found.name, learnt, tested, masks, category.notes])
+    assert shown[0] == shown[1]
+    truth = [one for one in category.test if one.masks]
+    assert read_truth(truth[0], (96, 64), default_config().preprocessing).any()
+
+
+def test_a_program_gives_addresses(web: servers.Web, s3: str, local_bank: Path) -> None:
+    detector = fapm_cli.load(local_bank).detector()
+    addresses = [f"{web.root}/parts/000.jpg", str(GOOD[0]), f"{s3}/000.jpg"]
+    scores = {result.score for result in detector.stream(addresses)}
+    assert len(scores) == 1
+    listed = detector.stream(f"{web.root}/parts/list.txt")
+    assert next(result.path for result in listed) == addresses[0]
+    result = detector(addresses[0])
+    assert result.picture().size == result.size_px[::-1]
+    assert fapm_cli.build([addresses[2]], size=64, metric="plain").learnt.pictures[0].name == (
+        "000.jpg"
+    )
+
+
+# --- Reading ahead ---
+
+
+def test_many_are_asked_for_at_a_time_in_order_and_none_is_left(web: servers.Web) -> None:
+    together = threading.Barrier(8, timeout=10)  # breaks, if fewer come at a time
+    names = [f"{number:02}.jpg" for number in range(24)]
+
+    def answer(handler: servers.Handler, data: bytes) -> None:
+        together.wait()
+        handler.send(data)
+
+    for name in names:
+        web.files[name] = name.encode()
+        web.faults[name] = [answer]
+    paths = [located(f"{web.root}/{name}") for name in names]
+    passed = [path for path in ahead([*paths, None, Path("x")]) if isinstance(path, StoredPath)]
+    assert passed == paths
+    assert not any(path.store.has_begun(path.parts) for path in passed)
+    stream = ahead(iter(paths))
+    first = next(stream)
+    assert isinstance(first, StoredPath)
+    assert first.read_bytes() == b"00.jpg"
+
+
+def test_a_slow_source_is_not_asked_in_advance(web: servers.Web) -> None:
+    web.files["a.jpg"] = b"a"
+    path, asked = located(f"{web.root}/a.jpg"), list[int]()
+
+    def source() -> Iterator[object]:
+        for number in range(10):
+            asked.append(number)
+            yield Path("here") if number else path
+            time.sleep(0.1)
+
+    stream = ahead(source())
+    assert next(stream) is path
+    assert len(asked) < 10
+
+
+def test_docs_commands_run(
+    s3: str, sftp: str, web: servers.Web, tar: Path, local_bank: Path, tmp_path: Path
+) -> None:
+    page = (SAMPLES.parent / "docs" / "elsewhere.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    (elsewhere,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    for old, new in {
+        "s3://line-7/good": s3,
+        "sftp://line@10.0.0.7/inbox": sftp,
+        "https://pictures.example/today/list.txt": f"{web.root}/parts/list.txt",
+        "s3://line-7/shards/{000..023}.tar": f"{web.root}/parts.tar",
+        "-C samples good": f"-C {SAMPLES} good/000.jpg good/001.jpg",
+        "bank.st": str(local_bank),
+    }.items():
+        assert old in block + elsewhere
+        block, elsewhere = block.replace(old, new), elsewhere.replace(old, new)
+    web.files["parts.tar"] = tar.read_bytes()
+    with contextlib.chdir(tmp_path):
+        for line in (block + elsewhere).splitlines():
+            program, *words = shlex.split(line)
+            if program != "fapm":
+                assert subprocess.run([program, *words], check=False).returncode == 0
+            else:
+                result = fapm(*words, *(SMALL if words[0] == "build" else ("--exit-zero",)))
+                assert result.code == 0, result
