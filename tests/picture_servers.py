@@ -143,8 +143,10 @@ def web_server() -> Iterator[Web]:
 
 
 @contextmanager
-def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
-    """Start a server that gives a folder to user ``line`` with password ``p4ssw0rd``; its port.
+def sftp_server(folder: Path, keys: Path) -> Iterator[tuple[int, Callable[[], object]]]:
+    """Start a server that gives a folder to user ``line`` with password ``p4ssw0rd``.
+
+    Gives its port, and what breaks all connections to it.
 
     Args:
         folder: its root.
@@ -153,6 +155,9 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
     import asyncssh
 
     class Server(asyncssh.SSHServer):
+        def connection_made(self, connection: asyncssh.SSHServerConnection) -> None:
+            connections.append(connection)
+
         def password_auth_supported(self) -> bool:
             return True
 
@@ -161,6 +166,7 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
 
     key = asyncssh.generate_private_key("ssh-ed25519")
     loop, started, ports = asyncio.new_event_loop(), threading.Event(), list[int]()
+    connections: list[asyncssh.SSHServerConnection] = []
 
     async def start() -> None:
         server = await asyncssh.listen(
@@ -182,7 +188,12 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[int]:
     assert started.wait(10)
     public = key.export_public_key().decode().strip()
     keys.write_text(f"[127.0.0.1]:{ports[0]} {public}\n")
-    yield ports[0]
+
+    def break_off() -> None:
+        for one in connections:
+            loop.call_soon_threadsafe(one.abort)
+
+    yield ports[0], break_off
 
     async def stop() -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

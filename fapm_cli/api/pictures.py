@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fapm_cli.api.listener import Listener
 from fapm_cli.errors import OptionError
 from fapm_cli.finding.folders import Unreadable, named_below, search
 from fapm_cli.finding.learnable import check_learnable, check_no_masks
 from fapm_cli.pictures.picture import image_pixels
 from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.stores.locating import keep, located
-from fapm_cli.stores.stored import AnyPath
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
 Picture: TypeAlias = "str | AnyPath | Image.Image | NDArray[np.uint8]"
 """A path or address, a PIL picture, or an array (height, width, 3) uint8 RGB."""
@@ -83,3 +84,12 @@ def part_namer(group: str | None) -> PartOf | None:
         return found[1] or "" if pattern.groups else found[0]
 
     return part_of
+
+
+def fetched(files: Sequence[tuple[Item, str]], listener: Listener) -> Iterator[Item]:
+    """The files; where some lie elsewhere, the listener is told how many of them were fetched."""
+    far = any(isinstance(file, StoredPath) for file, _ in files)
+    for done, (file, _) in enumerate(files, start=1):
+        yield file
+        if far:
+            listener.on_stage("fetch", done, len(files))

@@ -7,9 +7,10 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from fapm_cli.commands.terminal import note
+from fapm_cli.commands.terminal import note, told_if_long
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.folders import Unreadable, count_kinds, named_below, path_of, search
 from fapm_cli.finding.kinds import A_BANK, kind_of
@@ -56,7 +57,8 @@ def find_named(paths: Iterable[AnyPath], *, to_learn: bool = False) -> list[Name
         if to_learn:
             keep(path)
         try:
-            found = search(path)
+            with nullcontext() if isinstance(path, Path) else told_if_long(f"note: lists {path} …"):
+                found = search(path)
         except PictureError as error:
             named.append((Unreadable(path, error), path.name))
             continue

@@ -85,6 +85,18 @@ def gentle_stop() -> Iterator[Callable[[], bool]]:
         restore()
 
 
+@contextmanager
+def told_if_long(text: str, after_s: float = 2) -> Iterator[None]:
+    """Note a text, if what goes on meanwhile takes longer."""
+    timer = threading.Timer(after_s, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def note(text: str) -> None:
     """Print one line on stderr; nothing depends on whether anyone can read it."""
     with suppress(OSError):

@@ -17,6 +17,7 @@ from fapm_cli.stores.ahead import THREADS
 from fapm_cli.stores.stored import AnyPath, StoredPath
 
 _SHOWN_KINDS = 6
+_COMPRESSED = (".tgz", *(f".tar.{one}" for one in ("gz", "bz2", "xz", "zst")))
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _scan_stored(folder: StoredPath, left_out: Counter[str]) -> Iterator[StoredP
 
 
 def _named(path: AnyPath) -> AnyPath | Unreadable:
+    if path.name.lower().endswith(_COMPRESSED):
+        return Unreadable(path, PictureError(f"archive {path} is compressed: unpack it to a .tar"))
     kind = kind_of(path)
     if kind not in (A_BANK, A_DRAWING):
         return path

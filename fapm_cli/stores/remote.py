@@ -65,14 +65,14 @@ class RemoteStore(Store):
         return found
 
     def _read(self, parts: Parts, size: int | None) -> bytes:
+        what = self._what(parts)
+        if size is None:
+            size = int(self._tried(lambda files: files.info(self._path(parts))["size"] or 0, what))
+        if size > MOST_BYTES:
+            raise PictureError(f"{what} has {size:,} bytes; at most {MOST_BYTES:,} work")
         if size == 0:
             return b""
-        # One byte more than was listed: what has grown meanwhile is not read in part.
-        end = None if size is None else size + 1
-        data = self._tried(lambda files: self._cat(files, parts, end, size), self._what(parts))
-        if len(data) > MOST_BYTES:
-            raise PictureError(f"{self._what(parts)} has {len(data):,} bytes; too many")
-        return data
+        return self._tried(lambda files: self._cat(files, parts, size + 1, size), what)
 
     def _head(self, parts: Parts, count: int) -> bytes:
         if self._address.scheme not in _SHELLS:
@@ -84,13 +84,12 @@ class RemoteStore(Store):
 
         return self._tried(work, self._what(parts))
 
-    def _cat(self, files: Any, parts: Parts, end: int | None, size: int | None = None) -> bytes:
+    def _cat(self, files: Any, parts: Parts, end: int, size: int | None = None) -> bytes:
+        """Read so many bytes; with a size one more than that, so that what has grown is told."""
         from fsspec.asyn import sync
 
-        limits = {} if end is None else {"start": 0, "end": end}
-        patience_s = time_for(end or MOST_BYTES)
-        path = self._path(parts)
-        data: bytes = sync(files.loop, files._cat_file, path, timeout=patience_s, **limits)
+        limits, path = {"start": 0, "end": end}, self._path(parts)
+        data: bytes = sync(files.loop, files._cat_file, path, timeout=time_for(end), **limits)
         if size is not None and len(data) != size:
             raise WrongLengthError(f"{len(data):,} bytes came, {size:,} were listed")
         return data

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fapm_cli.errors import PictureError
@@ -12,6 +14,7 @@ from fapm_cli.stores.store import MOST_BYTES
 
 _MOST_UNTOLD = 2**27  # bytes, where the server does not say how many will come
 _ANY_S, _ALL_S = 30, 300
+_LARGE, _alone = 2**25, asyncio.Lock()  # of files with more bytes, one at a time
 
 
 def read_web(address: Address, what: str, count: int | None = None) -> bytes:
@@ -104,12 +107,15 @@ async def _pour(
     """Pass on what comes, as much as was said, or as is enough."""
     most = _MOST_UNTOLD if length is None else length
     got = 0
-    async for part in answer.content.iter_any():
-        got += len(part)
-        if got > most:
-            raise PictureError(f"{what} does not end after {most:,} bytes")
-        take(part)
-        if count is not None and got >= count:
-            return
+    async with AsyncExitStack() as stack:
+        async for part in answer.content.iter_any():
+            if got <= _LARGE < got + len(part):
+                await stack.enter_async_context(_alone)
+            got += len(part)
+            if got > most:
+                raise PictureError(f"{what} does not end after {most:,} bytes")
+            take(part)
+            if count is not None and got >= count:
+                return
     if length is not None and got != length:
         raise WrongLengthError(f"{got:,} of {length:,} bytes came")

@@ -35,6 +35,9 @@ NUM = 4
 SMALL = ("--metric", "plain", "--size", "64", "--keep-suspects")
 
 
+sftp_faults: list[Callable[[], object]] = []
+
+
 def learnt(where: object, bank: Path, left_out: str = "") -> Path:
     """Build a bank by a command, which notes what is left out; and that four are few."""
     result = fapm("build", where, "-o", bank, *SMALL)
@@ -121,7 +124,8 @@ def sftp(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     from fsspec.config import conf
 
     keys = tmp_path_factory.mktemp("keys") / "known_hosts"
-    with servers.sftp_server(folder.parent, keys) as port:
+    with servers.sftp_server(folder.parent, keys) as (port, break_off):
+        sftp_faults.append(break_off)
         conf["sftp"] = {"known_hosts": str(keys)}
         yield f"sftp://line:p4ssw0rd@127.0.0.1:{port}/parts"
         del conf["sftp"]
@@ -290,6 +294,18 @@ def test_a_login_and_a_signature_are_used_and_never_shown(
     assert not any(secret in one for secret in ("s3cr3tQ", "s1gn3dQ") for one in shown)
 
 
+def test_a_login_that_broke_is_done_again(sftp: str) -> None:
+    path = located(f"{sftp}/000.jpg")
+    assert path.read_bytes() == GOOD[0].read_bytes()
+    sftp_faults[0]()
+    assert path.read_bytes() == GOOD[0].read_bytes()
+
+
+def test_what_is_compressed_or_a_video_is_told(s3: str, local_bank: Path) -> None:
+    assert "is compressed" in error_of(local_bank, f"{s3}/a.tar.gz")
+    assert "copy it first" in error_of(local_bank, f"{s3}/a.mp4")
+
+
 def test_what_a_server_refuses_is_one_line(
     sftp: str, s3: str, local_bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,13 +454,16 @@ def test_many_are_asked_for_at_a_time_in_order_and_none_is_left(web: servers.Web
         web.files[name] = name.encode()
         web.faults[name] = [answer]
     paths = [located(f"{web.root}/{name}") for name in names]
-    passed = [path for path in ahead([*paths, None, Path("x")]) if isinstance(path, StoredPath)]
+    read = [path.read_bytes() for path in ahead(paths) if isinstance(path, StoredPath)]
+    assert read == [name.encode() for name in names]
+    assert not together.broken
+
+
+def test_what_nobody_took_is_forgotten(web: servers.Web) -> None:
+    paths = [located(f"{web.root}/parts/00{number}.jpg") for number in range(3)]
+    passed = [path for path in ahead([*paths, None]) if isinstance(path, StoredPath)]
     assert passed == paths
     assert not any(path.store.has_begun(path.parts) for path in passed)
-    stream = ahead(iter(paths))
-    first = next(stream)
-    assert isinstance(first, StoredPath)
-    assert first.read_bytes() == b"00.jpg"
 
 
 def test_a_slow_source_is_not_asked_in_advance(web: servers.Web) -> None:
