@@ -57,6 +57,8 @@ def _named(picture: _One | tuple[_One, str], number: int) -> tuple[Item, str]:
     if isinstance(picture, tuple):
         return item_of(picture[0]), picture[1]
     item = item_of(picture)
+    if isinstance(item, StoredPath):
+        keep(item)
     return item, located(item).name if isinstance(item, str | AnyPath) else f"{number:04}"
 
 

@@ -16,7 +16,7 @@ from fapm_cli.finding.kinds import A_BANK, A_DRAWING, DRAWN_BY, SUFFIXES, kind_o
 from fapm_cli.stores.ahead import THREADS
 from fapm_cli.stores.stored import AnyPath, StoredPath
 
-_SHOWN_KINDS = 6
+_SHOWN_KINDS, _AT_A_TIME = 6, 1024
 _COMPRESSED = (".tgz", *(f".tar.{one}" for one in ("gz", "bz2", "xz", "zst")))
 
 
@@ -95,7 +95,9 @@ def _told(
         return
     items = [*_scan_stored(folder, left_out)]
     with ThreadPoolExecutor(THREADS) as threads:  # which wait for others' machines
-        yield from zip(items, threads.map(_left_out_as, items), strict=True)
+        for first in range(0, len(items), _AT_A_TIME):
+            some = items[first : first + _AT_A_TIME]
+            yield from zip(some, threads.map(_left_out_as, some), strict=True)
 
 
 def _left_out_as(item: AnyPath | Unreadable) -> str | None:

@@ -19,6 +19,7 @@ PACKAGES = {
     **dict.fromkeys(("sftp", "ssh"), "sshfs"),
 }
 """What reads each scheme, beside fsspec."""
+_APART = ("gcsfs", "adlfs")  # large, and not of the extra
 _WEB = frozenset(("http", "https"))
 _HIDDEN = "***"
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)})://", re.IGNORECASE)
@@ -132,5 +133,5 @@ def need_for(scheme: str) -> Any:
     except ImportError as error:
         raise OptionError(
             f"{scheme}:// takes fsspec and {name} ({error}); install them with: "
-            "pip install 'fapm[remote]'"
+            "pip install 'fapm[remote]'" + f" {name}" * (name in _APART)
         ) from error

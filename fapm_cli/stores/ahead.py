@@ -35,9 +35,12 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
                 yield waiting.popleft()[0]
         while waiting:
             yield waiting.popleft()[0]
+        if reader is not None:
+            reader.finish()
+            reader = None
     finally:
         if reader is not None:
-            reader.close()
+            reader.drop()
 
 
 def _is_done(future: Future[bytes] | None) -> bool:
@@ -62,8 +65,12 @@ class _Reader:
         self._begun.append((path, future))
         return future
 
-    def close(self) -> None:
-        """Forget what nobody took."""
+    def finish(self) -> None:
+        """Begin nothing more; all that was begun will be taken."""
+        self._threads.shutdown(wait=False)
+
+    def drop(self) -> None:
+        """Forget what nobody took, and will not."""
         for path, _ in self._begun:
             path.store.drop(path.parts)
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from fapm_cli.errors import PictureError
+from fapm_cli.errors import FapmError, PictureError
 from fapm_cli.stores.keeping import large_temporary
 from fapm_cli.stores.store import Listing, Parts, Store
 from fapm_cli.stores.stored import AnyPath, StoredPath
@@ -41,7 +41,7 @@ class TarStore(Store):
         try:
             self._file = self._opened()
             found = self._index(self._file)
-        except PictureError:
+        except FapmError:
             raise
         except FileNotFoundError:
             raise PictureError(f"archive {self.shown} does not exist; check the path") from None

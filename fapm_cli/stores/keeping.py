@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -53,3 +54,16 @@ class Kept:
             offset, size = self._places[name]
             self._file.seek(offset)
             return self._file.read(size)
+
+
+_known: weakref.ref[Kept] | None = None
+
+
+def kept() -> Kept:
+    """The one that all stores share; it goes with the last of these."""
+    global _known
+    found = None if _known is None else _known()
+    if found is None:
+        found = Kept()
+        _known = weakref.ref(found)
+    return found

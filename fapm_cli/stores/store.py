@@ -6,13 +6,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from fapm_cli.errors import PictureError
-from fapm_cli.stores.keeping import Kept
+from fapm_cli.stores.keeping import Kept, kept
 
 Parts: TypeAlias = tuple[str, ...]
 MOST_FILES = 1_000_000  # below one address
@@ -69,6 +69,7 @@ class Store(ABC):
         self._listings: dict[Parts, Listing] = {}
         self._begun: dict[Parts, Future[bytes]] = {}
         self._kept: Kept | None = None
+        self._mark = object()  # which, other than its number, no later store has
 
     @abstractmethod
     def _list(self, parts: Parts) -> Listing:
@@ -115,7 +116,7 @@ class Store(ABC):
 
     def keep(self) -> None:
         """Keep what is read from now on in a file without a name: it will be read again."""
-        self._kept = self._kept or Kept()
+        self._kept = self._kept or kept()
 
     def listing(self, parts: Parts) -> Listing:
         """What is known to lie below a path, asked for once."""
@@ -158,7 +159,10 @@ class Store(ABC):
         """
         with self._lock:
             future = self._begun.pop(parts, None)
-        return self._fetch(parts) if future is None else future.result()
+        try:
+            return self._fetch(parts) if future is None else future.result()
+        except CancelledError:  # by whoever began it, and is done
+            return self._fetch(parts)
 
     def head(self, parts: Parts, count: int) -> bytes:
         """The first bytes of a file, as many as asked for, or all.
@@ -170,7 +174,7 @@ class Store(ABC):
         return (self.read(parts) if whole else self._head(parts, count))[:count]
 
     def _fetch(self, parts: Parts) -> bytes:
-        data = None if self._kept is None else self._kept.get(parts)
+        data = None if self._kept is None else self._kept.get((self._mark, parts))
         if data is not None:
             return data
         for known in [*self._listings.values()]:
@@ -178,5 +182,5 @@ class Store(ABC):
                 raise PictureError(f"picture {self.shown_path(parts)} {trouble}")
         data = self._read(parts, self.size(parts))
         if self._kept is not None:
-            self._kept.put(parts, data)
+            self._kept.put((self._mark, parts), data)
         return data

@@ -164,6 +164,15 @@ def test_tar(tar: Path, local_bank: Path, tmp_path: Path) -> None:
     assert bank.read_bytes() == local_bank.read_bytes()
 
 
+def test_parts_are_told_by_folders_elsewhere_too(tar: Path, folder: Path, tmp_path: Path) -> None:
+    banks = []
+    for where in (folder, tar):
+        banks.append(tmp_path / f"{where.name}.st")
+        result = fapm("build", where, "-o", banks[-1], *SMALL, "--group", "folder", "--json")
+        assert result.json["groups"] == 2
+    assert banks[0].read_bytes() == banks[1].read_bytes()
+
+
 def test_tar_on_the_web(tar: Path, web: servers.Web, local_bank: Path, tmp_path: Path) -> None:
     web.files["parts.tar"] = tar.read_bytes()
     bank = learnt(f"{web.root}/parts.tar", tmp_path / "bank.st", "1 .txt")
@@ -328,7 +337,10 @@ def test_without_fsspec_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "fsspec", None)
     for address in ("s3://a/b.jpg", "https://a/b.jpg", "sftp://a/b", "gs://a", "az://a/x.tar"):
         for command in (("score", local_bank, address), ("build", address, "-o", "x.st")):
-            assert_fails(fapm(*command), "pip install 'fapm[remote]'")
+            result = fapm(*command)
+            assert_fails(result, "pip install 'fapm[remote]'")
+            apart = {"gs": "gcsfs", "az": "adlfs"}.get(address[:2], "'")
+            assert result.err.endswith(f"{apart}\n")
 
 
 def test_pictures_here_take_no_fsspec(local_bank: Path) -> None:
@@ -461,9 +473,13 @@ def test_many_are_asked_for_at_a_time_in_order_and_none_is_left(web: servers.Web
 
 def test_what_nobody_took_is_forgotten(web: servers.Web) -> None:
     paths = [located(f"{web.root}/parts/00{number}.jpg") for number in range(3)]
-    passed = [path for path in ahead([*paths, None]) if isinstance(path, StoredPath)]
-    assert passed == paths
-    assert not any(path.store.has_begun(path.parts) for path in passed)
+    stream = ahead(iter(paths))
+    assert next(stream) == paths[0]
+    del stream
+    for path in paths:
+        assert isinstance(path, StoredPath)
+        assert not path.store.has_begun(path.parts)
+        assert path.read_bytes()
 
 
 def test_a_slow_source_is_not_asked_in_advance(web: servers.Web) -> None:
