@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -88,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, help="take so many of the first (default: all)")
     parser.add_argument("--delay-ms", type=float, default=20)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[])
@@ -95,6 +97,7 @@ def main() -> None:
     if given.serve:
         serve(given.folder, given.serve, given.delay_ms)
     pictures = sorted(path for path in given.folder.iterdir() if path.is_file())
+    pictures = pictures[: given.pictures]
     web, s3 = free_port(), free_port()
     os.environ |= {
         **{"AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}", "AWS_DEFAULT_REGION": "us-east-1"},
@@ -105,6 +108,7 @@ def main() -> None:
         shared.mkdir()
         for path in pictures:
             (shared / path.name).symlink_to(path.resolve())
+        here = Path(shutil.copytree(shared, Path(scratch) / "here"))
         (shared / "list.txt").write_text("\n".join(path.name for path in pictures))
         with tarfile.open(Path(scratch) / "pictures.tar", "w") as archive:
             for path in pictures:
@@ -116,7 +120,7 @@ def main() -> None:
         ]
         try:
             places = {
-                "folder": str(given.folder),
+                "folder": str(here),
                 "tar": f"{scratch}/pictures.tar",
                 "web": f"http://127.0.0.1:{web}/list.txt",
                 "s3": to_bucket(pictures),

@@ -154,26 +154,25 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[tuple[int, Callable[[], ob
     """
     import asyncssh
 
-    class Server(asyncssh.SSHServer):
-        def connection_made(self, connection: asyncssh.SSHServerConnection) -> None:
-            connections.append(connection)
+    def password_is_right(self: object, username: str, password: str) -> bool:
+        return (username, password) == ("line", "p4ssw0rd")
 
-        def password_auth_supported(self) -> bool:
-            return True
-
-        def validate_password(self, username: str, password: str) -> bool:
-            return (username, password) == ("line", "p4ssw0rd")
-
+    does = {
+        "connection_made": lambda self, connection: connections.append(connection),
+        "password_auth_supported": lambda self: True,
+        "validate_password": password_is_right,
+    }
+    kind = type("Server", (asyncssh.SSHServer,), does)
     key = asyncssh.generate_private_key("ssh-ed25519")
     loop, started, ports = asyncio.new_event_loop(), threading.Event(), list[int]()
-    connections: list[asyncssh.SSHServerConnection] = []
+    connections: list[Any] = []
 
     async def start() -> None:
         server = await asyncssh.listen(
             "127.0.0.1",
             0,
             server_host_keys=[key],
-            server_factory=Server,
+            server_factory=kind,
             sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder).encode()),
         )
         ports.append(server.sockets[0].getsockname()[1])

@@ -89,7 +89,7 @@ class ReportPage:
 
     def add(
         self,
-        path: str,
+        path: str | Path,
         image: Image.Image,
         located: Record,
         scores: FloatMap,
@@ -119,7 +119,7 @@ class ReportPage:
         )
         self._pictures.append(
             {
-                "path": one_line(path),
+                "path": one_line(str(path)),
                 "score": located["score"],
                 "layers": located["layer_scores"],
                 "size": [width, height],
@@ -133,9 +133,9 @@ class ReportPage:
             }
         )
 
-    def add_error(self, path: str, message: str) -> None:
+    def add_error(self, path: str | Path, message: str) -> None:
         """Add a picture that could not be judged."""
-        self._errors.append({"path": one_line(path), "error": one_line(message)})
+        self._errors.append({"path": one_line(str(path)), "error": one_line(message)})
 
     def write(self, path: Path) -> None:
         """Write the page, whole or not at all, and be done.

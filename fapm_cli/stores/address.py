@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,17 @@ PACKAGES = {
 }
 """What reads each scheme, beside fsspec."""
 _APART = ("gcsfs", "adlfs")  # large, and not of the extra
+_TALKERS = (
+    "fsspec",
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "aiohttp",
+    "asyncssh",
+    "botocore",
+    "azure",
+    "google",
+)
 _WEB = frozenset(("http", "https"))
 _HIDDEN = "***"
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)})://", re.IGNORECASE)
@@ -127,6 +139,8 @@ def need_for(scheme: str) -> Any:
         OptionError: one of them is not installed.
     """
     name = PACKAGES[scheme]
+    for one in _TALKERS:  # what fails is said here, as an error of what was asked for
+        logging.getLogger(one).addHandler(logging.NullHandler())
     try:
         importlib.import_module("fsspec")
         return importlib.import_module(name)

@@ -108,7 +108,8 @@ class RemoteStore(Store):
         return self._address.authority.partition("@")[0].rstrip("/")
 
     def _tried(self, work: Callable[[Any], T], what: str) -> T:
-        return retried(lambda: work(self._opened()), what, self._address.scrub, self._lost)
+        only = Exception if self._address.scheme in _SHELLS else WrongLengthError
+        return retried(lambda: work(self._opened()), what, self._address.scrub, self._lost, only)
 
     def _opened(self) -> Any:
         with self._lock:

@@ -38,7 +38,11 @@ def time_for(num_bytes: int) -> float:
 
 
 def retried(
-    work: Callable[[], T], what: str, scrub: Callable[[str], str], lost: Callable[[], None]
+    work: Callable[[], T],
+    what: str,
+    scrub: Callable[[str], str],
+    lost: Callable[[], None],
+    only: type[Exception] = Exception,
 ) -> T:
     """Do what may fail on the way, up to four times.
 
@@ -47,6 +51,7 @@ def retried(
         what: that is read, for messages.
         scrub: takes what is secret out of a message.
         lost: called before each further try.
+        only: what is tried again; for those who try all else again themselves.
 
     Raises:
         PictureError: it fails for good, or again and again.
@@ -58,6 +63,8 @@ def retried(
             raise
         except Exception as error:
             message = _for_good(error, what)
+            if message is None and not isinstance(error, only):
+                message = f"{what} can't be read: {_reason(error)}"
             if message is None and wait_s is None:
                 message = f"{what} can't be read, after {len(WAITS_S) + 1} tries: {_reason(error)}"
             if message is not None:
