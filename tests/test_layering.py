@@ -26,6 +26,7 @@ FOLDERS = [
         "sources",
         "drawing",
         "evaluation",
+        "sinks",
         "api",
         "commands",
         "cli",

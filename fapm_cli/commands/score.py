@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice, takewhile
 from pathlib import Path
@@ -39,6 +39,7 @@ from fapm_cli.commands.options import (
     format_option,
 )
 from fapm_cli.commands.paths import check_order, find_named, note_left_out
+from fapm_cli.commands.sinks import QueueOption, QueueSizeOption, ToOption, publishing
 from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
 from fapm_cli.commands.writers import WRITERS, is_for_a_person, record_writer
 from fapm_cli.errors import OptionError
@@ -82,6 +83,9 @@ def score(
             min=1, metavar="N", help="Stop after so many records.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    to: ToOption = None,
+    queue: QueueOption = None,
+    queue_size: QueueSizeOption = 256,
     roi: RoiOption = None,
     watch: Annotated[
         Path | None,
@@ -170,7 +174,7 @@ def score(
     follow = _follow(detector) if drift else None
     frames, begun = 0, time.perf_counter()
 
-    def watched() -> Iterator[Record]:
+    def watched(publish: Callable[[Record], Record]) -> Iterator[Record]:
         nonlocal frames
         for record in islice(score_records(detector, source, batch_size), limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
@@ -181,10 +185,11 @@ def score(
                 if "error" not in record:
                     record["drift"] = state
                     note_drift(follow)
-            yield record
+            yield publish(record)
 
     try:
-        record_writer(kind)(watched())
+        with publishing(to, queue, queue_size) as publish:
+            record_writer(kind)(watched(publish))
     finally:
         note_differences(differences)
         if frames and not is_for_a_person(kind):  # whom the closing line tells
