@@ -32,7 +32,7 @@ def recipe(name: str) -> str:
 def program(folder: Path, name: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A recipe that runs until the end."""
     (folder / name).write_text(recipe(name))
-    command = [sys.executable, folder / name, *map(str, arguments)]
+    command = [sys.executable, str(folder / name), *map(str, arguments)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True) as running:
         yield running
