@@ -67,7 +67,6 @@ class Delivery:
         self._folder = default_queue() if queue is None else queue
         self._say, self._said_at = say, float("-inf")
         self._queue = DiskQueue(self._folder, max_bytes)
-        self._unwritten = 0
         self._dropped_before = {name: self._queue.counts(name)[1] for name in self._names}
         for name, count in self._queue.waiting_for_others(self._names).items():
             say(f"{count} records wait in {self._folder} for {name}: --to it, and they are sent")
@@ -91,7 +90,6 @@ class Delivery:
             body = json.dumps(record).encode()
             dropped = self._queue.put(self._names, record["id"], body)
         except OutputError as error:
-            self._unwritten += 1
             self._say_seldom(f"{error}: this record reaches no sink")
         for worker in self._workers:
             worker.wake()
@@ -121,9 +119,9 @@ class Delivery:
                     "the next run sends them first"
                 )
             if dropped:
-                self._say(f"sink {worker.name}: {dropped} records were dropped: the queue was full")
-        if self._unwritten:
-            self._say(f"{self._unwritten} records reached no sink: the queue could not be written")
+                self._say(
+                    f"sink {worker.name}: {dropped} records were dropped: queue or disk was full"
+                )
         self._queue.close()
 
     def __enter__(self) -> Delivery:

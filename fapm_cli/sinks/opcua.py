@@ -29,6 +29,8 @@ _LOOK_EVERY_S = 0.01
 class OpcUaSink(Sink):
     """Writes to the variables below one node that are named as :data:`FIELDS`."""
 
+    most = 1  # a PLC tells a double from the last record alone
+
     def __init__(self, address: Address):
         """Check that a node is named.
 

@@ -18,7 +18,7 @@ from fapm_cli.errors import OutputError
 from fapm_cli.sinks.sink import Message
 
 FILE = "queue.db"
-BATCH, BATCH_BYTES = 100, 256 * 1024
+BATCH_BYTES = 256 * 1024
 _VERSION = 1
 _TABLES = """
 CREATE TABLE messages (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL);
@@ -42,6 +42,7 @@ class DiskQueue:
             OutputError: another process has it, it can't be written, or is no queue.
         """
         self._lock, self._max_bytes = threading.RLock(), max_bytes
+        self._unwritten = 0
         self._sending: dict[str, tuple[int, int]] = {}  # by sink, first and last: not to be dropped
         path = folder / FILE
         self._log, self._unsynced = folder / f"{FILE}-wal", False
@@ -109,6 +110,7 @@ class DiskQueue:
             except BaseException as error:
                 self._bytes = before
                 if isinstance(error, sqlite3.Error):
+                    self._unwritten += 1
                     raise OutputError(f"can't write the queue: {error}") from error
                 raise
             self._unsynced = True
@@ -134,13 +136,16 @@ class DiskQueue:
         self._bytes -= size
         return True
 
-    def next(self, sink: str) -> list[Message]:
-        """The oldest messages that a sink has yet to take: a batch, kept until it is settled."""
+    def next(self, sink: str, most: int) -> list[Message]:
+        """The oldest messages that a sink has yet to take: a batch, kept until it is settled.
+
+        They are ``most`` at most, and beyond the first 256 kB in all.
+        """
         with self._lock:
             rows = self._db.execute(
                 "SELECT seq, id, body FROM waiting JOIN messages USING (seq) "
                 "WHERE sink = ? ORDER BY seq LIMIT ?",
-                (sink, BATCH),
+                (sink, most),
             ).fetchall()
             batch: list[Message] = []
             size = 0
@@ -171,13 +176,16 @@ class DiskQueue:
                 self._bytes -= freed
 
     def counts(self, sink: str) -> tuple[int, int]:
-        """How many messages wait for a sink, and how many were ever dropped."""
+        """How many messages wait for a sink, and how many were ever dropped.
+
+        The latter with those that could not be written since the queue was opened.
+        """
         with self._lock:
             (waiting,) = self._db.execute(
                 "SELECT count(*) FROM waiting WHERE sink = ?", (sink,)
             ).fetchone()
             row = self._db.execute("SELECT count FROM dropped WHERE sink = ?", (sink,)).fetchone()
-            return waiting, row[0] if row else 0
+            return waiting, self._unwritten + (row[0] if row else 0)
 
     def waiting_for_others(self, sinks: Sequence[str]) -> dict[str, int]:
         """Sinks that messages of an earlier run wait for, but for those named, and how many."""

@@ -56,7 +56,13 @@ class Status:
 
 
 class Sink:
-    """Where records go. One thread uses it, and opens it again by sending after it was closed."""
+    """Where records go. One thread uses it, and opens it again by sending after it was closed.
+
+    Attributes:
+        most: messages that it takes at a time; all of them come again where one fails.
+    """
+
+    most = 100
 
     def send(self, batch: Sequence[Message]) -> None:
         """Deliver messages, in order; when this returns, the other side has them all.

@@ -86,7 +86,7 @@ class Worker(threading.Thread):
 
     def _deliver(self) -> bool:
         """Send one batch, if there is one."""
-        batch = self._queue.next(self.name)
+        batch = self._queue.next(self.name, self._sink.most)
         if not batch:
             return False
         taken = False

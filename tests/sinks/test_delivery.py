@@ -160,7 +160,9 @@ def test_a_full_queue_drops_the_oldest_and_counts_them(
         wait_until(lambda: sinks["a"].got)
     kept = sinks["a"].got
     assert kept == ids[-len(kept) :]
-    assert f"sink mqtt://a:1883: {20 - len(kept)} records were dropped: the queue was full" in said
+    assert (
+        f"sink mqtt://a:1883: {20 - len(kept)} records were dropped: queue or disk was full" in said
+    )
     assert sinks["a"].told[-1].dropped == 20 - len(kept)
 
 
@@ -174,7 +176,8 @@ def test_a_disk_that_takes_nothing_stops_nobody_and_is_counted(
             delivery.publish({**RECORD, "error": "x" * 100_000})
     assert len(said) == 2
     assert "this record reaches no sink" in said[0]
-    assert said[1] == "3 records reached no sink: the queue could not be written"
+    assert said[1] == "sink mqtt://a:1883: 3 records were dropped: queue or disk was full"
+    assert sinks["a"].told[-1].dropped == 3
 
 
 def test_no_secret_of_a_url_is_stored(sinks: dict[str, Scripted], tmp_path: Path) -> None:
