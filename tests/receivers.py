@@ -29,7 +29,7 @@ MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sb
 NO_MOSQUITTO = "Mosquitto is not installed (Debian: apt install mosquitto)"
 
 
-def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
     """Wait until something is so, and fail if it never is."""
     over = time.monotonic() + seconds
     while not true():

@@ -42,7 +42,7 @@ class Delivery:
     def __init__(
         self,
         urls: Sequence[str],
-        queue: Path | None = None,
+        queue: str | Path | None = None,
         max_bytes: int = MAX_BYTES,
         say: Callable[[str], None] = lambda line: None,
     ):
@@ -64,7 +64,7 @@ class Delivery:
             if self._names.count(name) > 1:
                 raise OptionError(f"--to {name} is named twice")
         sinks = [open_sink(address) for address in addresses]
-        self._folder = default_queue() if queue is None else queue
+        self._folder = default_queue() if queue is None else Path(queue)
         self._say, self._said_at = say, float("-inf")
         self._queue = DiskQueue(self._folder, max_bytes)
         self._dropped_before = {name: self._queue.counts(name)[1] for name in self._names}

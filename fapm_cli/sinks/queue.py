@@ -55,6 +55,7 @@ class DiskQueue:
         except OSError as error:
             raise OutputError(f"queue {folder} can't be made: {error.strerror}") from error
         except sqlite3.Error as error:
+            self._db.close()
             if "locked" in str(error):
                 raise OutputError(
                     f"queue {folder} is in use by another fapm: give each a --queue of its own"

@@ -85,7 +85,7 @@ def test_a_sink_that_hangs_keeps_neither_judging_nor_other_sinks_nor_the_end(
 
     sinks["hangs"].do = hang
     delivery.publish(RECORD)
-    assert hung.wait(5)
+    assert hung.wait(30)
     begun = time.monotonic()
     for _ in range(100):
         delivery.publish(RECORD)
@@ -132,7 +132,7 @@ def test_what_is_left_is_said_and_sent_first_by_the_next_run(
     first = delivery.publish(RECORD)["id"]
     begun = time.monotonic()
     delivery.close(drain_s=0.2)
-    assert 0.2 <= time.monotonic() - begun < 2
+    assert 0.2 <= time.monotonic() - begun < 10
     assert "1 records stay queued" in said[-1]
     sinks.clear()
     said.clear()

@@ -44,7 +44,7 @@ class Subscriber:
         self.client.connect("127.0.0.1", port)
         self.client.subscribe("#", 1)
         self.client.loop_start()
-        assert self.ready.wait(5)
+        assert self.ready.wait(30)
 
     @property
     def ids(self) -> list[str]:
