@@ -43,7 +43,7 @@ class DiskQueue:
         """
         self._lock, self._max_bytes = threading.RLock(), max_bytes
         self._unwritten = 0
-        self._sending: dict[str, tuple[int, int]] = {}  # by sink, first and last: not to be dropped
+        self._sending: dict[str, list[int]] = {}  # by sink: not to be dropped
         path = folder / FILE
         self._log, self._unsynced = folder / f"{FILE}-wal", False
         try:
@@ -119,10 +119,12 @@ class DiskQueue:
 
     def _drop_oldest(self) -> bool:
         """Drop the oldest message that none is sending; whether there was one."""
-        kept = " AND ".join(["seq NOT BETWEEN ? AND ?"] * len(self._sending)) or "true"
-        seqs = [seq for ends in self._sending.values() for seq in ends]
+        sending = [seq for batch in self._sending.values() for seq in batch]
+        marks = ", ".join("?" * len(sending))
         oldest = self._db.execute(
-            f"SELECT seq, length(body) FROM messages WHERE {kept} ORDER BY seq LIMIT 1", seqs
+            "SELECT seq, length(body) FROM messages "
+            f"WHERE seq NOT IN ({marks}) ORDER BY seq LIMIT 1",
+            sending,
         ).fetchone()
         if oldest is None:
             return False
@@ -156,15 +158,16 @@ class DiskQueue:
                     break
                 batch.append(Message(*row))
             if batch:
-                self._sending[sink] = (batch[0].seq, batch[-1].seq)
+                self._sending[sink] = [message.seq for message in batch]
             return batch
 
     def settle(self, sink: str, *, taken: bool) -> None:
         """Say that a sink has taken the batch it was given last, or that it has not."""
         with self._lock:
-            ends = self._sending.pop(sink, None)
-            if ends is None or not taken:
+            sent = self._sending.pop(sink, None)
+            if sent is None or not taken:
                 return
+            ends = sent[0], sent[-1]
             with self._transaction():
                 self._db.execute(
                     "DELETE FROM waiting WHERE sink = ? AND seq BETWEEN ? AND ?", (sink, *ends)

@@ -54,15 +54,16 @@ def test_a_double_is_left_out_by_its_id(tmp_path: Path) -> None:
     assert rows(path, "id") == [("a",), ("b",)]
 
 
-def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
+def test_who_reads_and_who_writes_do_not_wait_for_each_other(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     send(path, {**RECORD, "id": "a", "time": "t"})
-    writer = sqlite3.connect(path, isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM records")
-    reader = sqlite3.connect(path, timeout=0)
+    reader = sqlite3.connect(path, timeout=0, isolation_level=None)
+    reader.execute("BEGIN")
     assert reader.execute("SELECT count(*) FROM records").fetchone() == (1,)
-    writer.close()
+    send(path, {**RECORD, "id": "b", "time": "t"})
+    assert reader.execute("SELECT count(*) FROM records").fetchone() == (1,)
+    reader.execute("COMMIT")
+    assert reader.execute("SELECT count(*) FROM records").fetchone() == (2,)
     reader.close()
 
 

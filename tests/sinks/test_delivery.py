@@ -86,6 +86,7 @@ def test_a_sink_that_hangs_keeps_neither_judging_nor_other_sinks_nor_the_end(
     sinks["hangs"].do = hang
     delivery.publish(RECORD)
     assert hung.wait(30)
+    assert all(thread.daemon for thread in threading.enumerate() if "hangs" in thread.name)
     begun = time.monotonic()
     for _ in range(100):
         delivery.publish(RECORD)

@@ -115,3 +115,15 @@ def test_a_server_that_was_idle_and_gone_for_a_while_costs_no_record(tmp_path: P
         found += [record["id"] for record in server.records]
         server.close()
     assert list(dict.fromkeys(found)) == ids
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_no_fault(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with Delivery([receiver.url], tmp_path, say=said.append) as delivery:
+        for number in (1, 2):
+            delivery.publish(RECORD)
+            wait_until(lambda n=number: len(receiver.posts) == n)  # type: ignore[misc]
+            receiver.hang_up()
+    assert not said
