@@ -15,6 +15,7 @@ from receivers import RECORD, Receiver, free_port, wait_until
 
 from fapm_cli.errors import OptionError
 from fapm_cli.sinks import worker
+from fapm_cli.sinks.address import read_address
 from fapm_cli.sinks.delivery import Delivery
 
 
@@ -124,6 +125,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_no_fault(
     with Delivery([receiver.url], tmp_path, say=said.append) as delivery:
         for number in (1, 2):
             delivery.publish(RECORD)
-            wait_until(lambda n=number: len(receiver.posts) == n)  # type: ignore[misc]
+            wait_until(lambda: delivery._queue.counts(read_address(receiver.url).name)[0] == 0)
+            assert len(receiver.posts) == number
             receiver.hang_up()
     assert not said
