@@ -27,6 +27,7 @@ FOLDERS = [
         "sources",
         "drawing",
         "evaluation",
+        "sinks",
         "api",
         "commands",
         "cli",
@@ -200,3 +201,4 @@ def test_score_imports_no_torch(bank_of: str, request: pytest.FixtureRequest) ->
     assert code == 0
     assert "openvino" in modules
     assert not {"torch", "torchvision", "sympy", "matplotlib", "openvino_telemetry"} & modules
+    assert not {"sqlite3", "paho", "asyncua", "fapm_cli.sinks"} & modules

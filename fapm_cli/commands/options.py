@@ -12,11 +12,12 @@ from fapm_cli.commands.formats import FORMATS
 
 PICTURES = "Pictures"
 OUTPUT = "Output"
+SINKS = "Sinks"
 VERDICTS = "Verdicts"
 LEARNING = "What is learnt"
 SCORING = "How it is scored"
 MACHINE = "How it is computed"
-TOPICS = (PICTURES, OUTPUT, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
+TOPICS = (PICTURES, OUTPUT, SINKS, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
 
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
 
