@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import shutil
@@ -498,8 +497,15 @@ def test_a_slow_source_is_not_asked_in_advance(web: servers.Web) -> None:
 
 
 def test_docs_commands_run(
-    s3: str, sftp: str, web: servers.Web, tar: Path, local_bank: Path, tmp_path: Path
+    s3: str,
+    sftp: str,
+    web: servers.Web,
+    tar: Path,
+    local_bank: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     page = (SAMPLES.parent / "docs" / "elsewhere.md").read_text()
     (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     (elsewhere,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
@@ -514,11 +520,10 @@ def test_docs_commands_run(
         assert old in block + elsewhere
         block, elsewhere = block.replace(old, new), elsewhere.replace(old, new)
     web.files["parts.tar"] = tar.read_bytes()
-    with contextlib.chdir(tmp_path):
-        for line in (block + elsewhere).splitlines():
-            program, *words = shlex.split(line)
-            if program != "fapm":
-                assert subprocess.run([program, *words], check=False).returncode == 0
-            else:
-                result = fapm(*words, *(SMALL if words[0] == "build" else ("--exit-zero",)))
-                assert result.code == 0, result
+    for line in (block + elsewhere).splitlines():
+        program, *words = shlex.split(line)
+        if program != "fapm":
+            assert subprocess.run([program, *words], check=False).returncode == 0
+        else:
+            result = fapm(*words, *(SMALL if words[0] == "build" else ("--exit-zero",)))
+            assert result.code == 0, result
