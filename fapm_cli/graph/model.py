@@ -40,6 +40,7 @@ def engine_model(
     opset: int = 18,
     half: bool = False,
     as_spots: bool = False,
+    cut: str | None = None,
 ) -> onnx.ModelProto:
     """Write a bank and its backbone as one graph.
 
@@ -55,6 +56,8 @@ def engine_model(
         half: whether to round weights, keys and metrics to float16, and to store them so.
         as_spots: whether there is one more output, ``as_spots``: (B, 3) float32, each extent as
             the spot that would be as unusual; (B, 1) where only spots are judged.
+        cut: a stage of the network, to name the values that it can be cut out by
+            (:class:`fapm_cli.graph.network.Network`).
 
     Returns:
         From ``pixels`` (B, H, W, 3) to the :data:`OUTPUTS`, in the order and the shapes of
@@ -77,7 +80,7 @@ def engine_model(
         lit = pixels.slice(3, 4, 3) > 0.0
         shown, pixels = lit.cast(np.float32).reshape(-1, 1, *input_px), pixels.slice(0, 3, 3)
     weights = {name: host(value) for name, value in backbone.items()}
-    maps = Network(graph, config, weights, rounding).maps(pixels)
+    maps = Network(graph, config, weights, rounding, cut).maps(pixels)
     finest = map_sizes.index(max(map_sizes))
     distances: list[Value] = []
     nearest: list[Value] = []

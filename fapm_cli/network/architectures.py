@@ -232,3 +232,16 @@ def cut_stages(backbone: str, layers: Sequence[str]) -> tuple[Stage, ...]:
             f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(names)}"
         )
     return stages[: max(names.index(layer) for layer in layers) + 1]
+
+
+def coarse_from(backbone: str, precision: str) -> str | None:
+    """The first stage that half precision is enough for; None where float32 is asked for.
+
+    What is rounded before goes through everything behind: nearly all that rounding moves comes from
+    there (docs/accuracy.md).
+    """
+    if precision == "fp32":
+        return None
+    if backbone == "efficientnet_lite0":
+        return "block4_expand" if precision == "bf16" else "block1_expand"
+    return "layer2" if precision == "bf16" else "stem"
