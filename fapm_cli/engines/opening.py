@@ -13,13 +13,12 @@ from fapm_cli.config import Query
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import OptionError
 from fapm_cli.exporting.packages import is_there
-from fapm_cli.network.architectures import TILE_PX
 
 if TYPE_CHECKING:
     from fapm_cli.network.extraction import FeatureExtractor
 
 ENGINES = ("auto", "openvino", "torch")
-MOST_PX = TILE_PX["cpu"]  # a larger input is run by tiles, which torch alone does
+MOST_PX = 1792  # a larger input takes much memory: torch runs it by tiles
 _MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
 
 

@@ -22,7 +22,7 @@ from fapm_cli.engines.openvino_parts import Row, in_parts, whole
 from fapm_cli.errors import ModelError, OptionError
 from fapm_cli.exporting.packages import need, reason_of, version_of
 from fapm_cli.graph.model import engine_model
-from fapm_cli.network.architectures import coarse_from, cut_stages
+from fapm_cli.network.architectures import TILE_PX, coarse_from, cut_stages
 
 _NAME = "openvino"
 
@@ -31,7 +31,7 @@ class OpenVinoJudge(Judge):
     """A bank that OpenVINO runs as one graph, each picture alone.
 
     Alone, a picture gets all cores; side by side, each gets one: two ways to lay the graph out, of
-    which each is made when it is first asked for.
+    which each is made when it is first asked for. Large ones are always alone, for their memory.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class OpenVinoJudge(Judge):
             self._side_by_side = False
 
     def _run(self, pixels: NDArray[np.float32]) -> Detection:
-        free = self._free_requests(self._cores if self._side_by_side else 1)
+        apart = self._side_by_side and max(pixels.shape[1:3]) <= TILE_PX["cpu"]
+        free = self._free_requests(self._cores if apart else 1)
         request = free.get()
         try:
             with _said():

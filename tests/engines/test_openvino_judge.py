@@ -177,10 +177,10 @@ def test_why_it_takes_torch(bank: Path) -> None:
     assert why_torch(read, "cpu", "auto", weights="w.pth") == "--weights"
     bare = dataclasses.replace(read, backbone=None)
     assert why_torch(bare, "cpu", "auto") == "the bank holds no backbone"
-    large = dataclasses.replace(read.config.preprocessing, resize_px=(672, 64), crop_px=(672, 64))
+    large = dataclasses.replace(read.config.preprocessing, resize_px=(1824, 64), crop_px=(1824, 64))
     config = dataclasses.replace(read.config, preprocessing=large)
-    assert MOST_PX == 640
-    assert "64×672 px" in str(why_torch(dataclasses.replace(read, config=config), "cpu", "auto"))
+    assert MOST_PX == 1792
+    assert "64×1824 px" in str(why_torch(dataclasses.replace(read, config=config), "cpu", "auto"))
 
 
 def test_without_openvino_torch_judges(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
