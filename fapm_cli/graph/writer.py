@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
 _SMALL = 2**16  # bytes
-Side = int | None
-"""Of a shape; None for any."""
+Side = int | str | None
+"""Of a shape; a name for any, None for that of batches."""
 
 
 class Value:
