@@ -48,7 +48,7 @@ def engine_model(
 
     Args:
         bank: any bank.
-        backbone: its weights by name, arrays or tensors, cut and folded or not.
+        backbone: its weights by name, arrays or tensors, norms folded into them.
         query: how to score; None for the bank's own way.
         roi: (H, W) bool over the input, what to inspect of what the bank does; None for all.
         batch: pictures at a time, B; None for any number.

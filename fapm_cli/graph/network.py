@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fapm_cli.config import BankConfig
-from fapm_cli.graph.folding import Weights, folded
+from fapm_cli.errors import WeightsError
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.network.architectures import Block, Convolution, cut_stages
@@ -23,11 +26,12 @@ class Network:
         self,
         graph: Graph,
         config: BankConfig,
-        weights: Weights,
+        weights: Mapping[str, NDArray[np.float32]],
         rounding: Rounding,
         cut: str | None = None,
     ):
-        """Take what it is made of; ``weights`` are by the names of the stages.
+        """Take what it is made of; ``weights``, with norms folded into them, are by the names of
+        the stages.
 
         What the stage ``cut`` is fed, and the maps, then have the names :data:`FED` and
         :data:`MAP` and their number.
@@ -87,7 +91,9 @@ class Network:
         return x, size
 
     def _convolution(self, conv: Convolution, fed: Value, size: Size) -> tuple[Value, Size]:
-        kernels, bias = map(self._rounding, folded(conv, self._weights))
+        out, channels = conv.channels[1], conv.channels[0] // conv.groups
+        kernels = self._take(f"{conv.name}.weight", (out, channels, conv.kernel, conv.kernel))
+        bias = self._take(f"{conv.name}.bias", (out,))
         margins = [conv.margins(side) for side in size]
         x = self._graph.node(
             "Conv",
@@ -108,6 +114,19 @@ class Network:
             for side, of in zip(size, margins, strict=True)
         )
         return x, (height, width)
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Weights by name.
+
+        Raises:
+            WeightsError: they are missing, or of another shape.
+        """
+        if name not in self._weights:
+            raise WeightsError(f"weights have no {name!r}: they belong to another network")
+        found = self._weights[name].shape
+        if found != shape:
+            raise WeightsError(f"weights {name!r} have shape {found}, this network needs {shape}")
+        return self._rounding(self._weights[name].astype(np.float32, copy=False))
 
     def _pooled(self, tap: Value, size: Size) -> tuple[Value, Size]:
         """Average 3×3 places, after bringing the map to the finest stride."""

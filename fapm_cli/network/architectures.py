@@ -35,7 +35,6 @@ class Convolution:
         activation: behind the norm; None for none.
         same: whether it is padded as TensorFlow's SAME is, so that a stride-2 step starts at the
             first px; else by half a kernel all around.
-        eps: of the norm.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Convolution:
     groups: int = 1
     activation: Activation | None = None
     same: bool = False
-    eps: float = 1e-5
 
     def margins(self, side: int) -> tuple[int, int]:
         """Places to add before and after a side of so many."""
@@ -110,7 +108,7 @@ def _lite(
     adds: str | None = None,
 ) -> Stage:
     names = f"{name}.conv", f"{name}.bn"
-    conv = Convolution(*names, channels, kernel, stride, groups, activation, same=True, eps=1e-3)
+    conv = Convolution(*names, channels, kernel, stride, groups, activation, same=True)
     return Stage(name, (Block((conv,)),), adds=adds)
 
 

@@ -30,11 +30,11 @@ class ResidualBlock(nn.Module):
         self.convs = tuple(conv.name for conv in block.convs)
         for conv in block.convs:
             self.add_module(conv.name, _convolution(conv))
-            self.add_module(conv.norm, nn.BatchNorm2d(conv.channels[1], conv.eps))
+            self.add_module(conv.norm, nn.BatchNorm2d(conv.channels[1]))
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if block.shortcut is not None:
-            norm = nn.BatchNorm2d(block.shortcut.channels[1], block.shortcut.eps)
+            norm = nn.BatchNorm2d(block.shortcut.channels[1])
             self.downsample = nn.Sequential(_convolution(block.shortcut), norm)
 
     def forward(self, x: Tensor) -> Tensor:
