@@ -254,7 +254,7 @@ def test_a_file_for_any_size_cuts_the_middle_out_or_is_refused(
     larger = dataclasses.replace(learnt.config.preprocessing, resize_px=(256, 240))
     config = dataclasses.replace(learnt.config, preprocessing=larger)
     cropping = Bank(dataclasses.replace(learnt, config=config))
-    round_trip(cropping, tmp_path / "part.onnx", any_size=True)
+    assert cropping.export(tmp_path / "part.onnx", any_size=True)["any_size"]
     with pytest.raises(OptionError, match="lanczos"):
         Bank(load_bank(paper_bank)).export(tmp_path / "part.onnx", any_size=True)
 
