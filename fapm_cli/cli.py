@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import os
@@ -97,9 +98,15 @@ for _name, _command in _COMMANDS.items():
 
 
 @functools.cache
-def _program() -> Callable[..., object]:
-    """The commands with their options, made of the functions' signatures once."""
-    return typer.main.get_command(app)
+def _program(name: str | None) -> Callable[..., object]:
+    """The commands with their options, made of the functions' signatures once; of one alone, if it
+    is named, for to make all takes a tenth of a start.
+    """
+    program = copy.copy(app)
+    program.registered_commands = [
+        one for one in app.registered_commands if name in (None, one.name)
+    ]
+    return typer.main.get_command(program)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -107,8 +114,11 @@ def run(arguments: list[str] | None = None) -> int:
     if sys.stdout is None:
         note("fapm: can't write output: stdout is closed")
         return EXIT_ERROR
+    asked = (sys.argv[1:] if arguments is None else arguments)[:1]
     try:
-        code = _program()(arguments, prog_name="fapm", standalone_mode=False)
+        code = _program(asked[0] if asked and asked[0] in _COMMANDS else None)(
+            arguments, prog_name="fapm", standalone_mode=False
+        )
         sys.stdout.flush()
     except FapmError as error:
         note(f"fapm: {error}")

@@ -18,7 +18,6 @@ Resampling = Literal["bilinear", "lanczos"]
 Metric = Literal["own", "plain"]
 LightUse = Literal["corrected", "as-is"]
 Align = Literal["none", "shift", "rigid"]
-Ranges = dict[str, tuple[float, float]]  # smallest and largest value that a convolution is fed
 
 # Kept of a whitened vector: distances hold to some percent, in half the bytes.
 METRIC_DIMENSIONS = 128

@@ -84,7 +84,6 @@ def small_bank(
         ),
         thresholds=thresholds,
         pictures=pictures,
-        ranges={"stem.conv1": (-1.0, 2.5)},
         weights_hash="ab" * 32,
         weights="weights.pth",
         backbone=backbone if with_backbone else None,
@@ -102,7 +101,7 @@ def version_1_bytes(bank: Bank) -> bytes:
     header = {
         "config": config,
         "map_sizes": bank.map_sizes,
-        "ranges": bank.ranges,
+        "ranges": {"stem.conv1": (-1.0, 2.5)},
         "place_share": bank.calibration.place_share,
         "pictures": [[p.name, p.sha256, p.score, p.peak] for p in bank.pictures],
         "thresholds": bank.thresholds.to_json(),

@@ -190,7 +190,7 @@ class Bank:
         Args:
             path: of the file.
             ask: as for :func:`fapm_cli.exporting.export.export_bank`: ``batch``, ``half``,
-                ``opset``, ``as_is``, ``weights``.
+                ``opset``, ``as_is``, ``any_size``, ``weights``.
 
         Returns:
             What was made, and by how much each engine differs, as plain values.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fapm_cli.api.pictures import Picture, Pictures, item_of
 from fapm_cli.api.result import Result
 from fapm_cli.bank import bank as learnt
+from fapm_cli.compute.precision import check_on_cpu, check_precision
 from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.record import record_of
 from fapm_cli.detection.stream import judge
@@ -40,11 +41,6 @@ class Detector:
     def precision(self) -> str:
         """What it computes in."""
         return self.engine.precision
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether scores agree with float32's, in which banks are built."""
-        return self.engine.is_exact
 
     @property
     def thresholds(self) -> Thresholds | None:
@@ -120,3 +116,15 @@ def source_of(pictures: Pictures) -> Source:
     if isinstance(pictures, str | AnyPath):
         return files_source(search(located(pictures)).items)
     return Source(map(item_of, pictures))
+
+
+def check_computing(device: str, precision: str) -> None:
+    """Check that a device can be had, and computes in a precision.
+
+    Raises:
+        DeviceError, OptionError: it is not so.
+    """
+    from fapm_cli.compute.device import resolve_device
+
+    check = check_on_cpu if resolve_device(device).type == "cpu" else check_precision
+    check(precision)

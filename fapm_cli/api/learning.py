@@ -122,10 +122,7 @@ def build(
         on_stage=listener.on_stage,
     )
     thresholds = (aim or Aim()).choose(bank.thresholds, *own_scores(bank))
-    backbone = tapping(extractor, bank.config)
-    if backbone is not None:
-        backbone.ranges = dict(bank.ranges)
-    return Bank(replace(bank, thresholds=thresholds), backbone)
+    return Bank(replace(bank, thresholds=thresholds), tapping(extractor, bank.config))
 
 
 def add(

@@ -25,5 +25,4 @@ def bank_extractor(bank: Bank, weights: str | None = None) -> FeatureExtractor:
     extractor = load_extractor(bank.config, weights if weights is not None else own)
     if extractor.load is None and bank.weights == OWN_WEIGHTS:
         extractor.load = load_extractor
-    extractor.ranges = dict(bank.ranges)
     return extractor

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fapm_cli.arrays import Array, host
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.bank.thumbnails import decode_thumbnail
-from fapm_cli.config import BankConfig, Ranges
+from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
@@ -76,7 +76,6 @@ class Bank:
         calibration: of each place of the finest map.
         thresholds: where verdicts change.
         pictures: the nominal pictures, in order.
-        ranges: what each of the backbone's convolutions is fed, for int8.
         weights_hash: SHA-256 of the backbone's cut weights.
         weights: where the weights came from: ``own`` (the backbone's ImageNet weights),
             ``random``, or a file's name.
@@ -97,7 +96,6 @@ class Bank:
     calibration: Calibration
     thresholds: Thresholds
     pictures: tuple[NominalPicture, ...]
-    ranges: Ranges
     weights_hash: str
     weights: str
     backbone: dict[str, Array] | None

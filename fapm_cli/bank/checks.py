@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fapm_cli.bank.arrays import check_array, from_bfloat16
 from fapm_cli.bank.bank import LayerMemory, MetricChoice
-from fapm_cli.config import METRIC_DIMENSIONS, BankConfig, Ranges
+from fapm_cli.config import METRIC_DIMENSIONS, BankConfig
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.scores.extents import EXTENTS, FEWEST_PARTS, Calibration, Extents
@@ -25,18 +25,6 @@ DTYPES = {
     "radius_sq": np.float32,
     "widened": np.bool_,
 }
-
-
-def check_ranges(ranges: dict[str, Any]) -> Ranges:
-    """Check what each convolution is fed: finite, around 0.
-
-    Raises:
-        ValueError: they are anything else.
-    """
-    checked = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
-    if not all(-math.inf < low <= 0 <= high < math.inf for low, high in checked.values()):
-        raise ValueError("a range is out of range")
-    return checked
 
 
 def check_thresholds(plain: dict[str, Any], scores: NDArray[Any] | None) -> Thresholds:

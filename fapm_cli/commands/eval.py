@@ -170,14 +170,14 @@ def eval_(
         option is not None for option in (variants, backbone, layers, size, grid)
     ):
         raise OptionError("--bank is judged as it is: leave the options for building out")
+    from fapm_cli.api.detector import check_computing
     from fapm_cli.api.learning import build
     from fapm_cli.compute.cores import use_threads
-    from fapm_cli.compute.plan import make_plan
     from fapm_cli.evaluation.datasets import find_categories
 
     # All that can be wrong with the options is said before the work.
     use_threads(threads)
-    make_plan(device, precision)
+    check_computing(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align, max_keys)
     choices, given = [], None

@@ -67,6 +67,14 @@ def export(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    any_size: Annotated[
+        bool,
+        typer.Option(
+            "--any-size",
+            help="The file takes a picture of any size, and resizes it itself.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     weights: WeightsOption = None,
     threads: ThreadsOption = None,
     output_format: FormatOption = "text",
@@ -85,7 +93,8 @@ def export(
 
     use_threads(threads)
     loaded = _load(bank)
-    made = loaded.export(output, batch=batch, half=half, opset=opset, as_is=as_is, weights=weights)
+    ask = {"batch": batch, "half": half, "opset": opset, "as_is": as_is, "any_size": any_size}
+    made = loaded.export(output, **ask, weights=weights)
     _note_left_out(loaded)
     _show(kind, made)
 
@@ -149,11 +158,11 @@ def _lines(made: dict[str, Any]) -> str:
     for engine, *cells in rows:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         table.append("  ".join([engine.ljust(widths[0]), *right]))
-    height, width = said["input_px"].split("x")
+    sides = "heightxwidth" if made["any_size"] else said["input_px"]
     return "\n".join(
         [
             f"model     {escaped(made['model'])}  ({made['bytes'] / 1e6:.1f} MB)",
-            f"input     pixels {made['batch']}x{height}x{width}x3 uint8, RGB",
+            f"input     pixels {made['batch']}x{sides}x3 uint8, RGB",
             f"weights   {said['weights']}, opset {made['opset']}",
             f"verdicts  anomalous above {float(said['threshold']):.4f}",
             "differs from fapm in float32 by at most:",

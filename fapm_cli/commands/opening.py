@@ -26,9 +26,8 @@ def open_detector(bank: Path, device: str, precision: str, **ask: Any) -> Detect
     if detector.limits:
         share, limit = 1 - detector.inspected_share, " and ".join(detector.limits)
         note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
-    if not detector.is_exact:
-        backbone = detector.precision.split("+")[0]
-        note(f"note: {backbone} moves single scores by some percent; see docs/accuracy.md")
+    if detector.precision == "bf16":
+        note("note: bf16 moves single scores by some percent; see docs/accuracy.md")
     return detector
 
 

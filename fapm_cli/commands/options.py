@@ -186,13 +186,13 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="auto (the fastest proven equal here), fp32, bf16, fp16 or int8.",
+        help="auto (fp32 on a CPU, fp16 on CUDA), fp32, bf16 or fp16.",
         rich_help_panel=MACHINE,
     ),
 ]
 _ENGINE = "auto, openvino (on a CPU; the fastest there) or torch."
 EngineOption = Annotated[str, typer.Option(metavar="NAME", help=_ENGINE, rich_help_panel=MACHINE)]
-_COMPILE = "Compile first, once: pays with int8 on a CPU."
+_COMPILE = "Have torch compile first, which takes half a minute."
 CompileOption = Annotated[bool, typer.Option("--compile", help=_COMPILE, rich_help_panel=MACHINE)]
 
 RoiOption = Annotated[

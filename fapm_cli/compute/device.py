@@ -70,23 +70,6 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
-def has_onednn(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether oneDNN's kernels, with weights in its own layout, can be asked for directly.
-
-    Not on ARM, where they are another library's: torch's compiler fuses nothing there either.
-    """
-    ops = torch.ops.mkldnn
-    names = ("_reorder_convolution_weight", "_convolution_pointwise")
-    there = device.type == "cpu" and all(hasattr(ops, name) for name in names)
-    if not there or getattr(ops, "_is_mkldnn_acl_supported", bool)():
-        return False
-    checks = {
-        torch.bfloat16: "_is_mkldnn_bf16_supported",
-        torch.float16: "_is_mkldnn_fp16_supported",
-    }
-    return dtype not in checks or bool(getattr(ops, checks[dtype], bool)())
-
-
 def free_bytes(device: torch.device) -> int | None:
     """Bytes of memory that are free on the device now; None where that can't be said."""
     if device.type == "cuda":

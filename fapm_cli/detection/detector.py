@@ -54,8 +54,7 @@ class Detector(Judge):
             ValueError: the extractor follows a plan.
         """
         super().__init__(bank, query, roi, pixel_threshold)
-        plan = plan or make_plan("auto")
-        self.plan = plan.for_reach(self.query.reach)
+        self.plan = plan or make_plan("auto")
         self.device = self.plan.device
         region = None if roi is None else tensor(roi)
         bank = as_tensors(bank)
@@ -73,11 +72,6 @@ class Detector(Judge):
     def precision(self) -> str:
         """The plan's name."""
         return self.plan.precision
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the plan's scores agree with float32's."""
-        return self.plan.is_exact
 
     @property
     def one_by_one(self) -> bool:

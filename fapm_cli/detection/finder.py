@@ -52,7 +52,7 @@ class Finder(nn.Module):
         self.extractor = extractor
         self._query = query or bank.config.query
         self._bank, self._device = bank, extractor.mean.device
-        self._dtype = torch.float32 if plan is None else plan.choosing_dtype
+        self._dtype = torch.float32 if plan is None else plan.dtype
         self._any_number = plan is None or self._query.reach > 0
         self.bands = _bands(bank, extractor, self._any_number)
         self._first_keys = {rows: _first_keys(bank, rows) for band in self.bands for rows in band}
@@ -119,17 +119,13 @@ class Finder(nn.Module):
         """The same, laid out for search."""
         columns = self._bank.config.grid[1]
         patches = slice(rows.start * columns, rows.stop * columns)
-        memories = zip(
-            self._bank.memories, self._bank.map_sizes, self._first_keys[rows], strict=True
-        )
-        for memory, (h, w), first in memories:
+        for memory, first in zip(self._bank.memories, self._first_keys[rows], strict=True):
             counts, metrics = memory.key_counts, memory.metrics
             yield patch_memory(
                 memory.keys[first : first + int(counts[patches].sum())].to(self._device),
                 counts[patches],
                 (len(rows), columns),
                 self._dtype,
-                None if self._any_number else h * w // len(counts),
                 None if metrics is None else metrics[patches].to(self._device),
             )
 

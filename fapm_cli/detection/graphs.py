@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fapm_cli.compute.plan import Plan
 from fapm_cli.errors import OptionError
-from fapm_cli.memory.key_products import hide_from_compiler
 
 Results = tuple[Tensor, ...]
 Work = Callable[[Tensor], Results]
@@ -35,7 +34,6 @@ def runner(work: Work, plan: Plan, *, static: bool = True) -> Work:
     """
     if plan.compiled:
         _check_compiler(plan)
-        hide_from_compiler()
         # Freezing folds weights into the code: they are constants here.
         work = torch.compile(work, dynamic=False, options={"freezing": True})
     return _Graphs(work, plan.device) if static and plan.device.type == "cuda" else work

@@ -70,11 +70,6 @@ class Judge(ABC):
         """What it computes in, for records."""
 
     @property
-    @abstractmethod
-    def is_exact(self) -> bool:
-        """Whether scores agree with float32's, in which banks are built."""
-
-    @property
     def one_by_one(self) -> bool:
         """Whether each picture is best judged alone, several side by side."""
         return True

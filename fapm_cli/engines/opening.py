@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from fapm_cli.arrays import Array
 from fapm_cli.bank.bank import Bank
+from fapm_cli.compute.precision import check_precision
 from fapm_cli.config import Query
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import OptionError
 from fapm_cli.exporting.packages import is_there
-from fapm_cli.network.architectures import TILE_PX
 
 if TYPE_CHECKING:
     from fapm_cli.network.extraction import FeatureExtractor
 
 ENGINES = ("auto", "openvino", "torch")
-MOST_PX = TILE_PX["cpu"]  # a larger input is run by tiles, which torch alone does
+MOST_PX = 1792  # a larger input takes much memory: torch runs it by tiles
 _MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
 
 
@@ -40,7 +40,7 @@ def open_judge(
     Args:
         bank: any bank.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``fp32`` or another of torch's.
+        precision: one of :data:`fapm_cli.compute.precision.PRECISIONS`.
         engine: one of :data:`ENGINES`; ``auto`` is OpenVINO on a CPU wherever it can be.
         extractor: the bank's backbone for torch, if it is at hand.
         weights: a file in place of the bank's own backbone.
@@ -54,11 +54,12 @@ def open_judge(
     """
     if engine not in ENGINES:
         raise OptionError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
+    check_precision(precision)
     reason = why_torch(bank, device, precision, weights=weights, compiled=compiled)
     if reason is None and engine != "torch":
         from fapm_cli.engines.openvino_judge import OpenVinoJudge
 
-        return OpenVinoJudge(bank, query=query, roi=roi, pixel_threshold=pixel_threshold)
+        return OpenVinoJudge(bank, precision, query=query, roi=roi, pixel_threshold=pixel_threshold)
     if engine == "openvino":
         raise OptionError(f"engine openvino: {reason}; leave --engine out")
     if not is_there("torch"):
@@ -87,7 +88,7 @@ def why_torch(
     reasons = {
         f"device {device}": device not in ("auto", "cpu"),
         "a CUDA device is here": device == "auto" and is_there("torch") and _has_cuda(),
-        f"precision {precision}": precision not in ("auto", "fp32"),
+        f"precision {precision}": precision == "fp16",
         "--compile": compiled,
         "--weights": weights is not None,
         "the bank holds no backbone": bank.backbone is None,

@@ -21,6 +21,7 @@ import torch
 
 from fapm_cli.compute.machine import describe_machine
 from fapm_cli.compute.plan import make_plan
+from fapm_cli.compute.precision import check_on_cpu
 from fapm_cli.compute.timing import Latency
 from fapm_cli.errors import ModelError, OptionError
 from fapm_cli.evaluation.engine_process import FAPM, OF_BANKS, TORCH, Job
@@ -28,6 +29,7 @@ from fapm_cli.exporting.engines import PRECISIONS, check_installed, installed_en
 from fapm_cli.exporting.packages import version_of
 
 _CPU = torch.device("cpu")
+_PRECISIONS = {FAPM: ("fp32", "bf16"), **PRECISIONS}
 _TURNS = 3  # processes of each engine: one start tells little, and a slow minute is to hit all
 # The path is this process's: what can be imported here can be there, and from the same place.
 _PROGRAM = """
@@ -68,19 +70,17 @@ def precision_of(engine: str, wanted: str, *, compiled: bool = False) -> str | N
 
     Args:
         engine: its name.
-        wanted: as ``--precision`` says it; ``auto`` is the one that files are proven in.
+        wanted: as ``--precision`` says it; ``auto`` is float32.
         compiled: whether torch is to compile.
 
     Raises:
         OptionError: there is no such precision, or this CPU would emulate it.
     """
-    plan = make_plan("cpu", wanted, compiled=compiled)
+    check_on_cpu(wanted)
+    name = "fp32" if wanted == "auto" else wanted
     if engine == TORCH:
-        return plan.precision
-    if engine == FAPM:
-        return "fp32" if wanted in ("auto", "fp32") and not compiled else None
-    name = PRECISIONS[engine][0] if wanted == "auto" else wanted
-    return name if name in PRECISIONS[engine] and not compiled else None
+        return make_plan("cpu", name, compiled=compiled).precision if name == "fp32" else None
+    return name if name in _PRECISIONS[engine] and not compiled else None
 
 
 def measure_engines(

@@ -10,7 +10,6 @@ from fapm_cli.bank.presets import default_config, paper_config
 from fapm_cli.compute.plan import Plan
 from fapm_cli.config import BankConfig
 from fapm_cli.detection.detector import Detector
-from fapm_cli.evaluation.speed import noise
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.selecting import MIN_KEYS
 from fapm_cli.memory.coreset import num_keys
@@ -38,9 +37,6 @@ def synthetic_detector(
     make_config = paper_config if backbone == PAPER_BACKBONE else default_config
     config = make_config(backbone, variant=variant).with_query(light="as-is")
     extractor = load_extractor(config, RANDOM)
-    if plan.backbone == "int8":
-        with extractor.observing():
-            extractor.tap(noise(config, 1, seed=1))
     return Detector(synthetic_bank(config, extractor, num_pictures), extractor, plan=plan)
 
 
@@ -82,7 +78,6 @@ def synthetic_bank(config: BankConfig, extractor: FeatureExtractor, num_pictures
         calibration=none,
         thresholds=UNSET,
         pictures=pictures,
-        ranges=extractor.ranges,
         weights_hash=extractor.weights_hash,
         weights="random",
         backbone=None,

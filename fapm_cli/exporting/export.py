@@ -16,6 +16,7 @@ from fapm_cli.detection.detector import Detector
 from fapm_cli.errors import BankError, ModelError, OptionError
 from fapm_cli.exporting.engines import open_engines
 from fapm_cli.exporting.file import (
+    ANY_SIZE,
     MOST_BATCH,
     input_of,
     metadata_of,
@@ -25,7 +26,7 @@ from fapm_cli.exporting.file import (
 )
 from fapm_cli.exporting.metadata import PREFIX, bank_digest, metadata
 from fapm_cli.exporting.packages import need
-from fapm_cli.exporting.parity import compare, parity_pictures
+from fapm_cli.exporting.parity import compare, in_sizes, parity_pictures
 from fapm_cli.files import write_atomically
 from fapm_cli.network.tiling import TILE_PX
 
@@ -38,6 +39,7 @@ def export_bank(
     half: bool = False,
     opset: int = 18,
     as_is: bool = False,
+    any_size: bool = False,
     weights: str | None = None,
 ) -> dict[str, Any]:
     """Write a bank as one ONNX file, if each engine that is installed finds by it what fapm does.
@@ -49,6 +51,7 @@ def export_bank(
         half: whether to round weights and keys to float16, and to store them so.
         opset: the version of ONNX's operators.
         as_is: whether to export a bank that aligns pictures, which the file does not.
+        any_size: whether it takes pictures of any size, one at a time, and resizes them itself.
         weights: a file in place of the bank's own backbone.
 
     Returns:
@@ -67,6 +70,11 @@ def export_bank(
     bank = as_tensors(bank)
     if not 1 <= batch <= MOST_BATCH:
         raise OptionError(f"batch {batch}: wanted 1 to {MOST_BATCH} pictures")
+    if any_size and (batch > 1 or bank.config.preprocessing.resampling != "bilinear"):
+        raise OptionError(
+            "a file for any size takes one picture at a time, and resizes it bilinearly, not "
+            f"{batch}, or by {bank.config.preprocessing.resampling}"
+        )
     if bank.registration is not None and not as_is:
         raise BankError(
             "the bank aligns each picture before it is judged, and an exported file does not: "
@@ -81,9 +89,9 @@ def export_bank(
         )
     bank.check_weights(extractor.weights_hash)
     weights_of = extractor.stages.state_dict()
-    model = engine_model(bank, weights_of, batch=batch, opset=opset, half=half)
+    model = engine_model(bank, weights_of, batch=batch, opset=opset, half=half, any_size=any_size)
     try:
-        data = seal(model, metadata(bank, half))
+        data = seal(model, metadata(bank, half, any_size))
         described = _proven(bank, data, weights)
     except ModelError as error:
         raise ModelError(f"not exported, nothing was written: {error}") from error
@@ -126,11 +134,15 @@ def _proven(bank: Bank, data: bytes, weights: str | None) -> dict[str, Any]:
             f"{own[:12]}…): export this one"
         )
     half, (batch, *sides) = said.get(PREFIX + "weights") == "float16", input_of(model)
-    if (*sides,) != (*bank.config.preprocessing.crop_px, 3):
+    any_size = (batch, *sides) == (1, *ANY_SIZE)
+    if not any_size and (*sides,) != (*bank.config.preprocessing.crop_px, 3):
         raise ModelError(f"its input is {sides} a picture, which is not its bank's")
-    pictures, are_own = parity_pictures(bank)
+    prepared, are_own = parity_pictures(bank)
+    pictures = [*prepared]
+    if any_size:
+        pictures, prepared = in_sizes(prepared, bank.config.preprocessing)
     detector = Detector(bank, bank_extractor(bank, weights), plan=make_plan("cpu", "fp32"))
-    wanted = detector.detect(torch.from_numpy(pictures))
+    wanted = detector.detect(torch.from_numpy(prepared))
     found = compare(bank, open_engines(data, usable_cores()), pictures, wanted, batch)
     for one in found:
         one.check(half)
@@ -138,6 +150,7 @@ def _proven(bank: Bank, data: bytes, weights: str | None) -> dict[str, Any]:
         "bytes": len(data),
         "opset": model.opset_import[0].version,
         "batch": batch,
+        "any_size": any_size,
         "metadata": {
             name.removeprefix(PREFIX): value
             for name, value in said.items()

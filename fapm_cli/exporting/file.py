@@ -20,6 +20,8 @@ from fapm_cli.version import __version__
 
 MOST_BYTES = 2**31 - 1  # protobuf holds no more
 MOST_BATCH = 64
+ANY_SIZE = (0, 0, 3)
+"""Sides of a picture, as an input says that they are any."""
 _DIGEST = PREFIX + "sha256"
 
 
@@ -124,12 +126,14 @@ def metadata_of(model: Any) -> dict[str, str]:
 
 
 def input_of(model: Any) -> tuple[int, ...]:
-    """The shape of a checked file's input: B, H, W, 3."""
+    """The shape of a checked file's input: B, H, W, 3; H and W are 0 for any."""
     return tuple(_shape(model.graph.input[0])[1])
 
 
 def read_input(path: Path) -> tuple[int, ...]:
     """Read the shape of a file's input, B, H, W, 3, and check the file without its bank.
+
+    Of a file for any size it is that of the input that it resizes to and cuts out.
 
     Raises:
         ModelError: it is missing, something else, changed or damaged.
@@ -137,6 +141,12 @@ def read_input(path: Path) -> tuple[int, ...]:
     """
     data = read_bytes(path)
     try:
-        return input_of(read_model(data))
-    except ModelError as error:
+        model = read_model(data)
+        shape = input_of(model)
+        if shape[1:] == ANY_SIZE:
+            said = metadata_of(model).get(PREFIX + "input_px", "")
+            height, width = map(int, said.split("x"))
+            shape = (shape[0], height, width, 3)
+        return shape
+    except (ModelError, ValueError) as error:
         raise ModelError(f"{path}: {error}") from error

@@ -25,12 +25,13 @@ def bank_digest(bank: Bank) -> str:
     return hashlib.sha256(bank_bytes(bank)).hexdigest()
 
 
-def metadata(bank: Bank, half: bool) -> dict[str, str]:
+def metadata(bank: Bank, half: bool, any_size: bool = False) -> dict[str, str]:
     """What an exported file says of itself, by name.
 
     Args:
         bank: that is exported.
         half: whether weights and keys are rounded to float16.
+        any_size: whether it resizes pictures itself.
     """
     config, thresholds = bank.config, bank.thresholds
     preprocessing = config.preprocessing
@@ -41,7 +42,7 @@ def metadata(bank: Bank, half: bool) -> dict[str, str]:
         "threshold": repr(thresholds.score),
         **review,
         "pixel_threshold": repr(thresholds.pixel),
-        "resize_px": _size(preprocessing.resize_px),
+        "resize_px": "any" if any_size else _size(preprocessing.resize_px),
         "input_px": _size(preprocessing.crop_px),
         "resampling": f"{preprocessing.resampling}, antialiased",
         "colour": "RGB, 8 bits",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from fapm_cli.bank.bank import Bank, nominal_picture
+from fapm_cli.config import Preprocessing
 from fapm_cli.detection.detection import Detection
 from fapm_cli.errors import ModelError
 from fapm_cli.exporting.engines import Outputs, Run
 from fapm_cli.exporting.packages import reason_of
+from fapm_cli.pictures.preparing import prepare
 
 Pictures = NDArray[np.uint8]
 
@@ -23,6 +27,8 @@ SCORE_TOLERANCE = {False: 1e-4, True: 1e-2}
 _MAP_TOLERANCE = {False: 5e-3, True: 5e-2}
 _NEAREST_SHARE = {False: 0.99, True: 0.9}  # of places whose nearest key is to be the same
 _MOST = 12  # pictures: more tell no more
+_SIZES = ((1, 1), (2.5, 2.5), (1.7, 2.3), (0.6, 0.8), (1.3, 3.1), (0.9, 1.1))
+"""Heights and widths that files for any size are compared in, by those of the input."""
 _TINY = 1e-12
 
 
@@ -102,15 +108,29 @@ def _drawn(size_px: tuple[int, int]) -> Pictures:
     return np.stack(clouds).astype(np.uint8)
 
 
+def in_sizes(pictures: Pictures, preprocessing: Preprocessing) -> tuple[list[Pictures], Pictures]:
+    """Pictures in several sizes, and what fapm makes of each before it is judged."""
+    height, width = pictures.shape[1:3]
+    sized = [
+        Image.fromarray(one).resize((round(width * across), round(height * down)))
+        for one, (down, across) in zip(pictures, itertools.cycle(_SIZES))
+    ]
+    return [np.asarray(one) for one in sized], np.stack([prepare(o, preprocessing) for o in sized])
+
+
 def compare(
-    bank: Bank, engines: Mapping[str, Run], pictures: Pictures, wanted: Detection, batch: int
+    bank: Bank,
+    engines: Mapping[str, Run],
+    pictures: Sequence[Pictures],
+    wanted: Detection,
+    batch: int,
 ) -> list[Parity]:
     """Run each engine on pictures, and compare.
 
     Args:
         bank: whose keys these are.
         engines: by name.
-        pictures: (N, H, W, 3) uint8.
+        pictures: N of (H, W, 3) uint8.
         wanted: what fapm found in them, in float32.
         batch: pictures that the file takes at a time.
 
@@ -129,12 +149,12 @@ def compare(
     return found
 
 
-def _run_all(name: str, run: Run, pictures: Pictures, batch: int) -> Outputs:
+def _run_all(name: str, run: Run, pictures: Sequence[Pictures], batch: int) -> Outputs:
     """Outputs of all pictures; where they fill no batch, the last one fills it."""
     missing = -len(pictures) % batch
-    filled = np.concatenate([pictures, np.repeat(pictures[-1:], missing, axis=0)])
+    filled = [*pictures, *[pictures[-1]] * missing]
     try:
-        parts = [run(filled[i : i + batch]) for i in range(0, len(filled), batch)]
+        parts = [run(np.stack(filled[i : i + batch])) for i in range(0, len(filled), batch)]
     except Exception as error:  # each engine has errors of its own
         raise ModelError(f"{name} can't run it ({reason_of(error)})") from error
     return [np.concatenate(one)[: len(pictures)] for one in zip(*parts, strict=True)]

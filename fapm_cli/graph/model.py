@@ -19,9 +19,10 @@ from fapm_cli.errors import OptionError
 from fapm_cli.graph.half import as_is, store_in_half, to_half
 from fapm_cli.graph.network import Network
 from fapm_cli.graph.patches import from_patches, to_patches
+from fapm_cli.graph.resizing import resized
 from fapm_cli.graph.scoring import Scoring
 from fapm_cli.graph.search import Memory
-from fapm_cli.graph.writer import Graph, Value
+from fapm_cli.graph.writer import Graph, Side, Value
 
 OUTPUTS = ("score", "layer_scores", "anomaly_map", "peak", "nearest")
 OPSETS = (18, 23)
@@ -40,12 +41,14 @@ def engine_model(
     opset: int = 18,
     half: bool = False,
     as_spots: bool = False,
+    cut: str | None = None,
+    any_size: bool = False,
 ) -> onnx.ModelProto:
     """Write a bank and its backbone as one graph.
 
     Args:
         bank: any bank.
-        backbone: its weights by name, arrays or tensors, cut and folded or not.
+        backbone: its weights by name, arrays or tensors, norms folded into them.
         query: how to score; None for the bank's own way.
         roi: (H, W) bool over the input, what to inspect of what the bank does; None for all.
         batch: pictures at a time, B; None for any number.
@@ -55,6 +58,10 @@ def engine_model(
         half: whether to round weights, keys and metrics to float16, and to store them so.
         as_spots: whether there is one more output, ``as_spots``: (B, 3) float32, each extent as
             the spot that would be as unusual; (B, 1) where only spots are judged.
+        cut: a stage of the network, to name the values that it can be cut out by
+            (:class:`fapm_cli.graph.network.Network`).
+        any_size: whether pictures are of any size, and are resized and cut as
+            :func:`fapm_cli.pictures.preparing.prepare` does.
 
     Returns:
         From ``pixels`` (B, H, W, 3) to the :data:`OUTPUTS`, in the order and the shapes of
@@ -70,14 +77,21 @@ def engine_model(
     config, query = bank.config, query or bank.config.query
     input_px, map_sizes = config.preprocessing.crop_px, list(bank.map_sizes)
     graph, rounding = Graph(), to_half if half else as_is
-    given = graph.input("pixels", dtype, (batch, *input_px, channels))
+    given_px: tuple[Side, ...] = ("height", "width") if any_size else input_px
+    given = graph.input("pixels", dtype, (batch, *given_px, channels))
     pixels = given if np.dtype(dtype) == np.float32 else given.cast(np.float32)
+    if any_size:
+        resize_px = config.preprocessing.resize_px
+        pixels = resized(graph, pixels, resize_px)
+        for axis, (own, kept) in enumerate(zip(resize_px, input_px, strict=True), 1):
+            if own != kept:
+                pixels = pixels.slice((own - kept) // 2, (own - kept) // 2 + kept, axis)
     shown = None
     if channels == 4:
         lit = pixels.slice(3, 4, 3) > 0.0
         shown, pixels = lit.cast(np.float32).reshape(-1, 1, *input_px), pixels.slice(0, 3, 3)
     weights = {name: host(value) for name, value in backbone.items()}
-    maps = Network(graph, config, weights, rounding).maps(pixels)
+    maps = Network(graph, config, weights, rounding, cut).maps(pixels)
     finest = map_sizes.index(max(map_sizes))
     distances: list[Value] = []
     nearest: list[Value] = []

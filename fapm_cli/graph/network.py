@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fapm_cli.config import BankConfig
-from fapm_cli.graph.folding import Weights, folded
+from fapm_cli.errors import WeightsError
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.network.architectures import Block, Convolution, cut_stages
 from fapm_cli.scores.geometry import resize_matrix
 
 Size = tuple[int, int]
+FED, MAP = "fed", "map."
+"""Names of the values that a network is cut at."""
 
 
 class Network:
     """Writes a backbone that is cut after its last tapped layer, and the pooling behind it."""
 
-    def __init__(self, graph: Graph, config: BankConfig, weights: Weights, rounding: Rounding):
-        """Take what it is made of; ``weights`` are by the names of the stages."""
-        self._graph, self._config = graph, config
+    def __init__(
+        self,
+        graph: Graph,
+        config: BankConfig,
+        weights: Mapping[str, NDArray[np.float32]],
+        rounding: Rounding,
+        cut: str | None = None,
+    ):
+        """Take what it is made of; ``weights``, with norms folded into them, are by the names of
+        the stages.
+
+        What the stage ``cut`` is fed, and the maps, then have the names :data:`FED` and
+        :data:`MAP` and their number.
+        """
+        self._graph, self._config, self._cut = graph, config, cut
         self._weights, self._rounding = weights, rounding
 
     def maps(self, pixels: Value) -> list[Value]:
@@ -27,9 +44,11 @@ class Network:
         pooled = [self._pooled(tap, size) for tap, size in self._taps(pixels)]
         scales = self._config.layer_scales
         maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
-        if self._config.layer_wise:
+        if not self._config.layer_wise:
+            maps = [_joined(self._graph, maps, [size for _, size in pooled])]
+        if self._cut is None:
             return maps
-        return [_joined(self._graph, maps, [size for _, size in pooled])]
+        return [self._graph.named(f"{MAP}{j}", one) for j, one in enumerate(maps)]
 
     def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
         """What each tapped layer gives, (B, C_j, h_j, w_j), and its size."""
@@ -43,7 +62,11 @@ class Network:
         )
         x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
         kept: dict[str, tuple[Value, Size]] = {}
+        before = ""
         for stage in cut_stages(self._config.backbone, self._config.layers):
+            if stage.name == self._cut:  # a sum behind it takes what it is fed, too
+                x = self._graph.named(FED, x)
+                kept[before] = x, size
             for block in stage.blocks:
                 x, size = self._block(block, x, size)
             if stage.max_pool:
@@ -54,6 +77,7 @@ class Network:
             if stage.adds is not None:
                 x = x + kept[stage.adds][0]
             kept[stage.name] = x, size
+            before = stage.name
         return [kept[name] for name in self._config.layers]
 
     def _block(self, block: Block, fed: Value, fed_size: Size) -> tuple[Value, Size]:
@@ -67,7 +91,9 @@ class Network:
         return x, size
 
     def _convolution(self, conv: Convolution, fed: Value, size: Size) -> tuple[Value, Size]:
-        kernels, bias = map(self._rounding, folded(conv, self._weights))
+        out, channels = conv.channels[1], conv.channels[0] // conv.groups
+        kernels = self._take(f"{conv.name}.weight", (out, channels, conv.kernel, conv.kernel))
+        bias = self._take(f"{conv.name}.bias", (out,))
         margins = [conv.margins(side) for side in size]
         x = self._graph.node(
             "Conv",
@@ -88,6 +114,19 @@ class Network:
             for side, of in zip(size, margins, strict=True)
         )
         return x, (height, width)
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Weights by name.
+
+        Raises:
+            WeightsError: they are missing, or of another shape.
+        """
+        if name not in self._weights:
+            raise WeightsError(f"weights have no {name!r}: they belong to another network")
+        found = self._weights[name].shape
+        if found != shape:
+            raise WeightsError(f"weights {name!r} have shape {found}, this network needs {shape}")
+        return self._rounding(self._weights[name].astype(np.float32, copy=False))
 
     def _pooled(self, tap: Value, size: Size) -> tuple[Value, Size]:
         """Average 3×3 places, after bringing the map to the finest stride."""

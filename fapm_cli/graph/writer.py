@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
 _SMALL = 2**16  # bytes
-Side = int | None
-"""Of a shape; None for any."""
+Side = int | str | None
+"""Of a shape; a name for any, None for that of batches."""
 
 
 class Value:
@@ -154,6 +154,11 @@ class Graph:
         self._nodes.append(helper.make_node(kind, names, out, name=out[0], **attributes))
         return [Value(self, name) for name in out]
 
+    def named(self, name: str, value: Value) -> Value:
+        """The same by a name of its own."""
+        self._nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
+        return Value(self, name)
+
     def concat(self, values: Sequence[Value], axis: int) -> Value:
         """Join values along a side."""
         return values[0] if len(values) == 1 else self.node("Concat", *values, axis=axis)
@@ -187,7 +192,7 @@ class Graph:
 
     def output(self, name: str, value: Value, dtype: DTypeLike, shape: Sequence[Side]) -> None:
         """Name an output."""
-        self._nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
+        self.named(name, value)
         self._outputs.append(_described(name, dtype, shape))
 
     def model(self, opset: int) -> onnx.ModelProto:

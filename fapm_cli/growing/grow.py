@@ -14,7 +14,7 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
-from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
+from fapm_cli.growing.anew import known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import (
     NominalBatch,
@@ -173,7 +173,6 @@ def _grow(
         bank,
         memories=tuple(memories),
         pictures=tuple(in_groups(pictures, groups)),
-        ranges=join_ranges([bank.ranges, extractor.ranges]),
         versions=program_versions(),
         light=light,
     )

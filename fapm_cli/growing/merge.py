@@ -13,7 +13,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import all_shown, join_ranges, learn_anew, with_pixels
+from fapm_cli.growing.anew import all_shown, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
@@ -66,7 +66,6 @@ def merge_banks(
         pictures=_join_pictures(banks, numbers),
         backbone=dict(extractor.stages.state_dict()) if embedded else None,
         thumbnails=_join_thumbnails(banks, order),
-        ranges=join_ranges([bank.ranges for bank in banks]),
         versions=program_versions(),
         seen=Seen.join(seen) if len(seen) == len(banks) else None,
         previous_thresholds=None,

@@ -205,7 +205,6 @@ def build_bank(
         Calibration(torch.ones(max(map_sizes)), 0.0),
         UNSET,
         tuple(pictures),
-        extractor.ranges,
         extractor.weights_hash,
         weights,
         dict(extractor.stages.state_dict()) if embed_backbone else None,

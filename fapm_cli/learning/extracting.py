@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,8 +24,6 @@ from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.shown import shown_enough
 from fapm_cli.memory.vectors import Rows, Vectors, only, rows_of
 from fapm_cli.network.extraction import FeatureExtractor
-
-OBSERVED = 32  # pictures that int8 takes its ranges from
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def extract(
     roi: Tensor | None = None,
     workspace: Workspace = IN_MEMORY,
 ) -> Extracted:
-    """Extract all patch memories; the extractor's ranges are those of the pictures.
+    """Extract all patch memories.
 
     Spoiled pictures' pieces lie in ``roi``, (H, W) bool. What the workspace has already is not
     extracted again.
@@ -120,7 +117,6 @@ def extract(
         ValueError: the extractor follows a plan.
     """
     extractor.check_unplanned()
-    extractor.ranges = {}
     device = extractor.mean.device
     fields = _fields(config, extractor)
     store = workspace.store("pictures", fields, capacity, device)
@@ -137,10 +133,9 @@ def extract(
         for start in range(0, len(batch.pixels), at_a_time):
             some, number = slice(start, start + at_a_time), first + start
             pixels = batch.pixels[some]
-            if number >= OBSERVED and start + len(pixels) <= known:
+            if start + len(pixels) <= known:
                 continue
-            with extractor.observing() if number < OBSERVED else nullcontext():
-                maps = extractor(pixels.to(device))
+            maps = extractor(pixels.to(device))
             own = {f"features.{j}": to_patches(one, config.grid) for j, one in enumerate(maps)}
             own |= _copies(pixels, config, extractor)
             own["pixels"] = pixels.unsqueeze(0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fapm_cli.memory.grid import Grid
-from fapm_cli.memory.key_products import KeyProducts, PlainProducts, key_products
+from fapm_cli.memory.key_products import KeyProducts
 from fapm_cli.memory.metric import map_keys
 from fapm_cli.memory.pages import Pages
 
@@ -82,7 +82,6 @@ class PatchMemory(nn.Module):
 
     def of_pages(self, chosen: Tensor) -> PatchMemory:
         """The memory with some of its pages only."""
-        assert isinstance(self.choosing, PlainProducts), "laid out for a search without reach"
         own = {name: getattr(self, name) for name in self._of_pages}
         return PatchMemory(
             self.grid,
@@ -108,7 +107,6 @@ def patch_memory(
     key_counts: Tensor,
     grid: Grid,
     dtype: torch.dtype = torch.float32,
-    num_queries: int | None = None,
     metrics: Tensor | None = None,
 ) -> PatchMemory:
     """Lay a ragged memory out for search.
@@ -118,8 +116,6 @@ def patch_memory(
         key_counts: (N_p,) int64, K_i, each at least 1.
         grid: rows and columns of patches.
         dtype: in which the nearest keys are chosen; their distances are float32 all the same.
-        num_queries: Q that a search will mostly have, and then no ``reach``: lay the keys out for
-            that where it is faster. None for any search.
         metrics: (N_p, C, D) float32, each patch's own (:mod:`fapm_cli.memory.metric`); None for
             the plain one.
     """
@@ -144,7 +140,7 @@ def patch_memory(
         layout,
         fewest=int(key_counts.min()),
         padded=len(keys) < places.numel(),
-        choosing=key_products(block, norms_sq, dtype, num_queries),
+        choosing=KeyProducts(block.to(dtype), norms_sq.to(dtype)),
         patches=patches,
         first=first.view(-1, 1, 1),
         end=ends.view(-1, 1, 1),

@@ -35,7 +35,6 @@ class Convolution:
         activation: behind the norm; None for none.
         same: whether it is padded as TensorFlow's SAME is, so that a stride-2 step starts at the
             first px; else by half a kernel all around.
-        eps: of the norm.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Convolution:
     groups: int = 1
     activation: Activation | None = None
     same: bool = False
-    eps: float = 1e-5
 
     def margins(self, side: int) -> tuple[int, int]:
         """Places to add before and after a side of so many."""
@@ -110,7 +108,7 @@ def _lite(
     adds: str | None = None,
 ) -> Stage:
     names = f"{name}.conv", f"{name}.bn"
-    conv = Convolution(*names, channels, kernel, stride, groups, activation, same=True, eps=1e-3)
+    conv = Convolution(*names, channels, kernel, stride, groups, activation, same=True)
     return Stage(name, (Block((conv,)),), adds=adds)
 
 
@@ -232,3 +230,16 @@ def cut_stages(backbone: str, layers: Sequence[str]) -> tuple[Stage, ...]:
             f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(names)}"
         )
     return stages[: max(names.index(layer) for layer in layers) + 1]
+
+
+def coarse_from(backbone: str, precision: str) -> str | None:
+    """The first stage that half precision is enough for; None where float32 is asked for.
+
+    What is rounded before goes through everything behind: nearly all that rounding moves comes from
+    there (docs/accuracy.md).
+    """
+    if precision == "fp32":
+        return None
+    if backbone == "efficientnet_lite0":
+        return "block4_expand" if precision == "bf16" else "block1_expand"
+    return "layer2" if precision == "bf16" else "stem"

@@ -6,7 +6,7 @@ ReLU6), for which a package carries the weights. The ResNets take torchvision's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,9 +46,6 @@ class Backbone:
         deep_layer_scale: as ``layer_scale``, of that.
         mean: normalisation per RGB channel on a 0–255 scale.
         std: normalisation per RGB channel on a 0–255 scale.
-        coarse_from: by precision, the first stage that it is enough for; all where it is not
-            named. What is rounded before goes through everything behind: nearly all that
-            rounding moves comes from there (docs/accuracy.md).
         finest_stride: px per place of the finest memory.
     """
 
@@ -61,7 +58,6 @@ class Backbone:
     layer_weights: tuple[float, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    coarse_from: Mapping[str, str]
     finest_stride: int = 8
     deep_layer: str | None = None
     deep_layer_scale: float = 1.0
@@ -97,7 +93,6 @@ _LITE0 = Backbone(
     layer_weights=(1.0, 1.0),
     mean=(127.0,) * 3,
     std=(128.0,) * 3,
-    coarse_from={"bf16": "block4_expand", "fp16": "block1_expand"},
     deep_layer="block11_expand",
     deep_layer_scale=0.28,  # good parts lie as far from one another as in block 5's
 )
@@ -114,7 +109,6 @@ def _resnet(name: str, shape: ResNetShape) -> Backbone:
         layer_weights=(3.0, 1.0),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        coarse_from={"bf16": "layer2"},
     )
 
 

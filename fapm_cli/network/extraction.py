@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fapm_cli.compute.device import has_onednn
 from fapm_cli.compute.plan import Plan
-from fapm_cli.config import BankConfig, Ranges
-from fapm_cli.errors import BankError
-from fapm_cli.network.backbones import Stages, look_up
-from fapm_cli.network.int8 import observing, quantizable, quantize
-from fapm_cli.network.packed import pack
-from fapm_cli.network.resnet import chains
+from fapm_cli.config import BankConfig
+from fapm_cli.network.architectures import coarse_from
+from fapm_cli.network.backbones import Stages
 from fapm_cli.network.tiling import TILE_PX, Tiling
 
 
@@ -27,7 +22,6 @@ class FeatureExtractor(nn.Module):
     Attributes:
         weights_hash: SHA-256 of the cut, folded weights.
         map_shapes: (C, h, w) of each memory's map.
-        ranges: what each convolution is fed by nominal pictures; empty until observed.
         follows: the plan it was made for; None where it is as it was loaded.
         load: loads the same network, with other layers tapped; None where it is not at hand.
     """
@@ -46,7 +40,6 @@ class FeatureExtractor(nn.Module):
         self._dtypes = dict.fromkeys(stages, torch.float32)
         self.weights_hash = ""
         self.load: Callable[[BankConfig], FeatureExtractor | None] | None = None
-        self.ranges: Ranges = {}
         preprocessing = config.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), False)
@@ -80,7 +73,6 @@ class FeatureExtractor(nn.Module):
         """Make one like it on the plan's device, in its precision; this one stays as it is.
 
         Raises:
-            BankError: int8 is planned, and what a convolution is fed was never observed.
             ValueError: this one follows a plan itself.
         """
         self.check_unplanned()
@@ -94,38 +86,20 @@ class FeatureExtractor(nn.Module):
     def _become(self, plan: Plan) -> None:
         self.follows = plan
         self.to(plan.device)
-        if plan.backbone == "int8":
-            missing = [name for name in quantizable(self.stages) if name not in self.ranges]
-            if missing:
-                raise BankError(f"the bank has no range for {missing[0]!r}: build it again")
-            quantize(self.stages, self.ranges, chains(self.stages), self._run_once)
-        else:
-            for name in self._coarse(plan):
-                self.stages[name].to(plan.backbone_dtype)
-                self._dtypes[name] = plan.backbone_dtype
-        # A compiler packs convolutions itself.
-        if has_onednn(plan.device, plan.backbone_dtype) and not plan.compiled:
-            pack(self.stages, self._run_once)
+        names = list(self.stages)
+        first = coarse_from(self.config.backbone, plan.rounding)
+        for name in names[names.index(first) :] if first in names else ():
+            self.stages[name].to(plan.dtype)
+            self._dtypes[name] = plan.dtype
 
     def check_unplanned(self) -> None:
         """Check that its weights are as they were loaded: they belong in banks.
 
         Raises:
-            ValueError: it follows a plan, for which they were rounded or laid out anew.
+            ValueError: it follows a plan, for which they were rounded.
         """
         if self.follows is not None:
             raise ValueError(f"this extractor follows {self.follows}: take the one it was made of")
-
-    def _coarse(self, plan: Plan) -> list[str]:
-        """Name the stages that run in the plan's precision; those before stay float32."""
-        names = list(self.stages)
-        coarse_from = look_up(self.config.backbone).coarse_from
-        first = coarse_from.get(plan.backbone, names[0])
-        return names[names.index(first) :] if first in names else []
-
-    def observing(self) -> AbstractContextManager[None]:
-        """While it lasts, widen the ``ranges`` that int8 needs to what nominal pictures feed."""
-        return observing(self.stages, self.ranges)
 
     def forward(self, pixels: Tensor, rows: slice = slice(None)) -> list[Tensor]:
         """Extract the locally aware maps of each memory.

@@ -75,7 +75,7 @@ def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor
     if all(name in extractor.stages for name in names):
         cut = FeatureExtractor(config, {name: extractor.stages[name] for name in names})
         cut.weights_hash = weights_hash(cut.stages.state_dict())
-        cut.load, cut.ranges = functools.partial(tapping, extractor), dict(extractor.ranges)
+        cut.load = functools.partial(tapping, extractor)
         cut.to(device).find_shapes()
         return cut
     try:

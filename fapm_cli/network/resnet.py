@@ -6,8 +6,6 @@ importing torchvision would take as long as a start with all else (docs/speed.md
 
 from __future__ import annotations
 
-import itertools
-
 from torch import Tensor, nn
 
 from fapm_cli.network.architectures import Convolution, ResNetShape, residual_block
@@ -32,11 +30,11 @@ class ResidualBlock(nn.Module):
         self.convs = tuple(conv.name for conv in block.convs)
         for conv in block.convs:
             self.add_module(conv.name, _convolution(conv))
-            self.add_module(conv.norm, nn.BatchNorm2d(conv.channels[1], conv.eps))
+            self.add_module(conv.norm, nn.BatchNorm2d(conv.channels[1]))
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if block.shortcut is not None:
-            norm = nn.BatchNorm2d(block.shortcut.channels[1], block.shortcut.eps)
+            norm = nn.BatchNorm2d(block.shortcut.channels[1])
             self.downsample = nn.Sequential(_convolution(block.shortcut), norm)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,16 +44,6 @@ class ResidualBlock(nn.Module):
             x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x))
             x = self.relu(x if i < len(self.convs) else x + added)
         return x
-
-
-def chains(network: nn.Module) -> list[tuple[str, str]]:
-    """Pair each convolution with the one that alone is fed its output, a ReLU between them."""
-    return [
-        (f"{name}.{conv}", f"{name}.{after}")
-        for name, part in network.named_modules()
-        if isinstance(part, ResidualBlock)
-        for conv, after in itertools.pairwise(part.convs)
-    ]
 
 
 def resnet_stages(shape: ResNetShape) -> dict[str, nn.Module]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +26,20 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
         (H, W, 3) uint8 RGB, H×W the crop.
     """
     return fit(image, preprocessing, _FILTERS[preprocessing.resampling])
+
+
+@functools.cache
+def shrinks_down_first() -> bool:
+    """Whether Pillow makes tall pictures lower before it makes them narrower, as it does from some
+    version on: px are rounded in between.
+    """
+    tall = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 4, 3), np.uint8))
+    bilinear, size = _FILTERS["bilinear"], (16, 16)
+    at_once, down, across = (
+        np.asarray(first.resize(size, bilinear))
+        for first in (tall, tall.resize((4, 16), bilinear), tall.resize((16, 64), bilinear))
+    )
+    return bool((at_once == down).all() and not (at_once == across).all())
 
 
 def is_grey(pixels: Pixels) -> bool:

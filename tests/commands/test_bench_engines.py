@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import GOOD, assert_fails, build, fapm
 
-from fapm_cli.compute.plan import cpu_has_bf16
+from fapm_cli.compute.precision import cpu_has_bf16
 
 for _package in ("onnx", "onnxruntime"):
     pytest.importorskip(_package, reason="the extra fapm[export] is not installed")
@@ -102,8 +102,7 @@ def test_openvino_computes_in_bfloat16_where_it_is_asked(part: Path) -> None:
 def test_a_precision_that_one_engine_lacks_costs_its_row_alone(
     bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cpu_has_bf16", "cpu_has_int8"):
-        monkeypatch.setattr(f"fapm_cli.compute.plan.{name}", lambda: True)
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: True)
     seen: list[object] = []
 
     def see(path: Path, ways: object, *_: object, **__: object) -> list[object]:
@@ -111,11 +110,11 @@ def test_a_precision_that_one_engine_lacks_costs_its_row_alone(
         return []
 
     monkeypatch.setattr("fapm_cli.commands.bench.measure_bank", see)
-    options = ("--engine", "torch,onnxruntime", "--precision", "int8,fp32,auto", "--compile")
+    options = ("--engine", "fapm,onnxruntime", "--precision", "bf16,fp32,auto")
     result = fapm("bench", bank, *options, "--json")
-    ways = [(name, how) for name in ("int8", "fp32", "auto") for how in (False, True)]
-    assert seen == [[*(("torch", *way) for way in ways), ("onnxruntime", "fp32", False)]]
-    assert result.err == "note: onnxruntime does not compute in int8\n"
+    ways = [("fapm", "bf16", False), ("fapm", "fp32", False), ("onnxruntime", "fp32", False)]
+    assert seen == [ways]
+    assert result.err == "note: onnxruntime does not compute in bf16\n"
 
 
 def test_a_bank_that_can_not_be_exported_is_refused_in_the_exports_words(tmp_path: Path) -> None:

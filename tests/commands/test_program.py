@@ -56,6 +56,15 @@ def test_help_lists_every_command() -> None:
     assert all(command in text for command in COMMANDS)
 
 
+def test_a_command_alone_is_what_it_is_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made without the others, which takes less time."""
+    alone = fapm("score", "--help").out, fapm("score", "--no-such").err, fapm("--threads").err
+    monkeypatch.setattr("fapm_cli.cli._COMMANDS", {})  # so all are made
+    among = fapm("score", "--help").out, fapm("score", "--no-such").err, fapm("--threads").err
+    assert alone == among
+    assert "No such command" in fapm("scores").err
+
+
 def test_score_help_states_the_exit_codes() -> None:
     text = " ".join(fapm("score", "--help").out.split())
     assert "Exit codes: 0 all ok (or for review)" in text

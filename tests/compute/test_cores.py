@@ -130,7 +130,7 @@ def test_of_every_command_it_is_settled_how_its_threads_wait() -> None:
 def test_threads_that_judge_pictures_wait_awake_for_a_moment(
     arguments: list[str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["fapm", *arguments])
@@ -138,6 +138,7 @@ def test_threads_that_judge_pictures_wait_awake_for_a_moment(
     program.main()
     assert os.environ.get("OMP_WAIT_POLICY") == wanted
     assert os.environ.get("GOMP_SPINCOUNT") == (None if wanted else "10000")
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == (None if wanted else "1")
 
 
 @pytest.mark.parametrize("command", ["build", "score"])
@@ -145,8 +146,10 @@ def test_how_threads_wait_may_be_said(command: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("GOMP_SPINCOUNT", "")
     monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     monkeypatch.setattr(sys, "argv", ["fapm", command])
     monkeypatch.setattr("fapm_cli.cli.main", lambda: None)
     program.main()
     assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert "GOMP_SPINCOUNT" not in os.environ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,8 @@ from conftest import SAMPLES
 from helpers import small_config
 
 from fapm_cli.bank.file import load_bank
-from fapm_cli.compute.plan import Plan, cpu_has_bf16, cpu_has_int8, make_plan
+from fapm_cli.compute.plan import Plan, make_plan
+from fapm_cli.compute.precision import cpu_has_bf16
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import OptionError
@@ -21,26 +21,7 @@ from fapm_cli.learning.build import build_bank
 from fapm_cli.network.loading import load_extractor
 
 CPU = torch.device("cpu")
-needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="this CPU has no VNNI")
 PICTURES = sorted((SAMPLES / "test").rglob("*.jpg"))[::3]
-
-
-@pytest.mark.parametrize(
-    ("has_bf16", "has_int8", "precision"),
-    [
-        (True, True, "bf16+int8"),
-        (True, False, "bf16"),
-        (False, True, "fp32+int8"),
-        (False, False, "fp32"),
-    ],
-)
-def test_auto_takes_what_the_cpu_has(
-    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, has_int8: bool, precision: str
-) -> None:
-    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_int8", lambda: has_int8)
-    assert make_plan(CPU).precision == precision
-    assert make_plan(CPU, "fp32").precision == "fp32"
 
 
 def test_float32_is_computed_in_full_however_the_device_is_named(
@@ -57,15 +38,33 @@ def test_auto_is_half_precision_on_cuda() -> None:
 
 
 def test_precision_that_a_cpu_would_emulate_is_refused() -> None:
-    with pytest.raises(OptionError, match="emulated"):
+    with pytest.raises(OptionError, match="fp16 is for CUDA"):
         make_plan(CPU, "fp16")
 
 
 def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: False)
     with pytest.raises(OptionError, match="emulated"):
         make_plan(CPU, "bf16")
-    assert make_plan(CPU).backbone == "fp32"
+    assert make_plan(CPU).rounding == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [
+        ("flags\t\t: fpu avx512_bf16 avx512_vnni\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("bugs : avx512_bf16\nflags\t: fpu avx512f\n", False),
+        ("Features\t: fp bf16\n", False),
+    ],
+)
+def test_the_system_says_whether_the_cpu_has_bf16(
+    said: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fapm_cli.compute.precision._CPU", tmp_path / "cpuinfo")
+    assert not cpu_has_bf16()
+    (tmp_path / "cpuinfo").write_text(said)
+    assert cpu_has_bf16() == has
 
 
 def test_unknown_precision_names_those_there_are() -> None:
@@ -78,42 +77,20 @@ def scores(bank: Path, plan: Plan, batch_size: int = 4) -> torch.Tensor:
     return torch.cat([one.found.image_scores for one in judged if isinstance(one, Judged)])
 
 
-@pytest.mark.parametrize(
-    "choosing",
-    ["bf16", pytest.param("int8", marks=pytest.mark.skipif(not cpu_has_int8(), reason="no VNNI"))],
-)
-def test_choosing_keys_roughly_moves_no_score_by_a_thousandth(bank: Path, choosing: str) -> None:
-    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
-    chosen = scores(bank, Plan(CPU, "fp32", choosing))
-    assert not torch.equal(chosen, exact)
-    torch.testing.assert_close(chosen, exact, rtol=1e-3, atol=0)
-
-
-@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU would emulate bfloat16")
-def test_what_auto_plans_moves_no_score_by_half_a_percent(bank: Path) -> None:
-    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
-    found = scores(bank, make_plan(CPU))
-    assert not torch.equal(found, exact)
-    torch.testing.assert_close(found, exact, rtol=5e-3, atol=0)
-
-
-@pytest.mark.parametrize("backbone", ["fp32", "bf16", "fp16", "int8"])
-def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(backbone: str) -> None:
-    if backbone == "int8" and not cpu_has_int8():
-        pytest.skip("this CPU has no VNNI")
+@pytest.mark.parametrize("rounding", ["fp32", "bf16", "fp16"])
+def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(rounding: str) -> None:
     config = small_config()
     extractor = load_extractor(config, "random")
     pixels = torch.full((1, *config.preprocessing.crop_px, 3), 99, dtype=torch.uint8)
     pixels[:, 9:20, 9:30] = 200
     batch = NominalBatch(pixels, ["a"], ["0" * 64])
     before = build_bank([batch], 1, config, extractor)
-    follower = extractor.follow(Plan(CPU, backbone, "fp32"))
+    follower = extractor.follow(Plan(CPU, rounding))
     after = build_bank([batch], 1, config, extractor)
     assert after.backbone is not None
     assert before.backbone is not None
     assert after.backbone.keys() == before.backbone.keys()
     assert all(torch.equal(after.backbone[name], before.backbone[name]) for name in after.backbone)
-    assert after.ranges == before.ranges
     assert torch.equal(after.memories[0].keys, before.memories[0].keys)
     with pytest.raises(ValueError, match="follows Plan"):
         follower.follow(make_plan(CPU, "fp32"))
@@ -121,24 +98,9 @@ def test_an_extractor_stays_as_it_is_when_another_is_made_to_follow_a_plan(backb
         build_bank([batch], 1, config, follower)
 
 
-@pytest.mark.parametrize(("has_bf16", "choosing"), [(True, "bf16"), (False, "fp32")])
-def test_a_search_with_reach_chooses_in_no_integers(
-    monkeypatch: pytest.MonkeyPatch, bank: Path, has_bf16: bool, choosing: str
-) -> None:
-    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: has_bf16)
-    loaded = load_bank(bank)
-    reaching = replace(loaded.config.query, reach=1)
-    detector = Detector(loaded, plan=Plan(CPU, "fp32", "int8"), query=reaching)
-    assert detector.plan == Plan(CPU, "fp32", choosing)
-    exact = Detector(loaded, plan=Plan(CPU, "fp32", "fp32"), query=reaching)
-    pixels = torch.full((1, *loaded.config.preprocessing.crop_px, 3), 99, dtype=torch.uint8)
-    wanted = exact.detect(pixels).image_scores
-    torch.testing.assert_close(detector.detect(pixels).image_scores, wanted, rtol=1e-3, atol=0)
-
-
 def test_what_the_cpu_lacks_can_be_emulated_to_measure_accuracy(bank: Path) -> None:
-    exact = scores(bank, Plan(CPU, "fp32", "fp32"))
-    torch.testing.assert_close(scores(bank, Plan(CPU, "fp16", "fp16")), exact, rtol=1e-2, atol=0)
+    exact = scores(bank, Plan(CPU, "fp32"))
+    torch.testing.assert_close(scores(bank, Plan(CPU, "fp16")), exact, rtol=1e-2, atol=0)
 
 
 def test_a_score_depends_on_its_batch_mates_in_no_bit(bank: Path) -> None:

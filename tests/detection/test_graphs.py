@@ -135,4 +135,4 @@ def test_no_more_graphs_than_memory_should_hold(replayed: tuple[Recorder, Any]) 
 
 def test_a_plan_that_is_neither_compiled_nor_on_cuda_runs_the_work_itself() -> None:
     recorder = Recorder()
-    assert graphs.runner(recorder.work, Plan(CPU, "fp32", "fp32")) == recorder.work
+    assert graphs.runner(recorder.work, Plan(CPU, "fp32")) == recorder.work

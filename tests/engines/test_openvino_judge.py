@@ -18,11 +18,13 @@ import fapm_cli
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import load_bank, read_bank, save_bank
 from fapm_cli.compute.plan import make_plan
+from fapm_cli.compute.precision import cpu_has_bf16
 from fapm_cli.detection.detection import PARTS
 from fapm_cli.detection.detector import Detector
 from fapm_cli.engines.opening import MOST_PX, open_judge, why_torch
-from fapm_cli.engines.openvino_judge import OpenVinoJudge
+from fapm_cli.engines.openvino_judge import OpenVinoJudge, first_rounded
 from fapm_cli.errors import BankError, OptionError
+from fapm_cli.pictures.fitting.registration import Registration
 
 CPU = make_plan("cpu", "fp32")
 
@@ -154,7 +156,7 @@ def test_judging_takes_no_torch(bank: Path, tmp_path: Path) -> None:
 
 def test_what_takes_torch_says_so(bank: Path, tmp_path: Path) -> None:
     for arguments in (
-        ("score", bank, ONE_GOOD, "--precision", "bf16"),
+        ("score", bank, ONE_GOOD, "--precision", "fp32", "--engine", "torch"),
         ("build", ONE_GOOD, "-o", tmp_path / "new.st"),
         ("score", bank, ONE_GOOD, "--engine", "torch"),
     ):
@@ -169,15 +171,16 @@ def test_why_it_takes_torch(bank: Path) -> None:
     assert why_torch(read, "cpu", "auto") is None
     assert why_torch(read, "auto", "fp32") is None or torch.cuda.is_available()
     assert why_torch(read, "cuda:1", "auto") == "device cuda:1"
-    assert why_torch(read, "cpu", "bf16") == "precision bf16"
+    assert why_torch(read, "cpu", "bf16") is None
+    assert why_torch(read, "cpu", "fp16") == "precision fp16"
     assert why_torch(read, "cpu", "auto", compiled=True) == "--compile"
     assert why_torch(read, "cpu", "auto", weights="w.pth") == "--weights"
     bare = dataclasses.replace(read, backbone=None)
     assert why_torch(bare, "cpu", "auto") == "the bank holds no backbone"
-    large = dataclasses.replace(read.config.preprocessing, resize_px=(672, 64), crop_px=(672, 64))
+    large = dataclasses.replace(read.config.preprocessing, resize_px=(1824, 64), crop_px=(1824, 64))
     config = dataclasses.replace(read.config, preprocessing=large)
-    assert MOST_PX == 640
-    assert "64×672 px" in str(why_torch(dataclasses.replace(read, config=config), "cpu", "auto"))
+    assert MOST_PX == 1792
+    assert "64×1824 px" in str(why_torch(dataclasses.replace(read, config=config), "cpu", "auto"))
 
 
 def test_without_openvino_torch_judges(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +192,9 @@ def test_without_openvino_torch_judges(bank: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_engine_that_can_not_or_is_none_is_refused(bank: Path) -> None:
-    result = fapm("score", bank, ONE_GOOD, "--engine", "openvino", "--precision", "int8")
+    result = fapm("score", bank, ONE_GOOD, "--engine", "openvino", "--precision", "fp16")
     assert (result.code, result.out) == (2, "")
-    assert "precision int8" in result.err
+    assert "precision fp16" in result.err
     assert "auto, openvino, torch" in fapm("score", bank, ONE_GOOD, "--engine", "onnx").err
 
 
@@ -214,3 +217,47 @@ def test_openvino_tells_nobody_that_it_was_imported(bank: Path, tmp_path: Path) 
         timeout=120,
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU would emulate bfloat16")
+def test_bfloat16_rounds_the_network_behind_its_first_stages(bank: Path, paper_bank: Path) -> None:
+    for path in (bank, paper_bank):
+        read = read_bank(path)
+        pixels = inputs(read)
+        exact, rounded = (
+            OpenVinoJudge(read, name).detect_inputs(pixels) for name in ("auto", "bf16")
+        )
+        off = np.abs(rounded.layer_scores / exact.layer_scores - 1)
+        assert 0 < off.max() < 0.01
+        # Distances are float32's: what is rounded to 8 bits would differ by more in most places.
+        assert (rounded.nearest_keys == exact.nearest_keys).mean() > 0.9
+
+
+def test_a_rounded_model_in_parts_is_the_whole_one(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the parts need what is shown of the input."""
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("fapm_cli.engines.openvino_parts.ROUNDED", "f32")
+    read = read_bank(bank)
+    assert read.light is not None
+    read = dataclasses.replace(read, registration=Registration(read.light.usual, 0.5))
+    pixels = inputs(read, 4)
+    wanted, found = (OpenVinoJudge(read, name).detect_inputs(pixels) for name in ("fp32", "bf16"))
+    for name in PARTS:
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(wanted, name), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_bfloat16_is_refused_where_it_is_emulated_or_begins_too_late(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = read_bank(bank)
+    early = dataclasses.replace(read.config, layers=("block2_expand", "block5_expand"))
+    with pytest.raises(OptionError, match="block2_expand"):
+        first_rounded(early, "bf16")
+    assert first_rounded(early, "fp32") is None
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: False)
+    with pytest.raises(OptionError, match="emulated"):
+        open_judge(read, "cpu", "bf16")

@@ -186,16 +186,15 @@ def test_an_engine_that_can_not_be_had_is_an_error(
 
 
 def test_precisions_are_those_that_an_engine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("cpu_has_bf16", "cpu_has_int8"):
-        monkeypatch.setattr(f"fapm_cli.compute.plan.{name}", lambda: True)
-    wanted = ("auto", "fp32", "bf16", "int8")
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: True)
+    wanted = ("auto", "fp32", "bf16")
     names = ("onnxruntime", FAPM, TORCH)
     found = {name: [precision_of(name, one) for one in wanted] for name in names}
-    assert found["onnxruntime"] == ["fp32", "fp32", None, None]
-    assert found[FAPM] == ["fp32", "fp32", None, None]
-    assert found[TORCH] == ["bf16+int8", "fp32", "bf16+int8", "int8"]
-    assert [precision_of("openvino", one) for one in wanted] == ["fp32", "fp32", "bf16", None]
+    assert found["onnxruntime"] == ["fp32", "fp32", None]
+    assert found[FAPM] == ["fp32", "fp32", "bf16"]
+    assert found[TORCH] == ["fp32", "fp32", None]
+    assert [precision_of("openvino", one) for one in wanted] == ["fp32", "fp32", "bf16"]
     assert precision_of("openvino", "fp32", compiled=True) is None
-    monkeypatch.setattr("fapm_cli.compute.plan.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("fapm_cli.compute.precision.cpu_has_bf16", lambda: False)
     with pytest.raises(OptionError, match="emulated"):
         precision_of("openvino", "bf16")

@@ -227,6 +227,38 @@ def test_another_opset(bank: Path, tmp_path: Path) -> None:
     assert round_trip(Bank(load_bank(bank)), tmp_path / "part.onnx", opset=20)["opset"] == 20
 
 
+def test_a_file_for_any_size_resizes_as_fapm_does(bank: Path, tmp_path: Path) -> None:
+    path = tmp_path / "part.onnx"
+    made = fapm("export", bank, "-o", path, "--any-size", "--json").json
+    assert made["any_size"]
+    assert made["metadata"]["resize_px"] == "any"
+    assert "1xheightxwidthx3" in fapm("verify", path, bank).out
+    assert {node.op_type for node in onnx.load(path).graph.node} <= TENSORRT
+    assert files.read_input(path) == (1, 224, 224, 3)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for size in ((320, 320), (500, 333), (111, 640)):
+        Image.open(ONE_BAD).resize(size).save(tmp_path / "one.png")
+        [record] = fapm("score", bank, tmp_path / "one.png", "--json", "--light", "as-is").json
+        pixels = np.asarray(Image.open(tmp_path / "one.png").convert("RGB"))[None]
+        assert session.run(["score"], {"pixels": pixels})[0][0] == pytest.approx(
+            record["score"], rel=1e-4
+        )
+    with pytest.raises(OptionError, match="one picture at a time"):
+        Bank(load_bank(bank)).export(path, batch=2, any_size=True)
+
+
+def test_a_file_for_any_size_cuts_the_middle_out_or_is_refused(
+    bank: Path, paper_bank: Path, tmp_path: Path
+) -> None:
+    learnt = load_bank(bank)
+    larger = dataclasses.replace(learnt.config.preprocessing, resize_px=(256, 240))
+    config = dataclasses.replace(learnt.config, preprocessing=larger)
+    cropping = Bank(dataclasses.replace(learnt, config=config))
+    assert cropping.export(tmp_path / "part.onnx", any_size=True)["any_size"]
+    with pytest.raises(OptionError, match="lanczos"):
+        Bank(load_bank(paper_bank)).export(tmp_path / "part.onnx", any_size=True)
+
+
 # --- What is refused ----------------------------------------------------------------------------
 
 

@@ -274,24 +274,6 @@ def test_the_same_bank_gives_the_same_bytes(small: tuple[Bank, FeatureExtractor]
     assert one == other
 
 
-def test_norms_that_are_not_folded_yet_are(small: tuple[Bank, FeatureExtractor]) -> None:
-    bank, extractor = small
-    pixels, folded = pictures(SMALL), dict(extractor.stages.state_dict())
-    kernels, bias = folded["layer1.0.conv1.weight"], folded.pop("layer1.0.conv1.bias")
-    generator = torch.Generator().manual_seed(0)
-    gamma, var, mean = (0.5 + torch.rand(64, generator=generator) for _ in range(3))
-    factor = gamma / (var + 1e-5).sqrt()
-    folded |= {
-        "layer1.0.conv1.weight": kernels / factor.view(-1, 1, 1, 1),
-        "layer1.0.bn1.weight": gamma,
-        "layer1.0.bn1.running_var": var,
-        "layer1.0.bn1.running_mean": mean,
-        "layer1.0.bn1.bias": bias + mean * factor,
-    }
-    found = run(model.engine_model(bank, folded, batch=3), pixels)
-    assert_same(found, wanted(bank, extractor, pixels))
-
-
 def test_weights_that_are_missing_or_do_not_fit(small: tuple[Bank, FeatureExtractor]) -> None:
     bank, extractor = small
     state = dict(extractor.stages.state_dict())

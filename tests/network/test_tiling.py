@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import fapm_cli.network.tiling as tiling
 from fapm_cli.bank.presets import default_config
-from fapm_cli.compute.plan import make_plan
+from fapm_cli.compute.plan import Plan
 from fapm_cli.errors import OptionError
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
@@ -75,11 +75,11 @@ def test_rows_are_those_of_the_whole() -> None:
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @torch.inference_mode()
 def test_tiles_follow_a_plan(precision: str) -> None:
     tiled = extractor("efficientnet_lite0")
-    follower = tiled.follow(make_plan("cpu", precision))
+    follower = tiled.follow(Plan(torch.device("cpu"), precision))
     close = 1e-4 if precision == "fp32" else 0.05
     for one, other in zip(tiled(noise()), follower(noise()), strict=True):
         torch.testing.assert_close(other, one, rtol=close, atol=close)

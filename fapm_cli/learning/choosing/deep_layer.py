@@ -122,7 +122,6 @@ def with_deep_layer(
         config=config,
         memories=(*bank.memories[1:], memory),
         map_sizes=(*bank.map_sizes[1:], size),
-        ranges=deeper.ranges,
         weights_hash=deeper.weights_hash,
         backbone=None if bank.backbone is None else dict(deeper.stages.state_dict()),
     )
