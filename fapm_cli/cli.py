@@ -24,6 +24,7 @@ from fapm_cli.commands import (
     heatmap,
     info,
     score,
+    serve,
 )
 from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.commands.terminal import note
@@ -84,6 +85,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "merge": grow.merge,
     "calibrate": calibrate.calibrate,
     "score": score.score,
+    "serve": serve.serve,
     "heatmap": heatmap.heatmap,
     "eval": eval.eval_,
     "bench": bench.bench,

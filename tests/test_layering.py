@@ -27,6 +27,7 @@ FOLDERS = [
         "drawing",
         "evaluation",
         "api",
+        "serving",
         "commands",
         "cli",
         "__main__",

@@ -15,8 +15,8 @@ from fapm_cli.errors import OptionError
 _TELEMETRY = "openvino_telemetry"
 
 
-def need(name: str) -> Any:
-    """Import a package, or one of its modules, of the extra ``fapm[export]``.
+def need(name: str, extra: str = "export") -> Any:
+    """Import a package, or one of its modules, of an extra of fapm.
 
     Raises:
         OptionError: it is not installed.
@@ -26,7 +26,7 @@ def need(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise OptionError(
-            f"{name} can't be imported ({error}); install it with: pip install 'fapm[export]'"
+            f"{name} can't be imported ({error}); install it with: pip install 'fapm[{extra}]'"
         ) from error
 
 

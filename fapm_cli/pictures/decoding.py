@@ -72,6 +72,7 @@ def decode(
     path: Path,
     draft_px: int | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
+    most_px: int = MAX_PIXELS,
 ) -> Decoded:
     """Decode the one picture that a file holds.
 
@@ -80,6 +81,7 @@ def decode(
         path: for messages.
         draft_px: a JPEG may come smaller, with sides of at least this; None for its own size.
         enter: told, before any px is decoded, how many bytes that takes at most.
+        most_px: of more, none is decoded.
 
     Raises:
         PictureError: it is empty, damaged, too large, of a format that isn't read, or holds
@@ -88,7 +90,7 @@ def decode(
     if not data:
         raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
     with _damage_told(path):
-        image = _open(data, path)
+        image = _open(data, path, most_px)
         bits, lossy = used_bits(image, data), _is_lossy(image, data)
         is_wide, whole = sample_bits(image, data) > 8, image.width * image.height
         size_px = None if is_wide else _draft(image, draft_px)
@@ -184,7 +186,7 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise PictureError(f"picture {path} is damaged: {error}") from error
 
 
-def _open(data: bytes, path: Path) -> ImageFile.ImageFile:
+def _open(data: bytes, path: Path, most_px: int) -> ImageFile.ImageFile:
     """Open a file at its one picture, which is not decoded yet."""
     image = Image.open(BytesIO(data), formats=READABLE)
     pages = _pages(image, data)
@@ -194,10 +196,8 @@ def _open(data: bytes, path: Path) -> ImageFile.ImageFile:
         )
     image.seek(pages[0])
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"picture {path} has {width}×{height} px; at most {MAX_PIXELS:,} px work"
-        )
+    if width * height > most_px:
+        raise PictureError(f"picture {path} has {width}×{height} px; at most {most_px:,} px work")
     return image
 
 

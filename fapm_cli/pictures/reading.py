@@ -24,6 +24,7 @@ from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.measures import Measures, measure
 from fapm_cli.pictures.picture import (
+    Encoded,
     Facts,
     Frame,
     Picture,
@@ -100,8 +101,8 @@ _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many
 
 _WAITING_BYTES = 128 * 2**20  # of prepared px
 
-Item = str | Path | Pixels | Frame | Unreadable
-"""What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
+Item = str | Path | Encoded | Pixels | Frame | Unreadable
+"""What pictures are made of: a file, its bytes, an array, a frame, or what is known unreadable."""
 PartOf = Callable[[Path, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
 
@@ -148,11 +149,12 @@ def prepare_item(
     elif isinstance(item, np.ndarray):
         picture = array_picture(item)
     else:
+        file = item if isinstance(item, Encoded) else Path(item)
         with _room.visit() as enter:
             try:
-                picture = read_picture(Path(item), preprocessing.bit_depth, preprocessing, enter)
+                picture = read_picture(file, preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
-                return Unreadable(Path(item), error)
+                return Unreadable(file.path if isinstance(file, Encoded) else file, error)
             return _prepared(picture, preprocessing, fitting)
     return _prepared(picture, preprocessing, fitting)
 
