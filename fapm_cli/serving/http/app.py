@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,6 +27,11 @@ from fapm_cli.serving.workers import QueueFullError
 
 _MOST_DRAWINGS = 8
 _MOST_SIDE_PX = 4096
+_PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
 
 
 def make_app(service: Service, events: Events, say: Callable[[str], None]) -> ASGIApp:
@@ -38,6 +44,7 @@ def make_app(service: Service, events: Events, say: Callable[[str], None]) -> AS
     """
     app = Starlette(
         routes=[
+            *(Route(path, _page) for path in _PAGE),
             Route("/healthz", _health),
             Route("/metrics", _metrics),
             Route("/openapi.json", _openapi),
@@ -150,6 +157,11 @@ async def _metrics(request: Request) -> Response:
 
 async def _openapi(request: Request) -> Response:
     return JSONResponse(description())
+
+
+async def _page(request: Request) -> Response:
+    name, kind = _PAGE[request.url.path]
+    return Response(files("fapm_cli.serving").joinpath("page", name).read_bytes(), media_type=kind)
 
 
 async def _other(request: Request, error: Exception) -> Response:
