@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import zlib
 
 
@@ -38,6 +39,14 @@ def malformed(chance: random.Random, good: bytes) -> bytes:
     for _ in range(20):
         turned[chance.randrange(12, len(turned))] = chance.randrange(256)
     return request(path, bytes(turned), "image/jpeg", "Content-Length: 99999999999")
+
+
+def is_slow(data: bytes) -> bool:
+    """Whether a request never comes to its end."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    declared = re.search(rb"Content-Length: (\d{1,6})(?!\d)", head)
+    missing = declared is not None and int(declared[1]) > len(body)
+    return data.startswith(b"POST ") and (not end or missing)
 
 
 def request(path: str, body: bytes, kind: str, *lines: str) -> bytes:

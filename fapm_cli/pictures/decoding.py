@@ -10,7 +10,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +43,7 @@ READABLE = [
     if kind.plugin is None or importlib.util.find_spec(kind.plugin)
 ]
 _COEFFICIENT_BYTES = 6  # per px of a progressive JPEG, which is whole before any px is
-_HEADER_BYTES = 4096  # that hold what a PNG and a PGM say of their samples
+_MOST_PAGES, _HEADER_BYTES = 1000, 4096  # which hold what a PNG and a PGM say of their samples
 # TIFF's tags, and values of them.
 _NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4
 _SUBFILE_TYPE, _REDUCED = 255, 2
@@ -207,7 +207,7 @@ def _pages(image: ImageFile.ImageFile, data: bytes) -> list[int]:
     Not among them is what only goes with a picture: smaller copies and masks in a TIFF, and all
     but the first of a camera's JPEG, which are previews, depths or gains.
     """
-    count = getattr(image, "n_frames", 1)
+    count = getattr(image, "n_frames", 1) if image.format != "TIFF" else _pages_of_tiff(image)
     if image.format == "MPO":
         count = 1
     elif image.format == "PPM" and (header := NETPBM.match(data)):
@@ -216,6 +216,16 @@ def _pages(image: ImageFile.ImageFile, data: bytes) -> list[int]:
     if count > 1 and isinstance(image, TiffImageFile):
         return [page for page in range(count) if not _goes_with_another(image, page)] or [0]
     return list(range(count))
+
+
+def _pages_of_tiff(image: ImageFile.ImageFile) -> int:
+    """How many pages there are, of very many 1,000: each costs time."""
+    number = 1
+    with suppress(EOFError):
+        while number < _MOST_PAGES:
+            image.seek(number)
+            number += 1
+    return number
 
 
 def _goes_with_another(image: TiffImageFile, page: int) -> bool:

@@ -8,6 +8,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from conftest import ONE_GOOD, fapm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from servers import JPEG, JSON, Server, serving, until
 
 from fapm_cli.serving.http import server as http_server
@@ -124,6 +126,15 @@ def test_a_decompression_bomb_is_not_decoded(server: Server, bomb: bytes) -> Non
         assert ("at most 50,000,000 px" in answer.json.get("error", "")) == (answer.status == 422)
     else:
         assert answer.status == 413
+
+
+def test_of_a_file_of_many_pages_no_more_are_looked_at_than_tell_it_from_a_picture(
+    server: Server,
+) -> None:
+    pages = [Image.new("L", (1, 1))] * 1500
+    data = BytesIO()
+    pages[0].save(data, "TIFF", save_all=True, append_images=pages[1:])
+    assert "holds 1000 pictures" in server.score(data.getvalue()).json["error"]
 
 
 WAYS_OUT = [
