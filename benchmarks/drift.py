@@ -31,6 +31,7 @@ from PIL import Image
 import fapm_cli as fapm
 from fapm_cli.drift.drift import Drift, Reference
 from fapm_cli.evaluation.datasets import read_category
+from fapm_cli.stores.stored import AnyPath
 
 LONG, DEFECTS, NUM_LONG = 10_000, 0.02, 10
 EXPOSURES, CALM, MOST, NUM_EXPOSED = (1.15, 0.85), (0, 1000), 200, 10
@@ -89,7 +90,7 @@ def make_line(root: Path, num_pictures: int, seed: int) -> Line:
     bank = fapm.build(good[: len(good) // 2])
     line, detector = good[len(good) // 2 :], bank.detector()
 
-    def records(pictures: Sequence[Path | NDArray[np.uint8]]) -> list[Record]:
+    def records(pictures: Sequence[AnyPath | NDArray[np.uint8]]) -> list[Record]:
         return [result.record for result in detector.stream(pictures)]
 
     exposed = {by: records([exposed_by(path, by) for path in line]) for by in EXPOSURES}
@@ -97,9 +98,9 @@ def make_line(root: Path, num_pictures: int, seed: int) -> Line:
     return Line(bank.drift().reference, records(line), records(some), exposed)
 
 
-def exposed_by(path: Path, factor: float) -> NDArray[np.uint8]:
+def exposed_by(path: AnyPath, factor: float) -> NDArray[np.uint8]:
     """Read a picture as another exposure would have shown it."""
-    levels = np.asarray(Image.open(path).convert("RGB"), np.float32) * factor
+    levels = np.asarray(Image.open(path.open("rb")).convert("RGB"), np.float32) * factor
     return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 
 

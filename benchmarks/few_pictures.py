@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import fapm_cli as fapm
 from fapm_cli.evaluation.datasets import read_category
 from fapm_cli.evaluation.metrics import image_curve
+from fapm_cli.stores.stored import AnyPath
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def main() -> None:
 
 
 def judge(
-    good: list[Path],
-    paths: list[Path],
+    good: list[AnyPath],
+    paths: list[AnyPath],
     bad: NDArray[np.bool_],
     turn: int | None,
     without: Draw | None = None,

@@ -29,6 +29,7 @@ from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.picture import read_picture
 from fapm_cli.pictures.preparing import prepare
+from fapm_cli.stores.stored import AnyPath
 
 _SPARE_PX = 3
 
@@ -112,7 +113,7 @@ def figures(bank: fapm.Bank, folder: Path) -> str:
     return f"{', '.join(cells)}, {100 * record['false_alarm_rate']:.0f}"
 
 
-def milliseconds(bank: fapm.Bank, files: Iterable[Path]) -> float:
+def milliseconds(bank: fapm.Bank, files: Iterable[AnyPath]) -> float:
     """How long it takes a thread to find a part, the median."""
     cv2.setNumThreads(1)
     known, to = bank.learnt.registration, bank.learnt.config.preprocessing

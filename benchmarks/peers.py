@@ -39,6 +39,7 @@ from fapm_cli.evaluation.evaluation import Figures
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.reading import Prepared, prepare_item
+from fapm_cli.stores.stored import AnyPath
 
 PACKAGES = ("anomalib==2.7.0", "pyimgano==0.9.1")
 METHODS = [
@@ -117,7 +118,7 @@ def measure(
             yield {"category": category.name, "method": method, **measured}
 
 
-def prepared(paths: Iterable[Path]) -> list[Prepared]:
+def prepared(paths: Iterable[AnyPath]) -> list[Prepared]:
     """Read pictures as fapm's backbone sees them.
 
     Raises:

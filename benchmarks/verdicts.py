@@ -25,9 +25,10 @@ from fapm_cli.evaluation.metrics import balanced_accuracy, image_curve
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.network.backbones import DEFAULT_BACKBONE
 from fapm_cli.network.loading import load_extractor
+from fapm_cli.stores.stored import AnyPath
 
 
-def score(detector: Detector, paths: Iterable[Path]) -> NDArray[np.float64]:
+def score(detector: Detector, paths: Iterable[AnyPath]) -> NDArray[np.float64]:
     """Image scores of pictures, all of which must be readable."""
     found = list(judge(detector, paths, 8))
     return np.array([float(one.found.image_scores[0]) for one in found if isinstance(one, Judged)])

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from fapm_cli.scores.thresholds import pictures_needed as pictures_needed
     from fapm_cli.serving.serve import serve as serve
     from fapm_cli.serving.settings import Settings as Settings
+    from fapm_cli.sinks.delivery import Delivery as Delivery
     from fapm_cli.sources.source import Source as Source
     from fapm_cli.sources.source import camera_source as camera_source
     from fapm_cli.sources.source import files_source as files_source
@@ -132,6 +133,7 @@ HOMES = {
     "Record": "detection.record",
     "Plan": "compute.plan",
     "make_plan": "compute.plan",
+    "Delivery": "sinks.delivery",
     "Category": "evaluation.datasets",
     "find_categories": "evaluation.datasets",
     "Evaluation": "evaluation.evaluation",

@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 # In the order in which data flow. A folder imports from those before it; commands from all.
 UNDER_ALL = ["version", "errors", "files", "plain_values", "arrays", "config"]
 FOLDERS = [
-    *("compute", "finding", "pictures", "network", "memory", "scores", "bank", "graph", "learning"),
+    *("compute", "stores", "finding", "pictures", "network", "memory", "scores", "bank", "graph"),
+    "learning",
     *(
         "growing",
         "detection",
@@ -26,6 +27,7 @@ FOLDERS = [
         "sources",
         "drawing",
         "evaluation",
+        "sinks",
         "api",
         "serving",
         "commands",
@@ -117,6 +119,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 # Behind the door, and yet for commands: folders, each with the reason.
 BEHIND_THE_DOOR = {
+    "stores": "where the paths of a shell lie is told as they are read, without torch",
     "finding": "what lies under the paths of a shell is found and named one by one, without torch",
 }
 
@@ -199,3 +202,4 @@ def test_score_imports_no_torch(bank_of: str, request: pytest.FixtureRequest) ->
     assert code == 0
     assert "openvino" in modules
     assert not {"torch", "torchvision", "sympy", "matplotlib", "openvino_telemetry"} & modules
+    assert not {"sqlite3", "paho", "asyncua", "fapm_cli.sinks"} & modules

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from fapm_cli.api.pictures import Picture, Pictures, item_of
 from fapm_cli.api.result import Result
@@ -16,6 +15,8 @@ from fapm_cli.finding.folders import search
 from fapm_cli.pictures.reading import Item
 from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.sources.source import Source, files_source
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath
 
 
 class Detector:
@@ -124,6 +125,6 @@ def source_of(pictures: Pictures) -> Source:
     Raises:
         PictureError: the folder holds none.
     """
-    if isinstance(pictures, str | Path):
-        return files_source(search(Path(pictures)).items)
+    if isinstance(pictures, str | AnyPath):
+        return files_source(search(located(pictures)).items)
     return Source(map(item_of, pictures))

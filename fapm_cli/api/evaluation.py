@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from fapm_cli.api.detector import Detector
@@ -12,10 +11,12 @@ from fapm_cli.evaluation.datasets import Category, find_categories
 from fapm_cli.evaluation.evaluate import evaluate as evaluate_engine
 from fapm_cli.evaluation.evaluation import Evaluation
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath
 
 
 def evaluate(
-    dataset: str | Path, *, device: str = "auto", precision: str = "auto", **build_as: Any
+    dataset: str | AnyPath, *, device: str = "auto", precision: str = "auto", **build_as: Any
 ) -> list[Record]:
     """Learn and judge each category of a labelled dataset.
 
@@ -32,7 +33,7 @@ def evaluate(
         PictureError: there is no category, or a picture of one can't be used.
     """
     rows = []
-    for found in find_categories(Path(dataset)):
+    for found in find_categories(located(dataset)):
         category = found.read()
         bank = build(category.train, device=device, thumbnails=False, **build_as)
         detector = bank.detector(device, precision)

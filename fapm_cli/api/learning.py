@@ -10,7 +10,7 @@ from typing import Any
 
 from fapm_cli.api.bank import Bank
 from fapm_cli.api.listener import Listener
-from fapm_cli.api.pictures import GoodPictures, named, part_namer
+from fapm_cli.api.pictures import GoodPictures, fetched, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank
@@ -95,7 +95,7 @@ def build(
     )
     listener, part_of, files = listener or Listener(), part_namer(group), named(pictures)
     if config is None:
-        aspect = usual_aspect(file for file, _ in files)
+        aspect = usual_aspect(fetched(files, listener))
         config = configure(**{"aspect": aspect, **configure_as})
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)

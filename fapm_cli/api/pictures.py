@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fapm_cli.api.listener import Listener
 from fapm_cli.errors import OptionError
-from fapm_cli.finding.folders import named_below, search
+from fapm_cli.finding.folders import Unreadable, named_below, search
 from fapm_cli.finding.learnable import check_learnable, check_no_masks
 from fapm_cli.pictures.picture import image_pixels
 from fapm_cli.pictures.reading import Item, PartOf
+from fapm_cli.stores.locating import keep, located
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
-Picture: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
-"""A path, a PIL picture, or an array (height, width, 3) uint8 RGB."""
+Picture: TypeAlias = "str | AnyPath | Image.Image | NDArray[np.uint8]"
+"""A path or address, a PIL picture, or an array (height, width, 3) uint8 RGB."""
 _One: TypeAlias = "Item | Image.Image"
-Pictures: TypeAlias = "str | Path | Iterable[_One]"
-"""A folder, searched through, or any pictures."""
-GoodPictures: TypeAlias = "str | Path | Iterable[_One | tuple[_One, str]]"
+Pictures: TypeAlias = "str | AnyPath | Iterable[_One]"
+"""A folder, here or elsewhere, searched through, or any pictures."""
+GoodPictures: TypeAlias = "str | AnyPath | Iterable[_One | tuple[_One, str]]"
 """A folder, or pictures of good parts: each alone, or with the name it gets in a bank."""
 
 
 def item_of(picture: _One) -> Item:
     """What the stages take of a picture: a path, or its pixels."""
-    return image_pixels(picture) if isinstance(picture, Image.Image) else picture
+    if isinstance(picture, Image.Image):
+        return image_pixels(picture)
+    return located(picture) if isinstance(picture, str) else picture
 
 
 def named(pictures: GoodPictures) -> list[tuple[Item, str]]:
@@ -39,12 +43,13 @@ def named(pictures: GoodPictures) -> list[tuple[Item, str]]:
     Raises:
         PictureError: a folder holds none, or not good parts alone.
     """
-    if not isinstance(pictures, str | Path):
+    if not isinstance(pictures, str | AnyPath):
         return [_named(one, number) for number, one in enumerate(pictures)]
-    root = Path(pictures)
+    root = located(pictures)
+    keep(root)
     found = search(root)
     check_learnable(root, found)
-    check_no_masks([item for item in found.items if isinstance(item, Path)])
+    check_no_masks([item for item in found.items if not isinstance(item, Unreadable)])
     return [*named_below(root, found.items)]
 
 
@@ -52,7 +57,9 @@ def _named(picture: _One | tuple[_One, str], number: int) -> tuple[Item, str]:
     if isinstance(picture, tuple):
         return item_of(picture[0]), picture[1]
     item = item_of(picture)
-    return item, Path(item).name if isinstance(item, str | Path) else f"{number:04}"
+    if isinstance(item, StoredPath):
+        keep(item)
+    return item, located(item).name if isinstance(item, str | AnyPath) else f"{number:04}"
 
 
 def part_namer(group: str | None) -> PartOf | None:
@@ -72,10 +79,19 @@ def part_namer(group: str | None) -> PartOf | None:
             f"--group {group!r} is neither folder nor a regular expression: {error}"
         ) from error
 
-    def part_of(path: Path, name: str) -> str:
+    def part_of(path: AnyPath, name: str) -> str:
         found = pattern.search(name)
         if found is None:
             raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
         return found[1] or "" if pattern.groups else found[0]
 
     return part_of
+
+
+def fetched(files: Sequence[tuple[Item, str]], listener: Listener) -> Iterator[Item]:
+    """The files; where some lie elsewhere, the listener is told how many of them were fetched."""
+    far = any(isinstance(file, StoredPath) for file, _ in files)
+    for done, (file, _) in enumerate(files, start=1):
+        yield file
+        if far:
+            listener.on_stage("fetch", done, len(files))

@@ -11,6 +11,7 @@ from fapm_cli.api.detector import Detector
 from fapm_cli.api.result import Result
 from fapm_cli.drawing import report as drawing
 from fapm_cli.drawing.report_pictures import heat_size
+from fapm_cli.stores.stored import AnyPath
 
 
 class Report:
@@ -50,11 +51,11 @@ class Report:
             return
         picture = picture or result.picture()
         scores = result.map_of_size(heat_size(result.size_px))
-        self._page.add(Path(result.path), picture, result.record, scores, result.differs)
+        self._page.add(result.path, picture, result.record, scores, result.differs)
 
-    def add_error(self, path: str | Path, message: str) -> None:
+    def add_error(self, path: str | AnyPath, message: str) -> None:
         """Add a picture that could not be judged, or read again."""
-        self._page.add_error(Path(path), message)
+        self._page.add_error(str(path), message)
 
     def write(self, path: str | Path) -> None:
         """Write the page, whole or not at all, and be done.

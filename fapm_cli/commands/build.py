@@ -29,7 +29,6 @@ from fapm_cli.commands.options import (
     LightOption,
     MaxKeysOption,
     MetricOption,
-    PathsArgument,
     PresetOption,
     RatioOption,
     ReviewOption,
@@ -41,8 +40,10 @@ from fapm_cli.commands.options import (
     TurnOption,
     WeightsOption,
 )
+from fapm_cli.commands.path_arguments import PathsArgument
 from fapm_cli.commands.paths import check_output, find_named, leave_out
 from fapm_cli.finding.kinds import A_BANK
+from fapm_cli.stores.locating import located
 
 MemoryOption = Annotated[
     str | None,
@@ -121,9 +122,10 @@ def build(
         ),
     ] = False,
     without: Annotated[
-        list[Path] | None,
+        list[Any] | None,
         typer.Option(
             metavar="PATH",
+            parser=located,
             help="Leave out this one of the pictures; may be given again.",
             rich_help_panel=PICTURES,
         ),

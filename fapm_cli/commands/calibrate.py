@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.path_arguments import paths_argument
 from fapm_cli.commands.paths import (
     LabelsOption,
     add_labelled,
@@ -39,21 +40,22 @@ from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError
 from fapm_cli.files import escaped
 from fapm_cli.finding.kinds import A_BANK
+from fapm_cli.stores.locating import located
 
 
 def calibrate(
     bank: BankArgument,
     good: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[GOOD...]",
-            help="Good pictures that the bank was not built from (default: its own).",
+        list[Any] | None,
+        paths_argument(
+            "[GOOD...]", "Good pictures that the bank was not built from (default: its own)."
         ),
     ] = None,
     bad: Annotated[
-        list[Path] | None,
+        list[Any] | None,
         typer.Option(
             metavar="PATH",
+            parser=located,
             help="Defective pictures (a file or folder; may be given again).",
             rich_help_panel=PICTURES,
         ),

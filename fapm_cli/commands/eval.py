@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,7 @@ from fapm_cli.commands.options import (
     WeightsOption,
     format_option,
 )
+from fapm_cli.commands.path_arguments import paths_argument
 from fapm_cli.commands.paths import check_output
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError, PictureError
@@ -63,8 +64,8 @@ _FORMATS = (*FORMATS, "markdown")
 
 def eval_(
     datasets: Annotated[
-        list[Path],
-        typer.Argument(metavar="DATASET...", help="Categories, folders of them, or tables."),
+        list[Any],
+        paths_argument("DATASET...", "Categories, folders of them, or tables; also elsewhere."),
     ],
     layout: Annotated[
         str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.path_arguments import WHERE, paths_argument
 from fapm_cli.commands.paths import (
     LabelsOption,
     add_labelled,
@@ -32,10 +33,9 @@ from fapm_cli.errors import OptionError
 from fapm_cli.finding.kinds import A_BANK
 
 OptionalPaths = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="[PATH...]",
-        help="Pictures and folders (searched through); - reads paths from stdin.",
+    list[Any] | None,
+    paths_argument(
+        "[PATH...]", f"Pictures and folders (searched through), {WHERE}; - reads paths from stdin."
     ),
 ]
 

@@ -24,7 +24,6 @@ from fapm_cli.commands.options import (
     LayerWeightsOption,
     LightOption,
     NeighborsOption,
-    PathsArgument,
     PixelThresholdOption,
     PrecisionOption,
     ReachOption,
@@ -33,6 +32,7 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
+from fapm_cli.commands.path_arguments import PathsArgument
 from fapm_cli.commands.paths import check_order, check_output, find_named
 from fapm_cli.commands.terminal import progress_bar
 from fapm_cli.errors import OptionError

@@ -21,6 +21,7 @@ from fapm_cli.commands.terminal import Advance, note, progress_bar
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped, name_first
 from fapm_cli.finding.folders import path_of
+from fapm_cli.stores.address import redacted
 
 if TYPE_CHECKING:
     from fapm_cli.api.bank import Bank
@@ -183,14 +184,15 @@ class Making(Listener):
         """Say how to build without the suspects, and how to see what is odd about them.
 
         A bank that has learnt them would show nothing, so it is built first. No advice is given
-        that would not work as it stands: where pictures share a name, or come from stdin.
+        that would not work as it stands: where pictures share a name, come from stdin, or from an
+        address that is not shown whole.
 
         Args:
             files: what the bank was built from.
             given: after ``fapm build``.
         """
         paths = {name: str(path_of(item)) for item, name in files}
-        if len(paths) < len(files) or "-" in given:
+        if len(paths) < len(files) or "-" in given or redacted(" ".join(given)) != " ".join(given):
             return
         suspects, dropped = (
             [paths[name] for name, _ in self._unlike[dropped]] for dropped in (False, True)

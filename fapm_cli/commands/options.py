@@ -12,19 +12,14 @@ from fapm_cli.commands.formats import FORMATS
 
 PICTURES = "Pictures"
 OUTPUT = "Output"
+SINKS = "Sinks"
 VERDICTS = "Verdicts"
 LEARNING = "What is learnt"
 SCORING = "How it is scored"
 MACHINE = "How it is computed"
-TOPICS = (PICTURES, OUTPUT, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
+TOPICS = (PICTURES, OUTPUT, SINKS, VERDICTS, LEARNING, SCORING, MACHINE)  # in the order of help
 
 BankArgument = Annotated[Path, typer.Argument(metavar="BANK", help="A bank made by fapm build.")]
-PathsArgument = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PATH...", help="Pictures and folders (searched through); - reads paths from stdin."
-    ),
-]
 
 
 def format_option(formats: Sequence[str]) -> Any:

@@ -7,20 +7,23 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fapm_cli.commands.options import PICTURES
-from fapm_cli.commands.terminal import note
+from fapm_cli.commands.terminal import note, told_if_long
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.folders import Unreadable, count_kinds, named_below, path_of, search
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.finding.labels import read_labels
 from fapm_cli.finding.learnable import check_learnable, check_no_masks
+from fapm_cli.stores.locating import keep, located
+from fapm_cli.stores.stored import AnyPath
 
-Named = tuple[Path | Unreadable, str]
+Named = tuple[AnyPath | Unreadable, str]
 """A picture, and its path below the folder that was given."""
 
 
@@ -34,7 +37,7 @@ LabelsOption = Annotated[
 ]
 
 
-def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
+def named_paths(paths: Iterable[AnyPath]) -> Iterator[AnyPath]:
     """Replace ``-`` by the paths on stdin, one per line.
 
     Raises:
@@ -47,12 +50,12 @@ def named_paths(paths: Iterable[Path]) -> Iterator[Path]:
         if sys.stdin is None:
             raise OptionError("stdin is closed: - reads paths from it")
         try:
-            yield from (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
+            yield from (located(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
         except (OSError, ValueError) as error:
             raise OptionError(f"stdin can't be read: {error}") from error
 
 
-def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
+def find_named(paths: Iterable[AnyPath], *, to_learn: bool = False) -> list[Named]:
     """Find the pictures under all paths, each with its path below the folder that was given.
 
     What is left out is noted, and what can't be read stands in its place.
@@ -66,8 +69,11 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
     """
     named: list[Named] = []
     for path in named_paths(paths):
+        if to_learn:
+            keep(path)
         try:
-            found = search(path)
+            with nullcontext() if isinstance(path, Path) else told_if_long(f"note: lists {path} …"):
+                found = search(path)
         except PictureError as error:
             named.append((Unreadable(path, error), path.name))
             continue
@@ -76,13 +82,13 @@ def find_named(paths: Iterable[Path], *, to_learn: bool = False) -> list[Named]:
         note_left_out(path, found.left_out)
         named += named_below(path, found.items)
     if to_learn:
-        check_no_masks([item for item, _ in named if isinstance(item, Path)])
+        check_no_masks([item for item, _ in named if not isinstance(item, Unreadable)])
     return named
 
 
 def add_labelled(
-    labels: Path | None, good: list[Path] | None, bad: list[Path] | None
-) -> tuple[list[Path], list[Path]]:
+    labels: Path | None, good: list[AnyPath] | None, bad: list[AnyPath] | None
+) -> tuple[list[AnyPath], list[AnyPath]]:
     """Add what was decided to be good or defective to what was named so.
 
     Raises:
@@ -97,21 +103,26 @@ def add_labelled(
     return [*(good or []), *found.good], [*(bad or []), *found.defect]
 
 
-def leave_out(files: list[Named], without: Sequence[Path]) -> list[Named]:
+def leave_out(files: list[Named], without: Sequence[AnyPath]) -> list[Named]:
     """Leave out the pictures that are named.
 
     Raises:
         OptionError: one is not among them.
     """
-    unwanted = {os.path.abspath(path): path for path in without}
-    found = {os.path.abspath(path_of(item)) for item, _ in files}
+    unwanted = {_whole(path): path for path in without}
+    found = {_whole(path_of(item)) for item, _ in files}
     for place, path in unwanted.items():
         if place not in found:
             raise OptionError(f"--without {path}: it is none of the pictures; name one as it lies")
-    return [one for one in files if os.path.abspath(path_of(one[0])) not in unwanted]
+    return [one for one in files if _whole(path_of(one[0])) not in unwanted]
 
 
-def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:
+def _whole(path: AnyPath) -> str:
+    """One name for all that a path may be called."""
+    return os.path.abspath(path) if isinstance(path, Path) else str(path)
+
+
+def check_order(command: str, bank: Path, paths: Iterable[AnyPath]) -> None:
     """Check, by what the files hold, that the bank stands before the pictures.
 
     Raises:
@@ -128,7 +139,7 @@ def check_order(command: str, bank: Path, paths: Iterable[Path]) -> None:
             )
 
 
-def note_left_out(folder: Path, left_out: Counter[str]) -> None:
+def note_left_out(folder: AnyPath, left_out: Counter[str]) -> None:
     """Note how many files of a folder are left out, by ending or kind; nothing for none."""
     if left_out:
         note(f"note: left out of {folder}: {count_kinds(left_out)}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fapm_cli.commands.choices import query_changes
 from fapm_cli.commands.formats import choose_format
+from fapm_cli.commands.judging import score_records
 from fapm_cli.commands.notes import note_differences, note_drift
 from fapm_cli.commands.opening import note_verdicts, open_detector
 from fapm_cli.commands.options import (
@@ -38,10 +38,13 @@ from fapm_cli.commands.options import (
     WeightsOption,
     format_option,
 )
+from fapm_cli.commands.path_arguments import WHERE, paths_argument
 from fapm_cli.commands.paths import check_order, find_named, note_left_out
-from fapm_cli.commands.terminal import gentle_stop, note, progress_bar
+from fapm_cli.commands.sinks import QueueOption, QueueSizeOption, ToOption, publishing
+from fapm_cli.commands.terminal import note
 from fapm_cli.commands.writers import WRITERS, is_for_a_person, record_writer
 from fapm_cli.errors import OptionError
+from fapm_cli.stores.stored import AnyPath
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
@@ -56,10 +59,11 @@ EXIT_OK, EXIT_ANOMALOUS, EXIT_ERROR = 0, 1, 2
 def score(
     bank: BankArgument,
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATH...]",
-            help="Pictures, videos and folders (searched for pictures); - reads paths from stdin.",
+        list[Any] | None,
+        paths_argument(
+            "[PATH...]",
+            f"Pictures, videos and folders (searched for pictures), {WHERE}; - reads paths from "
+            "stdin.",
         ),
     ] = None,
     threshold: Annotated[
@@ -82,6 +86,9 @@ def score(
             min=1, metavar="N", help="Stop after so many records.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    to: ToOption = None,
+    queue: QueueOption = None,
+    queue_size: QueueSizeOption = 256,
     roi: RoiOption = None,
     watch: Annotated[
         Path | None,
@@ -170,7 +177,7 @@ def score(
     follow = _follow(detector) if drift else None
     frames, begun = 0, time.perf_counter()
 
-    def watched() -> Iterator[Record]:
+    def watched(publish: Callable[[Record], Record]) -> Iterator[Record]:
         nonlocal frames
         for record in islice(score_records(detector, source, batch_size), limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
@@ -181,10 +188,11 @@ def score(
                 if "error" not in record:
                     record["drift"] = state
                     note_drift(follow)
-            yield record
+            yield publish(record)
 
     try:
-        record_writer(kind)(watched())
+        with publishing(to, queue, queue_size) as publish:
+            record_writer(kind)(watched(publish))
     finally:
         note_differences(differences)
         if frames and not is_for_a_person(kind):  # whom the closing line tells
@@ -203,7 +211,7 @@ def _follow(detector: Detector) -> Drift:
 
 
 def _open_source(
-    paths: list[Path], watch: Path | None, only_new: bool, camera: int | None, every: int
+    paths: list[AnyPath], watch: Path | None, only_new: bool, camera: int | None, every: int
 ) -> Source:
     if (bool(paths), watch is not None, camera is not None).count(True) != 1:
         raise OptionError("name what to judge: either PATH..., or --watch FOLDER, or --camera N")
@@ -220,19 +228,3 @@ def _open_source(
     if camera is not None:
         return camera_source(camera)
     return files_source([item for item, _ in find_named(paths)], every)
-
-
-def score_records(detector: Detector, source: Source, batch_size: int) -> Iterator[Record]:
-    """Score pictures, one record each in order; an unreadable one is a record with its error.
-
-    Raises:
-        KeyboardInterrupt: stopped by a signal, after the records in hand.
-    """
-    with progress_bar(beside_rows=True) as advance, gentle_stop() as stopped:
-        items = takewhile(lambda _: not stopped(), source.items)
-        results = detector.stream(replace(source, items=items), batch_size)
-        for done, result in enumerate(results, start=1):
-            yield result.record
-            advance("score", done, source.total)
-        if stopped():
-            raise KeyboardInterrupt

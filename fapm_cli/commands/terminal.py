@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from typing import Any, Protocol
 
 import typer
 
 from fapm_cli.files import one_line
+from fapm_cli.stores.address import redacted
 
 
 class Advance(Protocol):
@@ -84,7 +88,34 @@ def gentle_stop() -> Iterator[Callable[[], bool]]:
         restore()
 
 
+@contextmanager
+def told_if_long(text: str, after_s: float = 2) -> Iterator[None]:
+    """Note a text, if what goes on meanwhile takes longer."""
+    timer = threading.Timer(after_s, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def note(text: str) -> None:
-    """Print one line on stderr; nothing depends on whether anyone can read it."""
+    """Print one line on stderr; nothing depends on whether anyone can read it.
+
+    With FAPM_LOG=json in the environment it is an object, for what gathers logs.
+    """
+    line = one_line(redacted(text))
+    if os.environ.get("FAPM_LOG") == "json":
+        line = _as_json(line)
     with suppress(OSError):
-        typer.echo(one_line(text), err=True)
+        typer.echo(line, err=True)
+
+
+def _as_json(line: str) -> str:
+    level, message = "info", line
+    for start, kind in (("fapm: ", "error"), ("note: ", "warning")):
+        if line.startswith(start):
+            level, message = kind, line.removeprefix(start)
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"time": now, "level": level, "message": message})

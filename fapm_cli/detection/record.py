@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from fapm_cli.detection.judge import Judge
@@ -11,6 +10,7 @@ from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.scores.thresholds import Thresholds
+from fapm_cli.stores.stored import AnyPath
 
 Record = dict[str, Any]
 
@@ -56,7 +56,7 @@ def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds 
     return record
 
 
-def check_score(path: Path, score: float) -> None:
+def check_score(path: AnyPath, score: float) -> None:
     """Check that a picture's score is a number.
 
     Raises:

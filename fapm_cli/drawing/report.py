@@ -89,7 +89,7 @@ class ReportPage:
 
     def add(
         self,
-        path: Path,
+        path: str | Path,
         image: Image.Image,
         located: Record,
         scores: FloatMap,
@@ -133,7 +133,7 @@ class ReportPage:
             }
         )
 
-    def add_error(self, path: Path, message: str) -> None:
+    def add_error(self, path: str | Path, message: str) -> None:
         """Add a picture that could not be judged."""
         self._errors.append({"path": one_line(str(path)), "error": one_line(message)})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from fapm_cli.evaluation.metrics import Curve
 from fapm_cli.files import one_line
 from fapm_cli.finding.kinds import DRAWN_BY
 from fapm_cli.pictures.picture import read_picture
+from fapm_cli.stores.stored import AnyPath
 
 GOOD_COLOUR, BAD_COLOUR = "#3b75af", "#c5352c"
 GALLERY_COLUMNS = 6
@@ -68,7 +68,7 @@ def draw_histogram(
 
 
 def draw_gallery(
-    paths: Sequence[Path],
+    paths: Sequence[AnyPath],
     scores: NDArray[np.float64],
     defective: NDArray[np.bool_],
     title: str,

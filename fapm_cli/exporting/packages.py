@@ -16,7 +16,7 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def need(name: str, extra: str = "export") -> Any:
-    """Import a package, or one of its modules, of an extra of fapm.
+    """Import a package, or one of its modules, of an extra such as ``fapm[export]``.
 
     Raises:
         OptionError: it is not installed.

@@ -6,20 +6,25 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.kinds import A_BANK, A_DRAWING, DRAWN_BY, SUFFIXES, kind_of, left_out_as
+from fapm_cli.stores.ahead import THREADS
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
-_SHOWN_KINDS = 6
+_SHOWN_KINDS, _AT_A_TIME = 6, 1024
+_COMPRESSED = (".tgz", *(f".tar.{one}" for one in ("gz", "bz2", "xz", "zst")))
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """A picture or folder that can't be used, in its place among the others."""
 
-    path: Path
+    path: AnyPath
     error: PictureError
 
 
@@ -33,29 +38,44 @@ class Search:
         left_out: how many files of a folder were left out, by ending or kind.
     """
 
-    items: list[Path | Unreadable] = field(default_factory=list)
-    drawn: list[Path] = field(default_factory=list)
+    items: list[AnyPath | Unreadable] = field(default_factory=list)
+    drawn: list[AnyPath] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def search(path: Path) -> Search:
+def is_folder(path: AnyPath) -> bool:
+    """Whether a path is a folder's; of what bears a picture's name elsewhere nobody is asked.
+
+    Raises:
+        PictureError: it lies elsewhere, and that can't be told.
+    """
+    if isinstance(path, StoredPath):
+        return path.suffix.lower() not in SUFFIXES and path.is_dir()
+    return os.path.isdir(path)
+
+
+def exists(path: AnyPath) -> bool:
+    """Whether something lies at a path; raises PictureError where that can't be told."""
+    return path.exists() if isinstance(path, StoredPath) else os.path.exists(path)
+
+
+def search(path: AnyPath) -> Search:
     """Find the pictures of a folder and its folders; a file stands for itself.
 
     A named file is found whether or not it exists or is a picture.
 
     Raises:
-        PictureError: a folder holds no picture.
+        PictureError: a folder holds no picture, or can't be reached.
     """
-    if not os.path.isdir(path):
+    if not is_folder(path):
         return Search([_named(path)])
     found = Search()
-    for item in scan(path, found.left_out):
-        kind = left_out_as(item) if isinstance(item, Path) else None
+    for item, kind in _told(path, found.left_out):
         if kind is None:
             found.items.append(item)
             continue
         found.left_out[kind] += 1
-        if kind == DRAWN_BY and isinstance(item, Path):
+        if kind == DRAWN_BY and not isinstance(item, Unreadable):
             found.drawn.append(item)
     found.items.sort(key=path_of)
     if not found.items:
@@ -65,24 +85,75 @@ def search(path: Path) -> Search:
     return found
 
 
-def _named(path: Path) -> Path | Unreadable:
+def _told(
+    folder: AnyPath, left_out: Counter[str]
+) -> Iterator[tuple[AnyPath | Unreadable, str | None]]:
+    """What lies in a folder, and as what it is left out, by its first bytes, if it is."""
+    if isinstance(folder, Path):
+        for item in scan(folder, left_out):
+            yield item, None if isinstance(item, Unreadable) else left_out_as(item)
+        return
+    items = [*_scan_stored(folder, left_out)]
+    with ThreadPoolExecutor(THREADS) as threads:  # which wait for others' machines
+        for first in range(0, len(items), _AT_A_TIME):
+            some = items[first : first + _AT_A_TIME]
+            yield from zip(some, threads.map(_left_out_as, some), strict=True)
+
+
+def _left_out_as(item: AnyPath | Unreadable) -> str | None:
+    return None if isinstance(item, Unreadable) else left_out_as(item)
+
+
+def _scan_stored(folder: StoredPath, left_out: Counter[str]) -> Iterator[StoredPath | Unreadable]:
+    """As :func:`scan`, of what lies elsewhere."""
+    depth = len(folder.parts)
+    for item in folder.below():
+        if any(part.startswith(".") for part in item.parts[depth:]):
+            continue
+        if (trouble := item.trouble) is not None:
+            yield Unreadable(item, trouble)
+        elif (ending := _foreign_ending(item.name)) is not None:
+            left_out[ending] += 1
+        else:
+            yield item
+    left_out += folder.store.listing(folder.parts).left_out
+
+
+def _named(path: AnyPath) -> AnyPath | Unreadable:
+    if path.name.lower().endswith(_COMPRESSED):
+        return Unreadable(path, PictureError(f"archive {path} is compressed: unpack it to a .tar"))
     kind = kind_of(path)
     if kind not in (A_BANK, A_DRAWING):
         return path
     return Unreadable(path, PictureError(f"file {path} is {kind}, not a picture of a part"))
 
 
-def path_of(item: Path | Unreadable) -> Path:
+def path_of(item: AnyPath | Unreadable) -> AnyPath:
     """Say where an item lies."""
     return item.path if isinstance(item, Unreadable) else item
 
 
 def named_below(
-    path: Path, items: Iterable[Path | Unreadable]
-) -> list[tuple[Path | Unreadable, str]]:
+    path: AnyPath, items: Iterable[AnyPath | Unreadable]
+) -> list[tuple[AnyPath | Unreadable, str]]:
     """What was found under a path, each with its path below that folder, or the file's own name."""
-    root = path if os.path.isdir(path) else path.parent
-    return [(item, path_of(item).relative_to(root).as_posix()) for item in items]
+    root = path if is_folder(path) else path.parent
+    return [(item, below(path_of(item), root).as_posix()) for item in items]
+
+
+def sorted_paths(paths: Iterable[AnyPath]) -> list[AnyPath]:
+    """Paths of one folder, in their order."""
+    here: Any = paths
+    return sorted(here)
+
+
+def below(path: AnyPath, folder: AnyPath) -> PurePath:
+    """A path below a folder, both here or both in one store."""
+    if isinstance(path, StoredPath) and isinstance(folder, StoredPath):
+        return path.relative_to(folder)
+    assert isinstance(path, Path)
+    assert isinstance(folder, Path)
+    return path.relative_to(folder)
 
 
 def count_kinds(left_out: Counter[str]) -> str:
@@ -93,7 +164,7 @@ def count_kinds(left_out: Counter[str]) -> str:
     return ", ".join(shown + [f"{rest} others"] * (rest > 0))
 
 
-def find_pictures(path: Path) -> list[Path]:
+def find_pictures(path: AnyPath) -> list[AnyPath]:
     """List what :func:`search` finds; of what can't be read, reading it will tell.
 
     Raises:
@@ -158,12 +229,17 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and bool(entry.stat())
 
 
-def foreign(entry: os.DirEntry[str] | Path) -> str | None:
+def foreign(entry: os.DirEntry[str] | AnyPath) -> str | None:
     """Say as what a file is left out by its name or nature; None if it may be a picture."""
-    ending = os.path.splitext(entry.name)[1].lower()
-    if ending and ending not in SUFFIXES:
+    if (ending := _foreign_ending(entry.name)) is not None:
         return ending
     return None if entry.is_file() else "pipes or devices"
+
+
+def _foreign_ending(name: str) -> str | None:
+    """A name's ending, in small letters, unless it is a picture's or there is none."""
+    ending = os.path.splitext(name)[1].lower()
+    return ending if ending and ending not in SUFFIXES else None
 
 
 def _unreadable(what: str, path: str, error: OSError) -> Unreadable:

@@ -6,7 +6,9 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+
+from fapm_cli.errors import PictureError
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def format_of(start: bytes) -> str | None:
     return None
 
 
-def left_out_as(path: Path) -> str | None:
+def left_out_as(path: AnyPath) -> str | None:
     """Say as what a file of a folder is left out, by its first bytes; None for a picture."""
     ending = path.suffix.lower()
     if path.name.lower().endswith(_DRAWN_NAME) or (ending in _MARKED and is_drawn(path)):
@@ -86,15 +88,20 @@ def left_out_as(path: Path) -> str | None:
         return None  # reading it will tell
 
 
-def is_drawn(path: str | Path) -> bool:
+def is_drawn(path: str | AnyPath) -> bool:
     """Tell by a text before its pixels whether fapm drew a picture."""
     with suppress(OSError):
         return DRAWN_BY.encode() in _first_bytes(path, _HEAD_BYTES)
     return False
 
 
-def kind_of(path: Path) -> str:
-    """Say what a path is, by its first bytes, as the end of a sentence; empty if nothing known."""
+def kind_of(path: AnyPath) -> str:
+    """Say what a path is, by its first bytes, as the end of a sentence; empty if nothing known.
+
+    Of what lies elsewhere only those are asked for that may be drawings, by their names.
+    """
+    if isinstance(path, StoredPath):
+        return A_DRAWING if path.suffix.lower() in _MARKED and is_drawn(path) else ""
     if os.path.isdir(path):
         return "a folder"
     if not os.path.isfile(path):  # a pipe can be read but once
@@ -118,6 +125,11 @@ def kind_of(path: Path) -> str:
     return "text" if re.fullmatch(rb"[\t\n\r -\xff]+", start) else ""
 
 
-def _first_bytes(path: str | Path, count: int) -> bytes:
+def _first_bytes(path: str | AnyPath, count: int) -> bytes:
+    if isinstance(path, StoredPath):
+        try:
+            return path.head(count)
+        except PictureError as error:
+            raise OSError(str(error)) from error
     with open(path, "rb") as file:
         return file.read(count)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from fapm_cli.errors import PictureError
-from fapm_cli.finding.folders import Search, path_of
+from fapm_cli.finding.folders import Search, below, is_folder, path_of
 from fapm_cli.finding.kinds import DRAWN_BY
+from fapm_cli.stores.stored import AnyPath
 
 GOOD = frozenset(("good", "ok", "normal"))
 """What good pictures' labels and folders are called, in any case."""
@@ -24,7 +24,7 @@ _NOT_GOOD = _TRUTH.union(
 )
 
 
-def check_learnable(path: Path, found: Search) -> None:
+def check_learnable(path: AnyPath, found: Search) -> None:
     """Check that nothing under a path tells that it is not of good parts alone.
 
     Raises:
@@ -35,12 +35,12 @@ def check_learnable(path: Path, found: Search) -> None:
             f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
             f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
         )
-    reason = not_learnable(path, map(path_of, found.items)) if path.is_dir() else None
+    reason = not_learnable(path, map(path_of, found.items)) if is_folder(path) else None
     if reason is not None:
         raise PictureError(reason)
 
 
-def check_no_masks(files: Sequence[Path]) -> None:
+def check_no_masks(files: Sequence[AnyPath]) -> None:
     """Check that none of the pictures is the mask of one that lies beside it.
 
     Raises:
@@ -54,11 +54,11 @@ def check_no_masks(files: Sequence[Path]) -> None:
         )
 
 
-def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
+def not_learnable(folder: AnyPath, files: Iterable[AnyPath]) -> str | None:
     """Say why a folder's pictures are not of good parts alone, by folders' names, if so."""
     if folder.resolve().name.casefold() in _TRUTH:
         return f"folder {folder} is of masks, by its name: give the folders of good parts alone"
-    inside = Counter(file.relative_to(folder).parent.parts for file in files)
+    inside = Counter(below(file, folder).parent.parts for file in files)
     others = [parts for parts in inside if _others(parts)]
     good = [parts for parts in inside if parts[-1:] and _is_good(parts[-1]) and not _others(parts)]
     others += [parts for parts in inside if any(_beside(parts, one) for one in good)]
@@ -78,7 +78,7 @@ def not_learnable(folder: Path, files: Iterable[Path]) -> str | None:
     )
 
 
-def masks_beside(files: Sequence[Path]) -> list[Path]:
+def masks_beside(files: Sequence[AnyPath]) -> list[AnyPath]:
     """List those files that are masks, by their names, of others in the same folder."""
     names = {(file.parent, file.stem.casefold()) for file in files}
     masks = {(parent, stem + ending) for parent, stem in names for ending in MASK_ENDINGS}

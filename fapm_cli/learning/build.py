@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -40,6 +39,8 @@ from fapm_cli.pictures.whole_set import evenly, find_bit_depth
 from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath
 
 OnBegin = Callable[[BankConfig, Callable[[], int], Where | None], None]
 
@@ -95,7 +96,7 @@ def build_from_files(
         PictureError: a picture can't be read and ``on_bad`` is None, or none can.
     """
     if bit_depth is None:
-        paths = [Path(file) for file, _ in files if isinstance(file, str | Path)]
+        paths = [located(file) for file, _ in files if isinstance(file, str | AnyPath)]
         bit_depth = find_bit_depth(paths, lambda done: on_stage("depth", done, len(paths)))
     config = replace(config, preprocessing=replace(config.preprocessing, bit_depth=bit_depth))
     show = functools.partial(_show, files, config.preprocessing)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
@@ -30,6 +29,7 @@ from fapm_cli.pictures.wide_samples import (
     used_bits,
     wide_pixels,
 )
+from fapm_cli.stores.stored import AnyPath
 
 MAX_PIXELS = 200_000_000
 
@@ -69,7 +69,7 @@ class Decoded:
 
 def decode(
     data: bytes,
-    path: Path,
+    path: AnyPath,
     draft_px: int | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
     most_px: int = MAX_PIXELS,
@@ -102,7 +102,7 @@ def decode(
         return Decoded(image, bits, size_px or image.size[::-1], lossy)
 
 
-def used_range(path: Path) -> tuple[int, int] | None:
+def used_range(path: AnyPath) -> tuple[int, int] | None:
     """Say how many bits a file says its samples use, and their largest value.
 
     Returns:
@@ -122,7 +122,7 @@ def used_range(path: Path) -> tuple[int, int] | None:
     return decoded.bits, largest_value(decoded.pixels)
 
 
-def reading_bytes(path: Path, draft_px: int | None = None) -> int:
+def reading_bytes(path: AnyPath, draft_px: int | None = None) -> int:
     """Say by a picture's header how many bytes reading it takes at most, its RGB included.
 
     Args:
@@ -134,7 +134,7 @@ def reading_bytes(path: Path, draft_px: int | None = None) -> int:
     """
     try:
         with path.open("rb") as file, Image.open(file, formats=READABLE) as image:
-            num_file = os.fstat(file.fileno()).st_size
+            num_file = file.seek(0, os.SEEK_END)
             file.seek(0)
             wide = sample_bits(image, file.read(_HEADER_BYTES)) > 8
             whole = image.width * image.height
@@ -173,7 +173,7 @@ def _narrow_bytes(image: Image.Image) -> int:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damage_told(path: AnyPath) -> Iterator[None]:
     """Turn whatever a decoder raises into an error of the picture."""
     try:
         yield
@@ -186,7 +186,7 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise PictureError(f"picture {path} is damaged: {error}") from error
 
 
-def _open(data: bytes, path: Path, most_px: int) -> ImageFile.ImageFile:
+def _open(data: bytes, path: AnyPath, most_px: int) -> ImageFile.ImageFile:
     """Open a file at its one picture, which is not decoded yet."""
     image = Image.open(BytesIO(data), formats=READABLE)
     pages = _pages(image, data)

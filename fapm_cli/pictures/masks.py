@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.picture import read_bytes
 from fapm_cli.pictures.preparing import fit
 from fapm_cli.pictures.wide_samples import Wide
+from fapm_cli.stores.stored import AnyPath
 
 # Of a mask: what compression makes of black, and the share of px that it, and soft edges, put
 # between black and white (3.5 % in a 64 px JPEG of quality 20; photographs have 25 % and more).
@@ -24,7 +24,7 @@ _SOFT_SHARE = 0.1
 
 
 def read_mask(
-    path: Path, preprocessing: Preprocessing, *, two_valued: bool = False
+    path: AnyPath, preprocessing: Preprocessing, *, two_valued: bool = False
 ) -> NDArray[np.bool_]:
     """Read what a picture marks, over the input's px.
 
@@ -82,7 +82,7 @@ def _sampled(mask: NDArray[np.bool_], to: Preprocessing, pose: Pose) -> NDArray[
     return marks
 
 
-def marked(path: Path, *, two_valued: bool = False) -> NDArray[np.bool_]:
+def marked(path: AnyPath, *, two_valued: bool = False) -> NDArray[np.bool_]:
     """Read what a picture marks, upright and at its own size: what is not black or transparent.
 
     Values may be labels, and each marks its px. Where there are two but for compression and soft

@@ -15,6 +15,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.pictures.decoding import MAX_PIXELS, Decoded, decode
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.wide_samples import ALL_BITS, Wide, largest_value
+from fapm_cli.stores.stored import AnyPath
 
 ALPHA_BACKGROUND = (255, 255, 255)
 _STRIP_ROWS = 64
@@ -52,7 +53,7 @@ class Frame:
 class Encoded:
     """A picture's file that is in memory: its name, its bytes, and how many px it may have."""
 
-    path: Path
+    path: AnyPath
     data: bytes
     most_px: int = MAX_PIXELS
 
@@ -70,7 +71,7 @@ class Facts:
         lossy: whether its file may have changed px to be smaller, as JPEG does; None without one.
     """
 
-    path: Path
+    path: AnyPath
     size_px: tuple[int, int]
     sha256: str
     moment: Moment | None = None
@@ -139,7 +140,7 @@ def image_pixels(image: Image.Image) -> Pixels:
 
 
 def read_picture(
-    file: Path | Encoded,
+    file: AnyPath | Encoded,
     bit_depth: int = ALL_BITS,
     draft_for: Preprocessing | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
@@ -187,7 +188,7 @@ def draft_px(preprocessing: Preprocessing) -> int | None:
     return 2 * max(preprocessing.resize_px) if preprocessing.jpeg_draft else None
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: AnyPath) -> bytes:
     """Read a picture's file.
 
     Raises:
@@ -201,7 +202,7 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError(f"picture {path} can't be read: {error}") from error
 
 
-def to_rgb(decoded: Decoded, bit_depth: int, path: Path) -> Image.Image:
+def to_rgb(decoded: Decoded, bit_depth: int, path: AnyPath) -> Image.Image:
     """Turn what a file holds into 8-bit RGB.
 
     Raises:
@@ -227,7 +228,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (*ALPHA_BACKGROUND, 255)), image)
 
 
-def _narrow(wide: Wide, bit_depth: int, path: Path) -> Pixels:
+def _narrow(wide: Wide, bit_depth: int, path: AnyPath) -> Pixels:
     """Scale samples of so many bits to 8, rounded; none is clipped.
 
     Raises:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from fapm_cli.compute.cores import usable_cores
+from fapm_cli.stores.ahead import ahead as begun_ahead
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,7 +43,7 @@ def in_order(
     executor = ThreadPoolExecutor(max_workers=usable_cores(), initializer=start)
     waiting: deque[Future[R]] = deque()
     try:
-        for item in items:
+        for item in begun_ahead(items):
             if item is not None:
                 waiting.append(executor.submit(work, item))
             most = 0 if item is None else ahead - 1

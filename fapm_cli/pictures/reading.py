@@ -36,6 +36,8 @@ from fapm_cli.pictures.picture import (
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
 from fapm_cli.pictures.read_ahead import Room, batched, in_order
 from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many
 
 _WAITING_BYTES = 128 * 2**20  # of prepared px
 
-Item = str | Path | Encoded | Pixels | Frame | Unreadable
+Item = str | AnyPath | Encoded | Pixels | Frame | Unreadable
 """What pictures are made of: a file, its bytes, an array, a frame, or what is known unreadable."""
-PartOf = Callable[[Path, str], str]
+PartOf = Callable[[AnyPath, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
 
 
@@ -149,8 +151,8 @@ def prepare_item(
     elif isinstance(item, np.ndarray):
         picture = array_picture(item)
     else:
-        file = item if isinstance(item, Encoded) else Path(item)
         with _room.visit() as enter:
+            file = item if isinstance(item, Encoded) else located(item)
             try:
                 picture = read_picture(file, preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
@@ -179,7 +181,7 @@ def read_roi(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.bool_
         PictureError: it can't be read, or is no mask but a photograph.
         OptionError: nothing in it is white.
     """
-    mask = read_mask(Path(path), preprocessing, two_valued=True)
+    mask = read_mask(located(path), preprocessing, two_valued=True)
     if not mask.any():
         raise OptionError(f"ROI {path} is black all over: paint white what is to be inspected")
     return None if mask.all() else mask
@@ -207,6 +209,6 @@ def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:
     That is of one per thread, as far as there is room for them.
     """
     work = functools.partial(reading_bytes, draft_px=draft_px(preprocessing))
-    paths = (Path(file) for file in files if isinstance(file, str | Path))
+    paths = (located(file) for file in files if isinstance(file, str | AnyPath))
     largest = heapq.nlargest(usable_cores(), in_order(paths, work))
     return min(sum(largest), max(_room.num_bytes, *largest[:1]) if largest else 0)

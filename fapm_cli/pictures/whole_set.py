@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,9 @@ from fapm_cli.pictures.read_ahead import in_order
 from fapm_cli.pictures.reading import Item
 from fapm_cli.pictures.upright import is_on_its_side
 from fapm_cli.pictures.wide_samples import ALL_BITS
+from fapm_cli.stores.ahead import ahead
+from fapm_cli.stores.locating import located
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
 _DEPTHS = (8, 10, 12, 14, 16)
 
@@ -31,7 +34,7 @@ def usual_aspect(items: Iterable[Item]) -> float:
 
     What can't be read says nothing here; reading it will tell. 1 where nothing can.
     """
-    aspects = [size[0] / size[1] for size in map(upright_size, items) if size is not None]
+    aspects = [size[0] / size[1] for size in map(upright_size, ahead(items)) if size is not None]
     return statistics.median(aspects) if aspects else 1.0
 
 
@@ -41,10 +44,13 @@ def upright_size(item: Item) -> tuple[int, int] | None:
         item = item.bgr
     if isinstance(item, np.ndarray):
         return (item.shape[0], item.shape[1]) if item.ndim > 1 and item.size else None
-    if not isinstance(item, str | Path):
+    if not isinstance(item, str | AnyPath):
         return None
     try:
-        with Image.open(item, formats=READABLE) as image:
+        path = located(item)
+        with Image.open(
+            path.open("rb") if isinstance(path, StoredPath) else path, formats=READABLE
+        ) as image:
             width, height = image.size
             if isinstance(image, TiffImageFile):  # which some versions of Pillow turn at once
                 width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
@@ -56,7 +62,7 @@ def upright_size(item: Item) -> tuple[int, int] | None:
 
 
 def find_bit_depth(
-    files: Iterable[Path], on_done: Callable[[int], None] = lambda done: None
+    files: Iterable[AnyPath], on_done: Callable[[int], None] = lambda done: None
 ) -> int:
     """Find how many bits the samples of a set of pictures use, where they have more than 8.
 
@@ -74,10 +80,11 @@ def find_bit_depth(
     Raises:
         PictureError: files say different things.
     """
-    said: dict[int, Path] = {}
+    said: dict[int, AnyPath] = {}
     largest = -1
     paths = list(files)
-    for done, (path, used) in enumerate(zip(paths, in_order(paths, used_range), strict=True), 1):
+    ranges = in_order((path for path in paths), functools.partial(used_range))
+    for done, (path, used) in enumerate(zip(paths, ranges, strict=True), 1):
         if used is not None:
             bits, most = used
             largest = max(largest, most)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from fapm_cli.errors import PictureError
 from fapm_cli.pictures.upright import load_upright
+from fapm_cli.stores.stored import AnyPath
 
 ALL_BITS = 16
 
@@ -72,7 +72,7 @@ def raw_bytes(image: ImageFile.ImageFile, header: re.Match[bytes]) -> int:
     return width * height * len(image.getbands()) * (2 if int(header[3]) > 255 else 1)
 
 
-def wide_pixels(image: ImageFile.ImageFile, data: bytes, path: Path) -> Wide:
+def wide_pixels(image: ImageFile.ImageFile, data: bytes, path: AnyPath) -> Wide:
     """All bits of a picture's samples, upright: Pillow keeps those of grey, OpenCV of colour."""
     if image.format == "PPM" and (header := NETPBM.match(data)):
         samples = np.frombuffer(data, ">u2", raw_bytes(image, header) // 2, header.end())
@@ -89,7 +89,7 @@ def wide_pixels(image: ImageFile.ImageFile, data: bytes, path: Path) -> Wide:
     return _wide_colour(image, data, path)
 
 
-def _wide_colour(image: Image.Image, data: bytes, path: Path) -> Wide:
+def _wide_colour(image: Image.Image, data: bytes, path: AnyPath) -> Wide:
     """16-bit colour; checked against the upper halves that Pillow keeps.
 
     Raises:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fapm_cli.detection.stream import Judged
+from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.reading import Item
 from fapm_cli.sources.video import is_video, open_camera, video_frames
 from fapm_cli.sources.watched_folder import Watch
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
 
 def _all(one: Judged | Unreadable) -> bool:
@@ -37,13 +39,15 @@ class Source:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def files_source(files: list[Path | Unreadable], every: int = 1) -> Source:
+def files_source(files: list[AnyPath | Unreadable], every: int = 1) -> Source:
     """Give pictures in their order; of a video every frame, or each ``every``-th."""
 
     def items() -> Iterator[Item]:
         for file in files:
             if isinstance(file, Path) and is_video(file):
                 yield from video_frames(file, every)
+            elif isinstance(file, StoredPath) and is_video(file):
+                yield Unreadable(file, PictureError(f"video {file} is not here: copy it first"))
             else:
                 yield file
 

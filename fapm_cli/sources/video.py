@@ -16,6 +16,7 @@ import numpy as np
 from fapm_cli.errors import DeviceError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Frame, Moment
+from fapm_cli.stores.stored import AnyPath
 
 VIDEO_SUFFIXES = frozenset(
     (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
@@ -23,7 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 _SLACK_S = 0.5  # what a header may promise too much: other streams' ends, rounded lengths
 
 
-def is_video(path: Path) -> bool:
+def is_video(path: AnyPath) -> bool:
     """Tell by its name whether a file is a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 

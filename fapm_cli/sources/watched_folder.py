@@ -14,6 +14,7 @@ from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable, scan
 from fapm_cli.finding.kinds import left_out_as
+from fapm_cli.stores.stored import AnyPath
 
 _Stamp = tuple[int, int, int]
 _NO_STAMP = (0, 0, 0)
@@ -65,15 +66,15 @@ class Watch:
         """
         self._folder = folder
         self._interval_s, self._patience_s = interval_s, patience_s
-        self._looks: dict[Path, _Look] = {}
-        self._unreadable: dict[Path, Unreadable] = {}
+        self._looks: dict[AnyPath, _Look] = {}
+        self._unreadable: dict[AnyPath, Unreadable] = {}
         self.left_out: Counter[str] = Counter()
         self._look()
         if only_new:
             for look in self._looks.values():
                 look.taken = True
 
-    def __iter__(self) -> Iterator[Path | Unreadable | None]:
+    def __iter__(self) -> Iterator[AnyPath | Unreadable | None]:
         """Give pictures, in the order of their paths at each look, and None after each look.
 
         Raises:
@@ -99,7 +100,7 @@ class Watch:
         if isinstance(one, Unreadable):
             look, sha256 = self._looks[one.path], ""
             look.taken = time.monotonic() - look.since >= self._patience_s
-            if not look.taken or not os.path.lexists(one.path):
+            if not look.taken or not os.path.lexists(str(one.path)):
                 return False
         else:
             look, sha256 = self._looks[one.prepared.picture.path], one.prepared.picture.sha256
@@ -108,7 +109,7 @@ class Watch:
         look.sha256 = sha256
         return True
 
-    def _look(self) -> list[Path]:
+    def _look(self) -> list[AnyPath]:
         """Look at every picture; those that are finished and not yet given out."""
         found = dict(self._stamps())
         self._looks = {path: look for path, look in self._looks.items() if path in found}
@@ -123,7 +124,7 @@ class Watch:
                 finished.append(path)
         return sorted(finished)
 
-    def _stamps(self) -> Iterator[tuple[Path, _Stamp]]:
+    def _stamps(self) -> Iterator[tuple[AnyPath, _Stamp]]:
         if not (os.path.isdir(self._folder) and os.access(self._folder, os.R_OK | os.X_OK)):
             raise PictureError(f"folder {self._folder} is not there, or can't be read")
         self._unreadable, self.left_out = {}, Counter()

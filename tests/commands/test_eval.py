@@ -595,7 +595,7 @@ def test_mask_is_resized_with_hard_edges_and_cropped_as_the_picture_is(
     [mask_path] = defective.masks
     image = Image.new("L", (512, 512))
     image.paste(1, (64, 128, 448, 192))  # x 64 to 448, y 128 to 192; 1 counts as well as 255
-    image.save(mask_path)
+    image.save(str(mask_path))
     mask = read_truth(defective, (512, 512), preprocessing)
     expected = np.zeros((224, 224), dtype=bool)
     expected[64 - 16 : 96 - 16, 32 - 16 : 224 - 16] = True

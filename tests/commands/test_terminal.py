@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ONE_BAD, ONE_GOOD, fapm
+from PIL import Image
 
 from fapm_cli.cli import run
 
@@ -100,3 +102,17 @@ def test_real_terminal_gets_columns_and_a_pipe_the_fields(bank: Path) -> None:
     piped = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert piped == fapm("score", bank, ONE_BAD).out
     assert re.fullmatch(r" +[\d.]+\t[^\t]+\tanomalous\tat \d+,\d+\t.*\t1 region\n", piped)
+
+
+def test_lines_on_stderr_may_be_json(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAPM_LOG", "json")
+    small = tmp_path / "small\n.png"
+    Image.new("RGB", (20, 20)).save(small)
+    done = fapm("score", bank, small, tmp_path / "missing.jpg", "--exit-zero")
+    lines = [json.loads(line) for line in done.err.splitlines()]
+    assert [line["level"] for line in lines] == ["error", "warning"]
+    assert lines[0]["message"].startswith("picture")
+    assert "small" in lines[1]["message"]
+    assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", line["time"]) for line in lines)

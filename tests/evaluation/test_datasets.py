@@ -11,6 +11,8 @@ from PIL import Image
 
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.evaluation.datasets import LAYOUTS, Category, find_categories, read_category
+from fapm_cli.finding import folders
+from fapm_cli.stores.stored import AnyPath
 
 SIZE = (8, 6)
 
@@ -38,15 +40,14 @@ def read(root: Path) -> dict[str, Category]:
     return {found.name: found.read() for found in find_categories(root)}
 
 
-def below(root: Path, paths: Iterable[Path]) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in paths]
+def below(root: Path, paths: Iterable[AnyPath]) -> list[str]:
+    return [folders.below(path, root).as_posix() for path in paths]
 
 
 def labels(root: Path, category: Category) -> dict[str, tuple[str | None, list[str]]]:
     """Defect and masks of each test picture."""
     return {
-        one.path.relative_to(root).as_posix(): (one.defect, below(root, one.masks))
-        for one in category.test
+        below(root, [one.path])[0]: (one.defect, below(root, one.masks)) for one in category.test
     }
 
 

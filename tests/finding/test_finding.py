@@ -22,7 +22,7 @@ from PIL import Image, features
 
 from fapm_cli.errors import PictureError
 from fapm_cli.files import escaped
-from fapm_cli.finding.folders import Unreadable, path_of, scan, search
+from fapm_cli.finding.folders import Unreadable, below, path_of, scan, search
 from fapm_cli.finding.kinds import FORMATS, SUFFIXES, left_out_as
 from fapm_cli.finding.learnable import masks_beside, not_learnable
 from fapm_cli.sources.video import video_frames
@@ -35,9 +35,7 @@ needs_links = pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links he
 def names(folder: Path) -> list[str]:
     """What a search finds, below the folder; what can't be read with a question mark."""
     return [
-        f"{item.path.relative_to(folder)}?"
-        if isinstance(item, Unreadable)
-        else str(item.relative_to(folder))
+        f"{below(path_of(item), folder)}{'?' * isinstance(item, Unreadable)}"
         for item in search(folder).items
     ]
 

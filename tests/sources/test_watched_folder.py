@@ -23,14 +23,15 @@ from fapm_cli.detection.stream import Judged
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.sources.watched_folder import Watch
+from fapm_cli.stores.stored import AnyPath
 
 
-def watching(folder: Path, **options: Any) -> tuple[Watch, Iterator[Path | Unreadable | None]]:
+def watching(folder: Path, **options: Any) -> tuple[Watch, Iterator[AnyPath | Unreadable | None]]:
     watch = Watch(folder, interval_s=0.01, **options)
     return watch, iter(watch)
 
 
-def given(items: Iterator[Path | Unreadable | None], looks: int = 3) -> list[str]:
+def given(items: Iterator[AnyPath | Unreadable | None], looks: int = 3) -> list[str]:
     """Names of the pictures that some looks give out."""
     names = []
     while looks:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.evaluation.datasets import kolektor, loco, mvtec, mvtec2, table, visa
@@ -22,6 +21,7 @@ from fapm_cli.evaluation.datasets.category import (
 )
 from fapm_cli.evaluation.datasets.masks import read_truth
 from fapm_cli.finding.learnable import GOOD
+from fapm_cli.stores.stored import AnyPath
 
 __all__ = [
     "LAYOUTS",
@@ -48,7 +48,7 @@ LAYOUTS: dict[str, Find] = {
 
 
 def find_categories(
-    root: Path,
+    root: AnyPath,
     layout: str | None = None,
     good: str | None = None,
     on_note: Callable[[str], object] = lambda text: None,
@@ -93,7 +93,7 @@ def _fail(error: PictureError) -> Category:
     raise error
 
 
-def read_category(root: Path) -> Category:
+def read_category(root: AnyPath) -> Category:
     """Read the first category of a dataset, whose layout is told by what is there.
 
     Raises:
@@ -102,7 +102,7 @@ def read_category(root: Path) -> Category:
     return find_categories(root)[0].read()
 
 
-def _find(root: Path, finds: list[Find], good: frozenset[str]) -> list[Found]:
+def _find(root: AnyPath, finds: list[Find], good: frozenset[str]) -> list[Found]:
     """What the first of some layouts finds that finds anything."""
     found: Iterator[list[Found]] = (find(root, good) for find in finds)
     return next((categories for categories in found if categories), [])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.files import name_first
-from fapm_cli.finding.folders import count_kinds
+from fapm_cli.finding.folders import count_kinds, exists, sorted_paths
 from fapm_cli.finding.learnable import GOOD
+from fapm_cli.stores.stored import AnyPath
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class TestPicture:
 
     __test__ = False
 
-    path: Path
+    path: AnyPath
     defect: str | None
-    masks: tuple[Path, ...] = ()
+    masks: tuple[AnyPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Category:
     """
 
     name: str
-    train: Sequence[Path]
+    train: Sequence[AnyPath]
     test: Sequence[TestPicture]
     apart: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -91,12 +90,12 @@ class Found:
     read: Callable[[], Category]
 
 
-Find = Callable[[Path, frozenset[str]], list[Found]]
+Find = Callable[[AnyPath, frozenset[str]], list[Found]]
 """A layout: finds the categories of a folder or file that is in this layout, else none; told what
 good pictures' labels are called, in small letters."""
 
 
-def check(category: Category, where: Path) -> Category:
+def check(category: Category, where: AnyPath) -> Category:
     """Pass a category on that has pictures to test, good ones among them.
 
     Raises:
@@ -126,9 +125,9 @@ def omitted(names: Sequence[str], kind: str, where: str) -> list[str]:
     return [f"{count} in {where}: left out: {name_first(names)}"] if names else []
 
 
-def broken_links(folder: Path) -> list[PictureError]:
+def broken_links(folder: AnyPath) -> list[PictureError]:
     """An error for each link in a folder that leads nowhere."""
-    broken = [path for path in entries(folder) if not os.path.exists(path)]
+    broken = [path for path in entries(folder) if not exists(path)]
     return [PictureError(f"link {path} can't be followed: it leads nowhere") for path in broken]
 
 
@@ -137,13 +136,13 @@ def left_out_note(left_out: Counter[str]) -> list[str]:
     return [f"left out of its folders: {count_kinds(left_out)}"] if left_out else []
 
 
-def entries(folder: Path) -> list[Path]:
+def entries(folder: AnyPath) -> list[AnyPath]:
     """What lies in a folder, if it is one, sorted, what is hidden left out."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted_paths(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def folders(root: Path) -> list[Path]:
+def folders(root: AnyPath) -> list[AnyPath]:
     """The folders in a folder, sorted, hidden ones left out."""
     return [path for path in entries(root) if path.is_dir()]

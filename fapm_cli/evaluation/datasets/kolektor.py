@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import (
@@ -33,11 +32,12 @@ from fapm_cli.evaluation.datasets.category import (
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
 from fapm_cli.files import name_first
 from fapm_cli.pictures.masks import marked
+from fapm_cli.stores.stored import AnyPath
 
 _TESTED = 5  # one in so many commutators
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the one category of either dataset; what is good, masks say."""
     name = root.resolve().name
     parts = [folder for folder in folders(root) if any(folder.glob("*_label.bmp"))]
@@ -49,7 +49,7 @@ def find(root: Path, good: frozenset[str]) -> list[Found]:
     return []
 
 
-def _read_parts(name: str, root: Path, parts: list[Path]) -> Category:
+def _read_parts(name: str, root: AnyPath, parts: list[AnyPath]) -> Category:
     """Read KolektorSDD: a folder a commutator."""
     tested = set(parts[::_TESTED])
     labelled, notes = _labelled(parts)
@@ -62,7 +62,7 @@ def _read_parts(name: str, root: Path, parts: list[Path]) -> Category:
     return check(Category(name, train, tests, {}, notes, broken_links(root)), root)
 
 
-def _read_split(name: str, root: Path, train: Path, test: Path) -> Category:
+def _read_split(name: str, root: AnyPath, train: AnyPath, test: AnyPath) -> Category:
     """Read KolektorSDD2: a folder to learn from, and one to test."""
     learnt, learnt_notes = _labelled([train])
     tested, notes = _labelled([test])
@@ -70,7 +70,7 @@ def _read_split(name: str, root: Path, train: Path, test: Path) -> Category:
     return check(Category(name, pictures, tested, {}, learnt_notes + notes), root)
 
 
-def _labelled(parts: Iterable[Path]) -> tuple[list[TestPicture], list[str]]:
+def _labelled(parts: Iterable[AnyPath]) -> tuple[list[TestPicture], list[str]]:
     """Label pictures by their masks; also a note of those whose masks don't tell."""
     labelled, untold, left_out = [], [], Counter[str]()
     found = (pictures_and_masks(part, left_out) for part in parts)

@@ -15,15 +15,14 @@ picture count together; the saturation of the dataset's own sPRO is not known he
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fapm_cli.evaluation.datasets.category import Found
 from fapm_cli.evaluation.datasets.mvtec import TRUTH, found
+from fapm_cli.stores.stored import AnyPath
 
 _APART = {"logical": "logical_anomalies", "structural": "structural_anomalies"}
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the category of a folder whose test pictures are logical or structural anomalies."""
     test = root / "test"
     apart = {name: folder for name, folder in _APART.items() if (test / folder).is_dir()}

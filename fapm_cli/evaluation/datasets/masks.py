@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,12 @@ from numpy.typing import NDArray
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import TestPicture
-from fapm_cli.finding.folders import find_pictures, path_of, search
+from fapm_cli.finding.folders import below, find_pictures, path_of, search, sorted_paths
 from fapm_cli.finding.kinds import SUFFIXES
 from fapm_cli.finding.learnable import MASK_ENDINGS
 from fapm_cli.pictures.fitting.pose import UPRIGHT, Pose
 from fapm_cli.pictures.masks import fit_mask, marked
+from fapm_cli.stores.stored import AnyPath
 
 _FOLDERS = frozenset(("gt", "mask", "masks", "ground_truth"))
 _COLOUR = "rgb"  # beside it lie masks, and what other sensors saw (MVTec 3D-AD)
@@ -64,8 +64,8 @@ def read_truth(
 
 
 def pictures_and_masks(
-    folder: Path, left_out: Counter[str], truth: Path | None = None
-) -> dict[Path, tuple[Path, ...]]:
+    folder: AnyPath, left_out: Counter[str], truth: AnyPath | None = None
+) -> dict[AnyPath, tuple[AnyPath, ...]]:
     """List the pictures under a folder, without masks, each with its own.
 
     What can't be followed or entered is listed too: reading it will tell.
@@ -85,7 +85,7 @@ def pictures_and_masks(
     found = {}
     for picture, beside in _beside(files).items():
         parent = picture.parent
-        places = [] if truth is None else [truth / parent.relative_to(folder)]
+        places = [] if truth is None else [truth / str(below(parent, folder))]
         around = listed(parent.parent if parent.name == _COLOUR else parent)
         places += [place for name in sorted(_FOLDERS) for place in around.get(name, ())]
         named = (_named_for(picture, listed(place)) for place in places)
@@ -93,23 +93,23 @@ def pictures_and_masks(
     return found
 
 
-def _is_set_apart(file: Path, folder: Path) -> bool:
+def _is_set_apart(file: AnyPath, folder: AnyPath) -> bool:
     """Whether a file lies in a folder of masks, or in another than ``rgb`` where there is one."""
-    if _FOLDERS.intersection(part.casefold() for part in file.relative_to(folder).parts[:-1]):
+    if _FOLDERS.intersection(part.casefold() for part in below(file, folder).parts[:-1]):
         return True
     inside = file.parent != folder and file.parent.name != _COLOUR
     return inside and (file.parent.parent / _COLOUR).is_dir()
 
 
-def _beside(files: Iterable[Path]) -> dict[Path, list[Path]]:
+def _beside(files: Iterable[AnyPath]) -> dict[AnyPath, list[AnyPath]]:
     """Tell pictures from the masks that lie right beside them.
 
     Of a JPEG and another format under one name, the other is the mask: JPEG would blur it.
     """
-    same: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    same: dict[tuple[AnyPath, str], list[AnyPath]] = defaultdict(list)
     for file in files:
         same[file.parent, file.stem.casefold()].append(file)
-    found: dict[Path, list[Path]] = {}
+    found: dict[AnyPath, list[AnyPath]] = {}
     for (parent, stem), named in same.items():
         jpegs = [file for file in named if file.suffix.lower() in _JPEG]
         pictures = jpegs if len(jpegs) == 1 else named
@@ -120,10 +120,10 @@ def _beside(files: Iterable[Path]) -> dict[Path, list[Path]]:
     return {picture: masks for picture, masks in found.items() if picture not in taken}
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def _by_stem(folder: AnyPath) -> dict[str, list[AnyPath]]:
     """List what a folder holds, by name without ending, in small letters."""
-    entries: dict[str, list[Path]] = defaultdict(list)
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+    entries: dict[str, list[AnyPath]] = defaultdict(list)
+    for entry in sorted_paths(folder.iterdir()) if folder.is_dir() else ():
         if entry.is_dir():
             entries[entry.name.casefold()].append(entry)
         elif entry.suffix.lower() in SUFFIXES:
@@ -131,7 +131,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     return entries
 
 
-def _named_for(picture: Path, entries: dict[str, list[Path]]) -> tuple[Path, ...]:
+def _named_for(picture: AnyPath, entries: dict[str, list[AnyPath]]) -> tuple[AnyPath, ...]:
     """The masks that bear a picture's name: one file, or all in a folder.
 
     A folder that holds none stands for itself: reading it will tell.

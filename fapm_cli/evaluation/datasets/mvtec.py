@@ -14,10 +14,8 @@ pictures may also lie in ``good`` beside ``test``, without a ``train``.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import (
@@ -34,13 +32,14 @@ from fapm_cli.evaluation.datasets.category import (
 )
 from fapm_cli.evaluation.datasets.masks import pictures_and_masks
 from fapm_cli.files import name_first
-from fapm_cli.finding.folders import foreign
+from fapm_cli.finding.folders import exists, foreign
 from fapm_cli.finding.kinds import left_out_as
+from fapm_cli.stores.stored import AnyPath
 
 TRUTH = "ground_truth"
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the category of a folder that has ``test``, and ``train`` or ``good``."""
     test = root / "test"
     if not (root / "train").is_dir() and not (test.is_dir() and _good_in(root, good)):
@@ -49,9 +48,9 @@ def find(root: Path, good: frozenset[str]) -> list[Found]:
 
 
 def found(
-    root: Path,
-    test: Path,
-    truth: Path,
+    root: AnyPath,
+    test: AnyPath,
+    truth: AnyPath,
     good: frozenset[str],
     apart: Mapping[str, str] | None = None,
 ) -> Found:
@@ -62,9 +61,9 @@ def found(
 
 def _read(
     name: str,
-    root: Path,
-    test: Path,
-    truth: Path,
+    root: AnyPath,
+    test: AnyPath,
+    truth: AnyPath,
     good: frozenset[str],
     apart: Mapping[str, str],
 ) -> Category:
@@ -86,7 +85,7 @@ def _read(
 
 
 def _read_test(
-    test: Path, truth: Path, good: frozenset[str], left_out: Counter[str]
+    test: AnyPath, truth: AnyPath, good: frozenset[str], left_out: Counter[str]
 ) -> tuple[list[TestPicture], list[PictureError]]:
     """List the pictures of a folder of tests; also the errors of folders that hold none."""
     tested, failures = list[TestPicture](), list[PictureError]()
@@ -105,19 +104,19 @@ def _read_test(
     return tested, failures
 
 
-def _good_in(root: Path, good: frozenset[str]) -> list[Path]:
+def _good_in(root: AnyPath, good: frozenset[str]) -> list[AnyPath]:
     """The folders of good pictures in a folder."""
     return [folder for folder in folders(root) if is_good(folder.name, good)]
 
 
-def _loose(folder: Path, left_out: Counter[str]) -> list[str]:
+def _loose(folder: AnyPath, left_out: Counter[str]) -> list[str]:
     """Name pictures beside a folder's folders, which say what is in them.
 
     Args:
         folder: of tests, or to learn from.
         left_out: counts the files that are no pictures, by ending or kind.
     """
-    files = [path for path in entries(folder) if os.path.exists(path) and not path.is_dir()]
+    files = [path for path in entries(folder) if exists(path) and not path.is_dir()]
     kinds = {path.name: foreign(path) or left_out_as(path) for path in files}
     left_out.update(kind for kind in kinds.values() if kind is not None)
     pictures = [name for name, kind in kinds.items() if kind is None]

@@ -13,13 +13,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fapm_cli.evaluation.datasets.category import Found
 from fapm_cli.evaluation.datasets.mvtec import TRUTH, found
+from fapm_cli.stores.stored import AnyPath
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the category of a folder with ``test_public``."""
     test = root / "test_public"
     return [found(root, test, test / TRUTH, good)] if test.is_dir() else []

@@ -16,30 +16,30 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets.category import Category, Found, TestPicture, check, is_good
+from fapm_cli.stores.stored import AnyPath
 
 _COLUMNS = ("path", "label", "mask", "split")
 
 Row = dict[str, str]
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the category of a file that ends in .csv or .jsonl."""
     if root.suffix.lower() not in (".csv", ".jsonl") or not root.is_file():
         return []
     return [Found(root.stem, lambda: _read(root, good))]
 
 
-def _read(table: Path, good: frozenset[str]) -> Category:
+def _read(table: AnyPath, good: frozenset[str]) -> Category:
     rows = [row | {"split": row["split"].casefold() or "test"} for row in read_rows(table)]
     return split(table.stem, table, table.parent, rows, "path", good)
 
 
 def split(
-    name: str, where: Path, folder: Path, rows: list[Row], column: str, good: frozenset[str]
+    name: str, where: AnyPath, folder: AnyPath, rows: list[Row], column: str, good: frozenset[str]
 ) -> Category:
     """Make a category of rows, as each row's split says.
 
@@ -66,14 +66,16 @@ def split(
     return check(Category(name, train, test, notes=notes if left else ()), where)
 
 
-def _labelled(folder: Path, path: str, label: str, mask: str, good: frozenset[str]) -> TestPicture:
+def _labelled(
+    folder: AnyPath, path: str, label: str, mask: str, good: frozenset[str]
+) -> TestPicture:
     """A test picture of what a row says, its paths relative to a folder."""
     if is_good(label, good):
         return TestPicture(folder / path, None)
     return TestPicture(folder / path, label, (folder / mask,) if mask else ())
 
 
-def read_rows(table: Path, columns: tuple[str, ...] = _COLUMNS) -> list[Row]:
+def read_rows(table: AnyPath, columns: tuple[str, ...] = _COLUMNS) -> list[Row]:
     """Read a table's rows: the named columns, empty where they are not there.
 
     Args:

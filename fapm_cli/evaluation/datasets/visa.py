@@ -10,15 +10,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fapm_cli.evaluation.datasets.category import Found
 from fapm_cli.evaluation.datasets.table import Row, read_rows, split
+from fapm_cli.stores.stored import AnyPath
 
 _COLUMNS = ("object", "image", "split", "label", "mask")
 
 
-def find(root: Path, good: frozenset[str]) -> list[Found]:
+def find(root: AnyPath, good: frozenset[str]) -> list[Found]:
     """Find the objects of a folder with ``split_csv/1cls.csv``."""
     table = root / "split_csv" / "1cls.csv"
     if not table.is_file():
@@ -29,5 +28,5 @@ def find(root: Path, good: frozenset[str]) -> list[Found]:
     return [_found(root, name, rows, good) for name, rows in objects.items()]
 
 
-def _found(root: Path, name: str, rows: list[Row], good: frozenset[str]) -> Found:
+def _found(root: AnyPath, name: str, rows: list[Row], good: frozenset[str]) -> Found:
     return Found(name, lambda: split(name, root / name, root, rows, "image", good))
