@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from fapm_cli.scores.aim import Aim as Aim
     from fapm_cli.scores.thresholds import Thresholds as Thresholds
     from fapm_cli.scores.thresholds import pictures_needed as pictures_needed
+    from fapm_cli.serving.serve import serve as serve
+    from fapm_cli.serving.settings import Settings as Settings
     from fapm_cli.sinks.delivery import Delivery as Delivery
     from fapm_cli.sources.source import Source as Source
     from fapm_cli.sources.source import camera_source as camera_source
@@ -121,6 +123,8 @@ HOMES = {
     "Query": "config",
     "Thresholds": "scores.thresholds",
     "DIFFERENCES": "pictures.seen",
+    "serve": "serving.serve",
+    "Settings": "serving.settings",
     "Differences": "pictures.seen",
     "History": "drift.history",
     "read_log": "drift.log",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-_JUDGES = ("score", "heatmap", "bench")
+_JUDGES = ("score", "serve", "heatmap", "bench")
 _AWAKE = 10_000  # turns of a waiting loop: some 0.1 ms, as far as the steps of a picture lie apart
 
 

@@ -25,6 +25,7 @@ from fapm_cli.commands import (
     heatmap,
     info,
     score,
+    serve,
 )
 from fapm_cli.commands.help import HelpCommand, HelpGroup
 from fapm_cli.commands.terminal import note
@@ -85,6 +86,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "merge": grow.merge,
     "calibrate": calibrate.calibrate,
     "score": score.score,
+    "serve": serve.serve,
     "heatmap": heatmap.heatmap,
     "eval": eval.eval_,
     "bench": bench.bench,

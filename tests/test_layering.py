@@ -29,6 +29,7 @@ FOLDERS = [
         "evaluation",
         "sinks",
         "api",
+        "serving",
         "commands",
         "cli",
         "__main__",

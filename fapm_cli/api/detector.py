@@ -10,7 +10,7 @@ from fapm_cli.bank import bank as learnt
 from fapm_cli.compute.precision import check_on_cpu, check_precision
 from fapm_cli.detection.judge import Judge
 from fapm_cli.detection.record import record_of
-from fapm_cli.detection.stream import judge
+from fapm_cli.detection.stream import judge, judge_item
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import search
 from fapm_cli.pictures.reading import Item
@@ -80,6 +80,14 @@ class Detector:
         if result.error is not None:
             raise PictureError(result.error)
         return result
+
+    def judge(self, item: Item) -> Result:
+        """Judge one picture, or its file's bytes, in this thread; what can't be read has an error.
+
+        Several threads may do so at a time, where the engine works on pictures one by one.
+        """
+        one = judge_item(self.engine, item)
+        return Result(record_of(self.engine, one, self.thresholds), self.engine, one, item)
 
     def stream(self, pictures: Pictures | Source, batch_size: int = 8) -> Iterator[Result]:
         """Judge pictures one after another, read ahead in threads.

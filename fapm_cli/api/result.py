@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from fapm_cli.detection.stream import Judged
 from fapm_cli.drawing.heatmap import Caption, draw_located
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
-from fapm_cli.pictures.picture import Frame, read_again
+from fapm_cli.pictures.picture import Encoded, Frame, read_again, read_picture
 from fapm_cli.pictures.reading import Item
 
 
@@ -117,7 +118,21 @@ class Result:
         if isinstance(self._source, Frame):
             return Image.fromarray(np.ascontiguousarray(self._source.bgr[..., ::-1]))
         bit_depth = self._detector.bank.config.preprocessing.bit_depth
+        if isinstance(self._source, Encoded):
+            return read_picture(self._source, bit_depth).image
         return read_again(judged.prepared.picture, bit_depth).image
+
+    def with_file(self, data: bytes) -> Result:
+        """The same, its picture's file as these bytes: whoever keeps results may keep none."""
+        return replace(self, _source=Encoded(Path(self.path), data))
+
+    @property
+    def num_bytes(self) -> int:
+        """What it holds in memory, but its picture's file."""
+        if isinstance(self._judged, Unreadable):
+            return 0
+        found = sum(part.nbytes for part in self._judged.found.parts)
+        return int(found + self._judged.prepared.input.nbytes)
 
     def heatmap(self, picture: Image.Image | None = None, *, boxes: bool = True) -> Image.Image:
         """Draw what was found over the picture, as ``fapm heatmap`` does.

@@ -29,7 +29,13 @@ from fapm_cli.commands.options import (
     WeightsOption,
 )
 from fapm_cli.commands.path_arguments import paths_argument
-from fapm_cli.commands.paths import check_order, check_output, find_named
+from fapm_cli.commands.paths import (
+    LabelsOption,
+    add_labelled,
+    check_order,
+    check_output,
+    find_named,
+)
 from fapm_cli.commands.terminal import note, progress_bar
 from fapm_cli.errors import OptionError
 from fapm_cli.files import escaped
@@ -54,6 +60,7 @@ def calibrate(
             rich_help_panel=PICTURES,
         ),
     ] = None,
+    labels: LabelsOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +132,7 @@ def calibrate(
     Example:  fapm calibrate bank.st samples/test/good --false-alarm-rate 0.2
     """
     kind = choose_format(output_format, json=as_json)
+    good, bad = add_labelled(labels, good, bad)
     target = output or bank
     check_output(target, A_BANK)
     check_order("calibrate", bank, [*(good or ()), *(bad or ())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,15 +20,30 @@ from fapm_cli.commands.options import (
     ThreadsOption,
     WeightsOption,
 )
-from fapm_cli.commands.path_arguments import PathsArgument
-from fapm_cli.commands.paths import check_order, check_output, find_named
+from fapm_cli.commands.path_arguments import WHERE, paths_argument
+from fapm_cli.commands.paths import (
+    LabelsOption,
+    add_labelled,
+    check_order,
+    check_output,
+    find_named,
+)
 from fapm_cli.commands.terminal import note
+from fapm_cli.errors import OptionError
 from fapm_cli.finding.kinds import A_BANK
+
+OptionalPaths = Annotated[
+    list[Any] | None,
+    paths_argument(
+        "[PATH...]", f"Pictures and folders (searched through), {WHERE}; - reads paths from stdin."
+    ),
+]
 
 
 def add(
     bank: BankArgument,
-    paths: PathsArgument,
+    paths: OptionalPaths = None,
+    labels: LabelsOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +72,9 @@ def add(
 
     Example:  fapm add bank.st samples/test/good -o grown.st
     """
+    paths, _ = add_labelled(labels, paths, None)
+    if not paths:
+        raise OptionError("nothing to add: give PATH..., or --labels FILE with good parts")
     check_order("add", bank, paths)
     kind = choose_format(output_format, json=as_json)
     target = output or bank

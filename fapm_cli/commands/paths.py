@@ -9,17 +9,32 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.terminal import note, told_if_long
 from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.folders import Unreadable, count_kinds, named_below, path_of, search
 from fapm_cli.finding.kinds import A_BANK, kind_of
+from fapm_cli.finding.labels import read_labels
 from fapm_cli.finding.learnable import check_learnable, check_no_masks
 from fapm_cli.stores.locating import keep, located
 from fapm_cli.stores.stored import AnyPath
 
 Named = tuple[AnyPath | Unreadable, str]
 """A picture, and its path below the folder that was given."""
+
+
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The decisions.jsonl of fapm serve: what an operator decided.",
+        rich_help_panel=PICTURES,
+    ),
+]
 
 
 def named_paths(paths: Iterable[AnyPath]) -> Iterator[AnyPath]:
@@ -69,6 +84,23 @@ def find_named(paths: Iterable[AnyPath], *, to_learn: bool = False) -> list[Name
     if to_learn:
         check_no_masks([item for item, _ in named if not isinstance(item, Unreadable)])
     return named
+
+
+def add_labelled(
+    labels: Path | None, good: list[AnyPath] | None, bad: list[AnyPath] | None
+) -> tuple[list[AnyPath], list[AnyPath]]:
+    """Add what was decided to be good or defective to what was named so.
+
+    Raises:
+        OptionError: the labels can't be read.
+    """
+    if labels is None:
+        return good or [], bad or []
+    found = read_labels(labels)
+    counted = {"good": found.good, "defective": found.defect, "left out, not sure": found.unsure}
+    counts = ", ".join(f"{len(pictures)} {word}" for word, pictures in counted.items())
+    note(f"note: {labels}: {counts}")
+    return [*(good or []), *found.good], [*(bad or []), *found.defect]
 
 
 def leave_out(files: list[Named], without: Sequence[AnyPath]) -> list[Named]:

@@ -51,7 +51,7 @@ def judge(
         PictureError: an array is no picture.
     """
     if detector.one_by_one:
-        work = functools.partial(_judge_item, detector)
+        work = functools.partial(judge_item, detector)
         with detector.side_by_side() as begin:
             yield from in_order(items, work, max(batch_size, usable_cores()), begin)
         return
@@ -72,7 +72,8 @@ def _stacked(inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.stack(inputs)
 
 
-def _judge_item(detector: Judge, item: Item) -> Judged | Unreadable:
+def judge_item(detector: Judge, item: Item) -> Judged | Unreadable:
+    """Read, prepare and judge one picture, in this thread."""
     one = prepare_item(item, detector.bank.config.preprocessing, detector.fitting)
     if isinstance(one, Unreadable):
         return one

@@ -67,6 +67,14 @@ _MODEL_START = b"\x12\x04fapm"  # ONNX's producer, behind two bytes of its versi
 _REPORT_TITLE = b"<title>fapm report</title>"
 
 
+def format_of(start: bytes) -> str | None:
+    """Which of :data:`FORMATS` a file is of, by its first 16 bytes; None for none of them."""
+    for name, kind in FORMATS.items():
+        if re.match(kind.start, start, re.DOTALL):
+            return name
+    return None
+
+
 def left_out_as(path: AnyPath) -> str | None:
     """Say as what a file of a folder is left out, by its first bytes; None for a picture."""
     ending = path.suffix.lower()

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -43,7 +43,7 @@ READABLE = [
     if kind.plugin is None or importlib.util.find_spec(kind.plugin)
 ]
 _COEFFICIENT_BYTES = 6  # per px of a progressive JPEG, which is whole before any px is
-_HEADER_BYTES = 4096  # that hold what a PNG and a PGM say of their samples
+_MOST_PAGES, _HEADER_BYTES = 1000, 4096  # which hold what a PNG and a PGM say of their samples
 # TIFF's tags, and values of them.
 _NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4
 _SUBFILE_TYPE, _REDUCED = 255, 2
@@ -72,6 +72,7 @@ def decode(
     path: AnyPath,
     draft_px: int | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
+    most_px: int = MAX_PIXELS,
 ) -> Decoded:
     """Decode the one picture that a file holds.
 
@@ -80,6 +81,7 @@ def decode(
         path: for messages.
         draft_px: a JPEG may come smaller, with sides of at least this; None for its own size.
         enter: told, before any px is decoded, how many bytes that takes at most.
+        most_px: of more, none is decoded.
 
     Raises:
         PictureError: it is empty, damaged, too large, of a format that isn't read, or holds
@@ -88,7 +90,7 @@ def decode(
     if not data:
         raise PictureError(f"picture {path} is empty (0 bytes); copy it again")
     with _damage_told(path):
-        image = _open(data, path)
+        image = _open(data, path, most_px)
         bits, lossy = used_bits(image, data), _is_lossy(image, data)
         is_wide, whole = sample_bits(image, data) > 8, image.width * image.height
         size_px = None if is_wide else _draft(image, draft_px)
@@ -184,7 +186,7 @@ def _damage_told(path: AnyPath) -> Iterator[None]:
         raise PictureError(f"picture {path} is damaged: {error}") from error
 
 
-def _open(data: bytes, path: AnyPath) -> ImageFile.ImageFile:
+def _open(data: bytes, path: AnyPath, most_px: int) -> ImageFile.ImageFile:
     """Open a file at its one picture, which is not decoded yet."""
     image = Image.open(BytesIO(data), formats=READABLE)
     pages = _pages(image, data)
@@ -194,10 +196,8 @@ def _open(data: bytes, path: AnyPath) -> ImageFile.ImageFile:
         )
     image.seek(pages[0])
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"picture {path} has {width}×{height} px; at most {MAX_PIXELS:,} px work"
-        )
+    if width * height > most_px:
+        raise PictureError(f"picture {path} has {width}×{height} px; at most {most_px:,} px work")
     return image
 
 
@@ -207,7 +207,7 @@ def _pages(image: ImageFile.ImageFile, data: bytes) -> list[int]:
     Not among them is what only goes with a picture: smaller copies and masks in a TIFF, and all
     but the first of a camera's JPEG, which are previews, depths or gains.
     """
-    count = getattr(image, "n_frames", 1)
+    count = getattr(image, "n_frames", 1) if image.format != "TIFF" else _pages_of_tiff(image)
     if image.format == "MPO":
         count = 1
     elif image.format == "PPM" and (header := NETPBM.match(data)):
@@ -216,6 +216,16 @@ def _pages(image: ImageFile.ImageFile, data: bytes) -> list[int]:
     if count > 1 and isinstance(image, TiffImageFile):
         return [page for page in range(count) if not _goes_with_another(image, page)] or [0]
     return list(range(count))
+
+
+def _pages_of_tiff(image: ImageFile.ImageFile) -> int:
+    """How many pages there are, of very many 1,000: each costs time."""
+    number = 1
+    with suppress(EOFError):
+        while number < _MOST_PAGES:
+            image.seek(number)
+            number += 1
+    return number
 
 
 def _goes_with_another(image: TiffImageFile, page: int) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from fapm_cli.config import Preprocessing
 from fapm_cli.errors import PictureError
-from fapm_cli.pictures.decoding import Decoded, decode
+from fapm_cli.pictures.decoding import MAX_PIXELS, Decoded, decode
 from fapm_cli.pictures.preparing import Pixels
 from fapm_cli.pictures.wide_samples import ALL_BITS, Wide, largest_value
 from fapm_cli.stores.stored import AnyPath
@@ -47,6 +47,15 @@ class Frame:
     path: Path
     moment: Moment
     bgr: Pixels
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture's file that is in memory: its name, its bytes, and how many px it may have."""
+
+    path: AnyPath
+    data: bytes
+    most_px: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ def image_pixels(image: Image.Image) -> Pixels:
 
 
 def read_picture(
-    path: AnyPath,
+    file: AnyPath | Encoded,
     bit_depth: int = ALL_BITS,
     draft_for: Preprocessing | None = None,
     enter: Callable[[int], None] = lambda num_bytes: None,
@@ -141,7 +150,7 @@ def read_picture(
     Grey, palette and CMYK become RGB, alpha is laid over white, orientation tags are applied.
 
     Args:
-        path: the file.
+        file: where it lies, or what it holds.
         bit_depth: of pictures whose samples have more than 8 bits, how many are used: as many
             ones are white.
         draft_for: decode no more than this preprocessing needs; None for every pixel.
@@ -151,8 +160,10 @@ def read_picture(
         PictureError: the file is missing, empty, damaged, not a picture, too large, several
             pictures, or brighter than ``bit_depth`` allows.
     """
-    data = read_bytes(path)
-    decoded = decode(data, path, None if draft_for is None else draft_px(draft_for), enter)
+    encoded = file if isinstance(file, Encoded) else Encoded(file, read_bytes(file))
+    path, data = encoded.path, encoded.data
+    draft = None if draft_for is None else draft_px(draft_for)
+    decoded = decode(data, path, draft, enter, encoded.most_px)
     image = to_rgb(decoded, bit_depth, path)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(

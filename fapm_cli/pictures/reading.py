@@ -24,6 +24,7 @@ from fapm_cli.pictures.fitting.registration import Placed, Registration
 from fapm_cli.pictures.masks import read_mask
 from fapm_cli.pictures.measures import Measures, measure
 from fapm_cli.pictures.picture import (
+    Encoded,
     Facts,
     Frame,
     Picture,
@@ -102,8 +103,8 @@ _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many
 
 _WAITING_BYTES = 128 * 2**20  # of prepared px
 
-Item = str | AnyPath | Pixels | Frame | Unreadable
-"""What pictures are made of: a file, an array, a frame, or what is known to be unreadable."""
+Item = str | AnyPath | Encoded | Pixels | Frame | Unreadable
+"""What pictures are made of: a file, its bytes, an array, a frame, or what is known unreadable."""
 PartOf = Callable[[AnyPath, str], str]
 """Names the part that a picture shows, by its file and its name in the bank."""
 
@@ -151,11 +152,11 @@ def prepare_item(
         picture = array_picture(item)
     else:
         with _room.visit() as enter:
-            path = located(item)
+            file = item if isinstance(item, Encoded) else located(item)
             try:
-                picture = read_picture(path, preprocessing.bit_depth, preprocessing, enter)
+                picture = read_picture(file, preprocessing.bit_depth, preprocessing, enter)
             except PictureError as error:
-                return Unreadable(path, error)
+                return Unreadable(file.path if isinstance(file, Encoded) else file, error)
             return _prepared(picture, preprocessing, fitting)
     return _prepared(picture, preprocessing, fitting)
 

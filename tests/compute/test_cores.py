@@ -111,7 +111,7 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
 
 
 # Judging a picture is many short steps; what learns, or judges many at once, has no such need.
-AWAKE = {"score", "heatmap", "bench"}
+AWAKE = {"score", "serve", "heatmap", "bench"}
 ASLEEP = {"build", "add", "merge", "calibrate", "eval", "info", "export", "verify", "drift"}
 
 

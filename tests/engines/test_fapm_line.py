@@ -29,7 +29,7 @@ def test_it_asks_for_the_versions_that_fapm_does_and_for_no_torch() -> None:
 
 
 def test_it_is_the_same_version_of_the_same_program() -> None:
-    names = ("version", "requires-python", "fapm", "fapm_cli", "remote")
+    names = ("version", "requires-python", "fapm", "fapm_cli", "remote", "serve")
     for pattern in (rf"^{name} = .*" for name in names):
         own, lines = of_both(pattern)
         assert own == lines != []

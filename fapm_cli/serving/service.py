@@ -1,0 +1,148 @@
+"""The service: banks that judge what comes, and all who are told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from fapm_cli.pictures.picture import Encoded
+from fapm_cli.serving.history import History, Judgement
+from fapm_cli.serving.keeping import Keep, ending_of
+from fapm_cli.serving.metrics import Metrics
+from fapm_cli.serving.served_bank import ServedBank
+from fapm_cli.serving.settings import Settings
+from fapm_cli.serving.workers import Workers
+from fapm_cli.version import __version__
+
+_LOOK_S = 0.5
+
+Sink = Callable[[Judgement], None]
+"""Takes each picture's record, in the order in which they are made; it must return at once."""
+
+
+class Service:
+    """Banks that judge pictures in one process.
+
+    Attributes:
+        banks: by name.
+        settings: what it was told.
+        sinks: all who are told of each record: :meth:`publish` is the one place.
+        history: the last pictures.
+        keep: their copies, and decisions.
+        metrics: counters.
+        workers: the threads that judge.
+    """
+
+    def __init__(
+        self,
+        banks: Mapping[str, Path],
+        settings: Settings,
+        say: Callable[[str], None] = lambda line: None,
+    ):
+        """Load all banks.
+
+        Args:
+            banks: their files, by name.
+            settings: how to run.
+            say: told what an operator should know, in lines.
+
+        Raises:
+            FapmError: a bank can't be loaded, or pictures can't be kept.
+        """
+        self.settings, self._say = settings, say
+        self.banks = {
+            name: ServedBank(name, path, drift=settings.drift) for name, path in banks.items()
+        }
+        self.keep = Keep(settings.keep, banks)
+        self.metrics = Metrics(banks)
+        self.workers = Workers(settings.queue)
+        self.history = History(settings.keep_last)
+        self.sinks: list[Sink] = [self.metrics]
+        self._numbers, self._could_keep = itertools.count(1), True
+
+    async def judge(self, bank: ServedBank, data: bytes, path: str | None = None) -> Judgement:
+        """Judge a picture, and tell of it.
+
+        Args:
+            bank: one of :attr:`banks`.
+            data: the picture's file.
+            path: what its record calls it; None for the name of its copy.
+
+        Raises:
+            QueueFullError: too many wait.
+        """
+        begun, now = time.perf_counter(), time.time()
+        id = _new_id(now, next(self._numbers))
+        item = Encoded(Path(path or id + ending_of(data)), data, self.settings.most_px)
+
+        def work() -> Judgement:
+            loaded = bank.loaded
+            result = loaded.judge(item)
+            one = Judgement(id, bank.name, now, result.record, loaded=loaded)
+            self._keep_copy(one, data)
+            if result.error is None and one.file is not None:
+                one.result = result.with_file(b"")
+            return one
+
+        one = await self.workers.run(work)
+        one.seconds = time.perf_counter() - begun
+        self.publish(one)
+        return one
+
+    def publish(self, one: Judgement) -> None:
+        """Tell all who want to know of a record; in one thread, one record after another."""
+        follow = None if one.loaded is None else one.loaded.follow
+        if follow is not None and "error" not in one.record:
+            one.record["drift"] = follow.add(one.record)
+        if one.loaded is not self.banks[one.bank].loaded:  # replaced meanwhile
+            one.result = one.loaded = None
+        self.keep.drop(self.history.add(one))
+        for sink in self.sinks:
+            sink(one)
+
+    def _keep_copy(self, one: Judgement, data: bytes) -> None:
+        try:
+            one.file, one.num_bytes = self.keep.write(one.bank, one.id, data), len(data)
+        except OSError as error:
+            self.metrics.not_kept.inc()
+            if self._could_keep:
+                self._say(f"note: no copies of pictures can be kept: {error.strerror}")
+        self._could_keep = one.file is not None
+
+    async def watch(self) -> None:
+        """Look for new files of banks, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for bank in self.banks.values():
+                done = await asyncio.to_thread(bank.look)
+                if done is None:
+                    continue
+                self.metrics.load(bank.name, done)
+                if done:
+                    self.history.let_go(bank.name, bank.loaded)
+                    self._say(f"bank {bank.name}: loaded anew, {bank.loaded.digest[:12]}")
+                else:
+                    self._say(f"bank {bank.name}: the one loaded goes on: {bank.fault}")
+
+    def health(self) -> dict[str, Any]:
+        """Whether all is well, and what judges."""
+        return {
+            "status": "degraded" if any(b.fault for b in self.banks.values()) else "ok",
+            "version": __version__,
+            "banks": {name: bank.to_json() for name, bank in self.banks.items()},
+        }
+
+    def close(self) -> None:
+        """Stop."""
+        self.workers.close()
+        self.keep.close()
+
+
+def _new_id(now: float, number: int) -> str:
+    when = datetime.fromtimestamp(now, timezone.utc)
+    return f"{when:%Y%m%dT%H%M%S%f}-{number}"
