@@ -12,7 +12,6 @@ import torch
 from fapm_cli.bank.bank import Bank, nominal_picture
 from fapm_cli.bank.nominal_pictures import in_groups
 from fapm_cli.bank.thumbnails import decode_thumbnail
-from fapm_cli.config import Ranges
 from fapm_cli.errors import BankError
 from fapm_cli.learning.batches import NominalBatch
 from fapm_cli.learning.choosing.deep_layer import before_deepening
@@ -139,13 +138,3 @@ def fresh_groups(bank: Bank, looks: Looks) -> list[int | None]:
     groups = twin_groups(Looks.join([*own, looks]))
     known = set(groups[: len(bank.pictures)])
     return [None if group in known else group for group in groups[len(bank.pictures) :]]
-
-
-def join_ranges(ranges: Sequence[Ranges]) -> Ranges:
-    """Ranges that hold all of several."""
-    joined = dict(ranges[0])
-    for one in ranges[1:]:
-        for name, (low, high) in one.items():
-            before = joined.get(name, (0.0, 0.0))
-            joined[name] = (min(low, before[0]), max(high, before[1]))
-    return joined

@@ -14,7 +14,7 @@ from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
-from fapm_cli.growing.anew import join_ranges, known_digests, learn_anew, with_pixels
+from fapm_cli.growing.anew import known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
 from fapm_cli.learning.batches import (
     NominalBatch,
@@ -30,6 +30,7 @@ from fapm_cli.learning.scratch.workspace import HeldThumbnails
 from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.int8 import join_ranges
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.pictures.seen import Seen

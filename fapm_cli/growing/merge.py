@@ -13,7 +13,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import BankError
-from fapm_cli.growing.anew import all_shown, join_ranges, learn_anew, with_pixels
+from fapm_cli.growing.anew import all_shown, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
@@ -21,6 +21,7 @@ from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.int8 import join_ranges
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.seen import Seen

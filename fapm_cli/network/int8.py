@@ -7,7 +7,7 @@ directly needs no tracing, no compiler and no further package (docs/speed.md com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -39,6 +39,16 @@ def observing(network: nn.Module, ranges: Ranges) -> AbstractContextManager[None
         ranges[name] = (min(low, before[0]), max(high, before[1]))
 
     return watching(quantizable(network), widen)
+
+
+def join_ranges(ranges: Sequence[Ranges]) -> Ranges:
+    """Ranges that hold all of several."""
+    joined = dict(ranges[0])
+    for one in ranges[1:]:
+        for name, (low, high) in one.items():
+            before = joined.get(name, (0.0, 0.0))
+            joined[name] = (min(low, before[0]), max(high, before[1]))
+    return joined
 
 
 def quantize(
