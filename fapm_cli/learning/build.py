@@ -115,7 +115,9 @@ def build_from_files(
         registration = None
         if config.align != "none":
             registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
-        batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
+        batches = nominal_batches(
+            files, config, batch_size, on_bad, likes, part_of, registration, workspace.in_order
+        )
         bank = build_bank(
             unseen(batches, set(), on_known),
             len(files),

@@ -154,7 +154,7 @@ def extract(
         moved = moved or batch.seen is not None
         on_stage("extract", len(pictures), capacity)
     store.finish(len(pictures))
-    if not extractor.ranges:  # where it was not seen here what they are fed
+    if pictures and not extractor.ranges:  # where it was not seen here what they are fed
         observed = torch.split(store.rows("pixels")[torch.arange(min(OBSERVED, len(pictures)))], 1)
         found = workspace.map(functools.partial(_ranges_of, extractor), observed)
         extractor.ranges = join_ranges([*found])

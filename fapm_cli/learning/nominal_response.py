@@ -23,7 +23,6 @@ from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.learning.scratch.found_parts import (
     FoundParts,
     ShownParts,
-    of_memory,
 )
 from fapm_cli.learning.scratch.searching import (
     ELSEWHERE,
@@ -32,6 +31,7 @@ from fapm_cli.learning.scratch.searching import (
     nearest_rows,
     numbered_parts,
     put_found,
+    row_shapes,
 )
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.memory.shown import shown_places
@@ -198,7 +198,7 @@ def _search(
     moves = first == 0 and bank.config.grid != (1, 1)
     draw = functools.partial(elsewhere_patches, bank.config.grid, bank.roi, generator)
     names = [HERE, ELSEWHERE] if moves else [HERE]
-    rows = workspace.found("found", _shapes(bank, names), total)
+    rows = workspace.found("found", row_shapes(bank, names), total)
     parts: list[Tensor] = []
     for scorer, judged in judges:
         work = functools.partial(nearest_rows, scorer, key_owners(bank), features, total)
@@ -220,14 +220,6 @@ def _search(
         FoundParts(rows, name, len(features), parts, features[0].device) for name in names
     )
     return in_place, elsewhere[0] if elsewhere else None
-
-
-def _shapes(bank: Bank, names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """Of a picture's rows of what is found."""
-    k = bank.config.query.num_neighbors
-    return {
-        of_memory(name, j): (*size, k) for name in names for j, size in enumerate(bank.map_sizes)
-    }
 
 
 def _judges(

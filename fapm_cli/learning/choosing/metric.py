@@ -28,7 +28,6 @@ from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.scratch.found_parts import (
     FoundParts,
     ShownParts,
-    of_memory,
 )
 from fapm_cli.learning.scratch.searching import (
     HERE,
@@ -37,6 +36,7 @@ from fapm_cli.learning.scratch.searching import (
     key_owners,
     nearest_rows,
     put_found,
+    row_shapes,
     some_of,
 )
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
@@ -186,11 +186,7 @@ def usual_response(
         workspace: where what is found of each is kept.
     """
     plain, total = bank_memories(bank), len(bank.pictures)
-    shapes = {
-        of_memory(HERE, j): (*size, bank.config.query.num_neighbors)
-        for j, size in enumerate(bank.map_sizes)
-    }
-    rows = workspace.found("usual", shapes, total)
+    rows = workspace.found("usual", row_shapes(bank, [HERE]), total)
     parts: list[Tensor] = []
     for fold in held_out.numbers:
         memories = plain if floor is None else held_out.memories(bank, floor, fold)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.learning.scratch.found_parts import named_rows
+from fapm_cli.learning.scratch.found_parts import named_rows, of_memory
 from fapm_cli.learning.scratch.workspace import FoundRows, Tensors, Workspace
 from fapm_cli.memory.patch_memory import LeaveOut
 from fapm_cli.memory.shown import wholly
@@ -101,6 +101,14 @@ def put_found(
         number, part = waiting.popleft()
         rows.put(number, part.rows, found)
         yield part
+
+
+def row_shapes(bank: Bank, names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Of a picture's rows of what is found."""
+    k = bank.config.query.num_neighbors
+    return {
+        of_memory(name, j): (*size, k) for name in names for j, size in enumerate(bank.map_sizes)
+    }
 
 
 def key_owners(bank: Bank) -> Bank:

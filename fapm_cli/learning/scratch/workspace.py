@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fapm_cli.learning.scratch.field import Field
 from fapm_cli.memory.vectors import Rows, Vectors
+from fapm_cli.pictures.read_ahead import in_order
 
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
@@ -138,6 +139,12 @@ class Workspace:
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """What pure work makes of each item, in their order."""
         return map(work, items)
+
+    def in_order(
+        self, items: Iterable[T | None], work: Callable[[T], R], ahead: int = 32
+    ) -> Iterator[R]:
+        """The same of what is read, so many ``ahead``."""
+        return in_order(items, work, ahead)
 
     def steps(self, work: Callable[[T], Tensors], items: Mapping[str, T]) -> Iterator[Tensors]:
         """The same of steps by their names, none of which need be taken twice."""
