@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from fapm_cli.compute.cores import allowed_cores
@@ -134,10 +136,10 @@ def check_address(on: str) -> None:
 def connected(on: str | None) -> Iterator[Cluster | None]:
     """Connect to a cluster, and leave it in the end.
 
-    A program that is connected to one already stays connected.
+    A program that is connected to one already stays connected to that.
 
     Args:
-        on: ``ray``: one on this machine, with a worker for each of its cores, ended with this; or
+        on: ``ray``: one on this machine, with as many cores, ended with this; or
             ``ray://HOST:PORT``, a cluster's head; None for none.
 
     Raises:
@@ -148,24 +150,39 @@ def connected(on: str | None) -> Iterator[Cluster | None]:
         yield None
         return
     check_address(on)
+    with started(on, allowed_cores()) as ray:
+        yield Cluster(ray)
+
+
+@contextmanager
+def started(on: str, num_cores: int) -> Iterator[Any]:
+    """Ray, connected as :func:`connected` says, to so many cores where it begins here."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     ray = _need_ray()
     if ray.is_initialized():
-        yield Cluster(ray)
+        yield ray
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    own: dict[str, Any] = {"address": on}
+    if on == "ray":
+        own = {"address": "local", "num_cpus": num_cores, "include_dashboard": False}
     try:
         try:
-            if on == "ray":
-                own = {"num_cpus": allowed_cores(), "include_dashboard": False}
-                ray.init(address="local", **own, **quiet)
-            else:
-                ray.init(address=on, **quiet)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(**own, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError, ImportError) as error:
             raise ClusterError(f"--on {on}: can't connect: {_reason(error)}") from error
-        yield Cluster(ray)
+        yield ray
     finally:
         ray.shutdown()
+
+
+def is_installed() -> bool:
+    """Whether Ray is."""
+    try:
+        return find_spec("ray") is not None
+    except ImportError:
+        return False
 
 
 def _need_ray() -> Any:

@@ -50,7 +50,7 @@ def terms_here() -> dict[str, Any]:
     import torch
 
     tell_torch()
-    return {"threads": torch.get_num_threads(), "folder": os.getcwd(), "same": _kind()}
+    return {"threads": torch.get_num_threads(), "folder": os.getcwd(), "same": kind()}
 
 
 def _agree(terms: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def _agree(terms: Mapping[str, Any]) -> None:
     """
     import torch
 
-    for name, here in _kind().items():
+    for name, here in kind().items():
         wanted = terms["same"].get(name)
         if wanted != here:
             raise ClusterError(
@@ -75,7 +75,7 @@ def _agree(terms: Mapping[str, Any]) -> None:
 
 
 @functools.cache
-def _kind() -> dict[str, str]:
+def kind() -> dict[str, str]:
     """What results depend on."""
     import cv2
     import numpy

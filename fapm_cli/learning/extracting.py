@@ -130,6 +130,7 @@ def extract(
     parts: list[str] = []
     moved = False
     work = functools.partial(_vectors_of, extractor, config)
+    observing = functools.partial(_vectors_of, extractor, config, observe=True)
     spoiling = Spoiling(extractor, workspace) if config.metric == "own" else None
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
@@ -144,8 +145,8 @@ def extract(
             own = {"pixels": pixels.unsqueeze(0)}
             if config.align != "none":
                 own["seen"] = _seen(batch)[some].unsqueeze(0)
-            with extractor.observing() if number < OBSERVED else nullcontext():
-                store.put(number, batch.digests[some], own, Job(work, pixels))
+            job = Job(observing if number < OBSERVED else work, pixels)
+            store.put(number, batch.digests[some], own, job)
         if spoiling is not None:
             spoiling.take(batch.pixels, first, roi, batch.judged)
         pictures += batch.pictures
@@ -195,9 +196,15 @@ def _fields(config: BankConfig, extractor: FeatureExtractor) -> list[Field]:
     return fields
 
 
-def _vectors_of(extractor: FeatureExtractor, config: BankConfig, pixels: Tensor) -> Tensors:
-    """The (N_p, B·N_v, C) vectors of (B, H, W, 3) pictures and of their turned copies, by field."""
-    return vectors_of(extractor, pixels) | _copies(pixels, config, extractor)
+def _vectors_of(
+    extractor: FeatureExtractor, config: BankConfig, pixels: Tensor, observe: bool = False
+) -> Tensors:
+    """The (N_p, B·N_v, C) vectors of (B, H, W, 3) pictures and of their turned copies, by field;
+    the extractor's ranges are those of the pictures, if it is to ``observe`` them.
+    """
+    with extractor.observing() if observe else nullcontext():
+        own = vectors_of(extractor, pixels)
+    return own | _copies(pixels, config, extractor)
 
 
 def _ranges_of(extractor: FeatureExtractor, pixels: Tensor) -> Ranges:

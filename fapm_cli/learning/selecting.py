@@ -48,6 +48,8 @@ def _keys_of(
     own = patches_of(vectors, first, end)
     if copies.shape[1]:
         own = torch.cat([own, patches_of(copies, first, end)], dim=1)
+    elif shown is not None and isinstance(vectors, Tensor):
+        own = own.clone()  # what is not shown is changed, and others need it as it is
     threshold = config.spread_threshold if config.adaptive else None
     ratio, most = config.coreset_ratio, config.max_keys
     coresets = coreset_of_shown(own, shown, ratio, threshold, MIN_KEYS, most)

@@ -112,6 +112,7 @@ class ClusterStore:
         if job is None:
             return
         if self._work is not job.work:
+            self._start()
             self._work = job.work
             self._placed = self._cluster.place(
                 functools.partial(_extract, job.work, self._there.cuts)
@@ -121,6 +122,8 @@ class ClusterStore:
             self._start()
 
     def _start(self) -> None:
+        if not self._waiting:
+            return
         count, number = sum(map(len, self._waiting)), sum(map(len, self._there.cuts.values()))
         done, *pieces = self._cluster.start(self._placed, self._waiting, 1 + number)
         self._there.add(count, pieces)
@@ -131,8 +134,7 @@ class ClusterStore:
 
     def finish(self, total: int) -> None:
         """All pictures came; waits for the vectors of all."""
-        if self._waiting:
-            self._start()
+        self._start()
         while self._begun:
             self._cluster.get(self._begun.popleft())
         self._rows.finish(total)
