@@ -244,7 +244,7 @@ def test_ctrl_c_ends_the_cluster_that_was_started(tmp_path: Path) -> None:
     program = (sys.executable, "-m", "fapm_cli")
     process = began(program, tmp_path, "ray", FAPM_TEST_OF=str(tmp_path))
     deadline = time.monotonic() + 120
-    while not [pid for pid in children(name) if "ray::" in command_of(pid)]:
+    while not [pid for pid in children(name) if "ray::run" in command_of(pid)]:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
