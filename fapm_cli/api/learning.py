@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fapm_cli.api.bank import Bank
-from fapm_cli.api.beginning import tell_begin
-from fapm_cli.api.listener import Listener
+from fapm_cli.api.listener import Listener, tell_begin
 from fapm_cli.api.pictures import GoodPictures, fetched, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
