@@ -166,13 +166,13 @@ def started(on: str, num_cores: int) -> Iterator[Any]:
     if on == "ray":
         own = {"address": "local", "num_cpus": num_cores, "include_dashboard": False}
     try:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray\b")
+            try:
                 ray.init(**own, log_to_driver=False, logging_level="ERROR")
-        except (OSError, RuntimeError, ValueError, ImportError) as error:
-            raise ClusterError(f"--on {on}: can't connect: {_reason(error)}") from error
-        yield ray
+            except Exception as error:  # it has many kinds of its own
+                raise ClusterError(f"--on {on}: can't connect: {_reason(error)}") from error
+            yield ray
     finally:
         ray.shutdown()
 
@@ -214,4 +214,5 @@ def _reason(error: BaseException) -> str:
     missing = [line for line in lines if "No module named" in line]
     if missing:
         return f"{missing[-1][-200:]}: install the same fapm there"
-    return " ".join(lines)[:200] or type(error).__name__
+    named = [line for line in lines if "Error: " in line or "Exception: " in line]
+    return (named[-1] if named else " ".join(lines))[:200] or type(error).__name__

@@ -9,6 +9,7 @@ twice as large, and a map that tells a defect's px a little less well (docs/accu
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -134,35 +135,54 @@ def _exceeded(
     """
     numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
     all_bad = torch.arange(len(spoiled.pictures))
-    good: Parts = []
-    bad: Parts = []
+    parts: tuple[Parts, Parts] = ([], [])  # of good pictures, and of spoiled ones
     judged = (  # whose vectors, which of them, of which pictures
-        (features, len(bank.pictures), numbers, numbers, good),
-        (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
+        (features, len(bank.pictures), numbers, numbers),
+        (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures),
     )
-    for fold in held_out.numbers:
-        memories = plain if floor is None else held_out.memories(bank, floor, fold)
-        scorer = bank_scorer(bank, memories)
-        for vectors, total, rows, pictures, parts in judged:
+    for memories, folds in _judges(bank, plain, held_out, floor):
+        some: list[tuple[int, Part]] = []
+        for fold, (bad, (vectors, total, rows, pictures)) in itertools.product(
+            folds, enumerate(judged)
+        ):
             in_fold = held_out.folds[pictures] == fold
             together = at_a_time(vectors, total)
             split = (torch.split(one[in_fold], together) for one in (rows, pictures))
-            some = [
-                Part(own, of_them, some_of(shown, of_them))
-                for own, of_them in zip(*split, strict=True)
-                if len(own)
-            ]
-            work = functools.partial(_found, scorer, key_owners(bank), vectors, total)
-            found_here = zip(workspace.map(work, some), some, strict=True)
-            parts += [(found, part.shown) for found, part in found_here]
-    found, there = where_known([part for part, _ in good + bad]), [here for _, here in good + bad]
-    both, folds = list(zip(found, there, strict=True)), held_out.folds[spoiled.pictures]
-    in_order = torch.cat([spoiled.pictures[folds == fold] for fold in held_out.numbers])
+            for own, of_them in zip(*split, strict=True):
+                if len(own):
+                    some.append((bad, Part(own, of_them, some_of(shown, of_them))))
+        sets = [(vectors, total) for vectors, total, _, _ in judged]
+        work = functools.partial(_found, bank_scorer(bank, memories), key_owners(bank), sets)
+        for (bad, part), found in zip(some, workspace.map(work, some), strict=True):
+            parts[bad].append((found, part.shown))
+    good, bad_ones = parts
+    every = good + bad_ones
+    known, there = where_known([part for part, _ in every]), [here for _, here in every]
+    both, of_spoiled = list(zip(known, there, strict=True)), held_out.folds[spoiled.pictures]
+    in_order = torch.cat([spoiled.pictures[of_spoiled == fold] for fold in held_out.numbers])
     return _shares(bank, plain, both[: len(good)], both[len(good) :], in_order)
 
 
-def _found(scorer: Scorer, bank: Bank, vectors: Sequence[Vectors], total: int, part: Part) -> Found:
-    """What is found of a part's own places."""
+def _judges(
+    bank: Bank, plain: Sequence[PatchMemory], held_out: HeldOut, floor: float | None
+) -> Iterator[tuple[Sequence[PatchMemory], list[int]]]:
+    """Memories, and the folds of the pictures that they may judge: plain ones have seen none."""
+    if floor is None:
+        yield plain, held_out.numbers
+        return
+    for fold in held_out.numbers:
+        yield held_out.memories(bank, floor, fold), [fold]
+
+
+def _found(
+    scorer: Scorer,
+    bank: Bank,
+    sets: Sequence[tuple[Sequence[Vectors], int]],
+    numbered: tuple[int, Part],
+) -> Found:
+    """What is found of a part's own places, in one of several sets of vectors."""
+    number, part = numbered
+    vectors, total = sets[number]
     return find_nearest(scorer, bank, vectors, total, part)[HERE]
 
 
