@@ -30,11 +30,16 @@ from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.workspace import HeldStore, Job
 
 FAST = "--size", "96", "--metric", "own", "--threads", "1"
-PICTURES = GOOD[:20]
+PICTURES = GOOD[:14]
 CPU = torch.device("cpu")
 needs_ray = pytest.mark.skipif(
     not clusters.is_installed(), reason="ray is not installed: pip install 'fapm[ray]'"
 )
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_workspace, "_MOST", 4)
 
 
 @pytest.fixture(scope="module")

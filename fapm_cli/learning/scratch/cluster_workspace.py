@@ -39,7 +39,7 @@ class ClusterWorkspace(Workspace):
 
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """What pure work makes of each item, in their order."""
-        return self._cluster.map(work, items)
+        return self._cluster.map(work, map(_compact, items))
 
     def in_order(
         self, items: Iterable[T | None], work: Callable[[T], R], ahead: int = 32
@@ -60,6 +60,15 @@ class ClusterWorkspace(Workspace):
                     )
                 one = work(one.path)  # type: ignore[arg-type] # which says that it is not here
             yield one
+
+
+def _compact(item: Any) -> Any:
+    """An item of which each tensor is as large as what lies under it: that is what is sent."""
+    if isinstance(item, tuple):
+        return tuple(map(_compact, item))
+    if isinstance(item, Tensor) and item.untyped_storage().nbytes() > item.nbytes:
+        return item.clone()
+    return item
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class ClusterStore:
             self._placed = self._cluster.place(
                 functools.partial(_extract, job.work, self._there.cuts)
             )
-        self._waiting.append(job.item)
+        self._waiting.append(_compact(job.item))
         if sum(map(len, self._waiting)) >= self.per_block:
             self._start()
 

@@ -113,7 +113,9 @@ def row_shapes(bank: Bank, names: Sequence[str]) -> dict[str, tuple[int, int, in
 
 def key_owners(bank: Bank) -> Bank:
     """No more of a bank than :func:`leave_own_out` asks for: whose its keys are."""
-    memories = (replace(m, keys=m.keys[:0], metrics=None) for m in bank.memories)
+    memories = (
+        replace(m, keys=m.keys.new_empty(0, m.keys.shape[1]), metrics=None) for m in bank.memories
+    )
     return replace(bank, memories=tuple(memories), backbone=None, thumbnails=None)
 
 
