@@ -34,7 +34,7 @@ class ClusterWorkspace(Workspace):
     def store(
         self, name: str, fields: Sequence[Field], capacity: int, device: torch.device
     ) -> ClusterStore:
-        """What holds fields of so many pictures at most."""
+        """As :meth:`Workspace.store`."""
         return ClusterStore(self._cluster, fields, capacity, device)
 
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -66,9 +66,8 @@ def _compact(item: Any) -> Any:
     """An item of which each tensor is as large as what lies under it: that is what is sent."""
     if isinstance(item, tuple):
         return tuple(map(_compact, item))
-    if isinstance(item, Tensor) and item.untyped_storage().nbytes() > item.nbytes:
-        return item.clone()
-    return item
+    larger = isinstance(item, Tensor) and item.untyped_storage().nbytes() > item.nbytes
+    return item.clone() if larger else item
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,8 @@ class ClusterStore:
         if self._work is not job.work:
             self._start()
             self._work = job.work
-            self._placed = self._cluster.place(
-                functools.partial(_extract, job.work, self._there.cuts)
-            )
+            extracted = functools.partial(_extract, job.work, self._there.cuts)
+            self._placed = self._cluster.place(extracted)
         self._waiting.append(_compact(job.item))
         if sum(map(len, self._waiting)) >= self.per_block:
             self._start()
@@ -150,16 +148,10 @@ class ClusterStore:
 
     def vectors(self, name: str) -> FieldVectors:
         """A field of all pictures."""
-        there = self._there
-        return FieldVectors(
-            Reader(
-                there.fields[name],
-                self._device,
-                sum(there.counts),
-                functools.partial(there.of_patches, name),
-                functools.partial(there.of_pictures, name),
-            )
-        )
+        there, total = self._there, sum(self._there.counts)
+        patches = functools.partial(there.of_patches, name)
+        pictures = functools.partial(there.of_pictures, name)
+        return FieldVectors(Reader(there.fields[name], self._device, total, patches, pictures))
 
     def rows(self, name: str) -> Rows:
         """A field of rows."""
@@ -246,9 +238,8 @@ class Pieces:
         return whole
 
 
-def _get(references: Sequence[Any]) -> list[Any]:
+def _get(references: list[Any]) -> list[Any]:
     """What lies there, as arrays; on a worker, or here."""
     import ray
 
-    found: list[Any] = ray.get(list(references))
-    return found
+    return list(ray.get(references))
