@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fapm_cli.drift.history import History as History
     from fapm_cli.drift.log import read_log as read_log
     from fapm_cli.errors import BankError as BankError
+    from fapm_cli.errors import ClusterError as ClusterError
     from fapm_cli.errors import DeviceError as DeviceError
     from fapm_cli.errors import FapmError as FapmError
     from fapm_cli.errors import ModelError as ModelError
@@ -113,6 +114,7 @@ _PAGE = {
     "BankError": "errors",
     "WeightsError": "errors",
     "ModelError": "errors",
+    "ClusterError": "errors",
     "DeviceError": "errors",
     "OutputError": "errors",
 }

@@ -9,6 +9,7 @@
     ├── WeightsError         backbone weights that are missing, damaged or of another network
     ├── ModelError           an exported file that is missing, damaged, foreign or unlike its bank
     ├── DeviceError          a device that this machine does not have
+    ├── ClusterError         a cluster that can't be reached, or lacks what work there takes
     └── OutputError          a file or folder that can't be written
 
 A message is one line: what is wrong, the value seen, and what to do about it.
@@ -42,6 +43,10 @@ class ModelError(FapmError):
 
 class DeviceError(FapmError):
     """The device asked for is not there."""
+
+
+class ClusterError(FapmError):
+    """A cluster can't be reached, or does not have what work on it takes."""
 
 
 class OutputError(FapmError):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fapm_cli.api.bank import Bank
-from fapm_cli.api.listener import Listener
+from fapm_cli.api.listener import Listener, tell_begin
 from fapm_cli.api.pictures import GoodPictures, fetched, named, part_namer
 from fapm_cli.bank import bank as learnt
 from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import configure
 from fapm_cli.bank.tensors import as_tensors, tensor
-from fapm_cli.compute.device import free_bytes, resolve_device
+from fapm_cli.compute.device import resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
 from fapm_cli.growing.anew import without_keys
@@ -26,7 +26,6 @@ from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.learning.scratch.allowance import Allowance, parse_bytes
-from fapm_cli.learning.scratch.workspace import Where
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor, tapping
 from fapm_cli.pictures.reading import read_roi
@@ -53,6 +52,7 @@ def build(
     memory: int | str | None = None,
     scratch: str | Path | None = None,
     resume: bool = False,
+    on: str | None = None,
     listener: Listener | None = None,
     **configure_as: Any,
 ) -> Bank:
@@ -79,6 +79,8 @@ def build(
             not hold the vectors of all pictures, they go to scratch files.
         scratch: a folder for these, used in any case; None for a private one.
         resume: whether to go on from what a build that was stopped left in ``scratch``.
+        on: a cluster that does the work: ``ray``, started here, or ``ray://HOST:PORT``; None for
+            this process. The bank is the same.
         listener: told of what goes on; without one, a picture that can't be read raises.
         configure_as: as for :func:`configure`: ``size``, ``preset``, ``backbone``, …
 
@@ -87,11 +89,13 @@ def build(
         OptionError: an argument makes no sense.
         OutputError: there is no room for scratch files.
         DeviceError, WeightsError: the device or the weights can't be had.
+        ClusterError: the cluster can't be had, or lacks what the work takes.
     """
     allowance = Allowance(
         None if memory is None else parse_bytes("memory", memory),
         None if scratch is None else Path(scratch),
         resume,
+        on,
     )
     listener, part_of, files = listener or Listener(), part_namer(group), named(pictures)
     if config is None:
@@ -99,28 +103,29 @@ def build(
         config = configure(**{"aspect": aspect, **configure_as})
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)
-    extractor = load_extractor(config, given, seed).to(resolve_device(device))
-    bank = build_from_files(
-        files,
-        config,
-        extractor,
-        batch_size,
-        bit_depth=bit_depth,
-        weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
-        embed_backbone=embed_backbone,
-        roi=None if inspected is None else tensor(inspected),
-        thumbnails=thumbnails,
-        drop_outliers=drop_outliers,
-        part_of=part_of,
-        allowance=allowance,
-        on_begin=lambda config, needed_bytes, scratch: _begin(
-            listener, extractor, len(files), needed_bytes, scratch
-        ),
-        on_bad=listener.on_bad,
-        on_known=listener.on_known,
-        on_suspects=listener.on_suspects,
-        on_stage=listener.on_stage,
-    )
+    extractor = load_extractor(config, given, seed).to(resolve_device(allowance.device(device)))
+    with allowance.connected() as allowed:
+        bank = build_from_files(
+            files,
+            config,
+            extractor,
+            batch_size,
+            bit_depth=bit_depth,
+            weights=learnt.OWN_WEIGHTS if given is None else Path(given).name,
+            embed_backbone=embed_backbone,
+            roi=None if inspected is None else tensor(inspected),
+            thumbnails=thumbnails,
+            drop_outliers=drop_outliers,
+            part_of=part_of,
+            allowance=allowed,
+            on_begin=lambda config, needed_bytes, scratch: tell_begin(
+                listener, extractor, len(files), needed_bytes, scratch
+            ),
+            on_bad=listener.on_bad,
+            on_known=listener.on_known,
+            on_suspects=listener.on_suspects,
+            on_stage=listener.on_stage,
+        )
     thresholds = (aim or Aim()).choose(bank.thresholds, *own_scores(bank))
     return Bank(replace(bank, thresholds=thresholds), tapping(extractor, bank.config))
 
@@ -161,7 +166,7 @@ def add(
     extractor = _backbone(grown, weights).to(where)
     number, items = len(grown.pictures) + len(files), [file for file, _ in files]
     needed = functools.partial(memory_needed, grown.config, extractor, number, items)
-    _begin(listener, extractor, number, needed)
+    tell_begin(listener, extractor, number, needed)
     differences, before = Differences(), grown
     grown = add_pictures(
         grown,
@@ -214,7 +219,7 @@ def merge(
     extractor = _backbone(holder, weights).to(where)
     total = sum(len(one.pictures) for one in loaded)
     needed = functools.partial(memory_needed, loaded[0].config, extractor, total)
-    _begin(listener, extractor, total, needed)
+    tell_begin(listener, extractor, total, needed)
     merged = merge_banks(loaded, extractor, listener.on_stage)
     listener.on_shared(total - len(merged.pictures))
     for name, one in zip(names, loaded, strict=True):
@@ -229,18 +234,3 @@ def _loaded(bank: Bank | str | Path) -> learnt.Bank:
 
 def _backbone(bank: learnt.Bank, weights: str | Path | None) -> FeatureExtractor:
     return bank_extractor(bank, None if weights is None else str(weights))
-
-
-def _begin(
-    listener: Listener,
-    extractor: FeatureExtractor,
-    num_pictures: int,
-    needed_bytes: Callable[[], int],
-    scratch: Where | None = None,
-) -> None:
-    """Tell how much memory the work takes, and how much there is; or where scratch files go."""
-    if scratch is not None:
-        listener.on_scratch(num_pictures, scratch.folder, scratch.most_bytes, scratch.stays)
-        return
-    free = functools.partial(free_bytes, extractor.mean.device)
-    listener.on_begin(num_pictures, needed_bytes, free)

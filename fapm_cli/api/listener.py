@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.seen import Differences
+
+if TYPE_CHECKING:
+    from fapm_cli.learning.scratch.workspace import Where
+    from fapm_cli.network.extraction import FeatureExtractor
 
 
 class Listener:
@@ -76,3 +82,20 @@ class Listener:
 
     def on_misses(self, missed: int, defective: int) -> None:
         """So many of the defective pictures would pass."""
+
+
+def tell_begin(
+    listener: Listener,
+    extractor: FeatureExtractor,
+    num_pictures: int,
+    needed_bytes: Callable[[], int],
+    scratch: Where | None = None,
+) -> None:
+    """Tell how much memory the work takes, and how much there is; or where scratch files go."""
+    if scratch is not None:
+        listener.on_scratch(num_pictures, scratch.folder, scratch.most_bytes, scratch.stays)
+        return
+    from fapm_cli.compute.device import free_bytes
+
+    free = functools.partial(free_bytes, extractor.mean.device)
+    listener.on_begin(num_pictures, needed_bytes, free)

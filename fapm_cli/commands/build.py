@@ -71,6 +71,16 @@ ResumeOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="CLUSTER",
+        help="Let a cluster do the work: ray, started on this machine, or ray://HOST:PORT "
+        "(pip install 'fapm[ray]').",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 
 def build(
@@ -162,6 +172,7 @@ def build(
     memory: MemoryOption = None,
     scratch: ScratchOption = None,
     resume: ResumeOption = False,
+    on: OnOption = None,
     output_format: FormatOption = "text",
     as_json: JsonOption = False,
 ) -> None:
@@ -200,6 +211,7 @@ def build(
             memory=memory,
             scratch=scratch,
             resume=resume,
+            on=on,
             listener=work,
             **choices,
         )

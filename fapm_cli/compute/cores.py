@@ -41,8 +41,11 @@ def tell_torch() -> None:
 
 def usable_cores() -> int:
     """Cores this process is to use, or else may use: in a container fewer than there are."""
-    if cores_asked_for is not None:
-        return cores_asked_for
+    return allowed_cores() if cores_asked_for is None else cores_asked_for
+
+
+def allowed_cores() -> int:
+    """Cores this process may use, whatever was asked for."""
     affine = hasattr(os, "sched_getaffinity")
     there = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
     return min([there, *(max(math.ceil(quota), 1) for quota in _cpu_quotas())])

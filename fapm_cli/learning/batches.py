@@ -22,7 +22,7 @@ from fapm_cli.memory.vectors import Rows
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.moving import judged_of
 from fapm_cli.pictures.fitting.registration import Registration
-from fapm_cli.pictures.read_ahead import in_order
+from fapm_cli.pictures.read_ahead import InOrder, in_order
 from fapm_cli.pictures.reading import Fitting, Item, PartOf, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen
 
@@ -91,13 +91,14 @@ def nominal_batches(
     likes: dict[str, Seen],
     part_of: PartOf | None = None,
     registration: Registration | None = None,
+    read: InOrder = in_order,
 ) -> Iterator[NominalBatch]:
     """Read pictures as :func:`build_from_files` says; ``likes`` is told, by the digest of each
     file, what it is like.
     """
     names = (name for _, name in files)
     items, fitting = (file for file, _ in files), Fitting(registration)
-    for batch in read_batches(items, config.preprocessing, batch_size, fitting):
+    for batch in read_batches(items, config.preprocessing, batch_size, fitting, read):
         good, good_names = [], []
         for one, name in zip(batch, names, strict=False):
             if isinstance(one, Prepared):

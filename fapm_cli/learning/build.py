@@ -40,7 +40,7 @@ from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.suspects import OUTLIER
 from fapm_cli.scores.thresholds import UNSET
 from fapm_cli.stores.locating import located
-from fapm_cli.stores.stored import AnyPath
+from fapm_cli.stores.stored import AnyPath, StoredPath
 
 OnBegin = Callable[[BankConfig, Callable[[], int], Where | None], None]
 
@@ -115,7 +115,11 @@ def build_from_files(
         registration = None
         if config.align != "none":
             registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
-        batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, registration)
+        far = any(isinstance(file, StoredPath) for file in items)  # read here, where it is open
+        read = in_order if far else workspace.in_order
+        batches = nominal_batches(
+            files, config, batch_size, on_bad, likes, part_of, registration, read
+        )
         bank = build_bank(
             unseen(batches, set(), on_known),
             len(files),

@@ -17,10 +17,10 @@ from fapm_cli.learning.batches import NominalBatch, judged_of_all
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.scratch.field import Field, FieldRows
-from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
+from fapm_cli.learning.scratch.picture_vectors import vector_fields, vectors_of
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Job, Tensors, Workspace
 from fapm_cli.learning.turned import angles, turned_copies
 from fapm_cli.learning.twins import Looks, look_at, twin_groups
-from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.shown import shown_enough
 from fapm_cli.memory.vectors import Rows, Vectors, only, rows_of
 from fapm_cli.network.extraction import FeatureExtractor
@@ -124,7 +124,8 @@ def extract(
     looks: list[Looks] = []
     parts: list[str] = []
     moved = False
-    spoiling = Spoiling(extractor) if config.metric == "own" else None
+    work = functools.partial(_vectors_of, extractor, config)
+    spoiling = Spoiling(extractor, workspace) if config.metric == "own" else None
     for batch in batches:
         # On a CPU one picture at a time is as fast, and the batch size can't change a bit.
         at_a_time = 1 if device.type == "cpu" else len(batch.pixels)
@@ -135,13 +136,10 @@ def extract(
             pixels = batch.pixels[some]
             if start + len(pixels) <= known:
                 continue
-            maps = extractor(pixels.to(device))
-            own = {f"features.{j}": to_patches(one, config.grid) for j, one in enumerate(maps)}
-            own |= _copies(pixels, config, extractor)
-            own["pixels"] = pixels.unsqueeze(0)
+            own = {"pixels": pixels.unsqueeze(0)}
             if config.align != "none":
                 own["seen"] = _seen(batch)[some].unsqueeze(0)
-            store.put(number, batch.digests[some], own)
+            store.put(number, batch.digests[some], own, Job(work, pixels))
         if spoiling is not None:
             spoiling.take(batch.pixels, first, roi, batch.judged)
         pictures += batch.pictures
@@ -150,6 +148,9 @@ def extract(
         moved = moved or batch.seen is not None
         on_stage("extract", len(pictures), capacity)
     store.finish(len(pictures))
+    spoiled = None
+    if spoiling is not None:
+        spoiled = spoiling.taken(lambda: on_stage("extract", len(pictures), capacity))
     if looks:
         pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
     elif parts:
@@ -161,7 +162,7 @@ def extract(
         pictures,
         store.rows("pixels"),
         store.rows("seen") if moved else None,
-        None if spoiling is None else spoiling.taken(),
+        spoiled,
         workspace,
     )
 
@@ -175,26 +176,26 @@ def _seen(batch: NominalBatch) -> Tensor:
 
 def _fields(config: BankConfig, extractor: FeatureExtractor) -> list[Field]:
     """What is kept of each picture."""
-    size, num_patches = config.preprocessing.crop_px, config.grid[0] * config.grid[1]
-    fields = []
-    for name, views in (("features", 1), ("copies", len(angles(config.turn)))):
-        for j, (channels, h, w) in enumerate(extractor.map_shapes):
-            per_picture = views * (h * w // num_patches)
-            fields.append(Field(f"{name}.{j}", num_patches, per_picture, (channels,)))
+    size = config.preprocessing.crop_px
+    fields = vector_fields("features", extractor, 1)
+    fields += vector_fields("copies", extractor, len(angles(config.turn)))
     fields.append(Field.of_rows("pixels", (*size, 3), torch.uint8))
     if config.align != "none":
         fields.append(Field.of_rows("seen", size, torch.bool))
     return fields
 
 
+def _vectors_of(extractor: FeatureExtractor, config: BankConfig, pixels: Tensor) -> Tensors:
+    """The (N_p, B·N_v, C) vectors of (B, H, W, 3) pictures and of their turned copies, by field."""
+    return vectors_of(extractor, pixels) | _copies(pixels, config, extractor)
+
+
 def _copies(pixels: Tensor, config: BankConfig, extractor: FeatureExtractor) -> Tensors:
     """The (N_p, B·V·N_v, C) vectors of the turned copies of (B, H, W, 3) pictures, by field."""
     if not angles(config.turn):
         return {}
-    found: list[list[Tensor]] = []
+    found: list[Tensors] = []
     for picture in pixels:
         for one in torch.split(turned_copies(picture, config.turn), 1):
-            maps = extractor(one.to(extractor.mean.device))
-            found.append([to_patches(part, config.grid) for part in maps])
-    by_memory = zip(*found, strict=True)
-    return {f"copies.{j}": torch.cat(own, dim=1) for j, own in enumerate(by_memory)}
+            found.append(vectors_of(extractor, one, "copies"))
+    return {name: torch.cat([own[name] for own in found], dim=1) for name in found[0]}

@@ -17,8 +17,8 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.memory.metric import TOGETHER_BYTES, Variation, patch_metrics
-from fapm_cli.memory.patch_memory import LeaveOut, PatchMemory, patch_memory
-from fapm_cli.memory.shown import shown_vectors, wholly
+from fapm_cli.memory.patch_memory import PatchMemory, patch_memory
+from fapm_cli.memory.shown import shown_vectors
 from fapm_cli.memory.vectors import Rows, Vectors, patches_of
 from fapm_cli.scores.calibration import local_calibration
 from fapm_cli.scores.extents import Calibration
@@ -102,47 +102,29 @@ def _variation(
     vectors: Vectors, folds: Tensor, shown: Tensor | None, workspace: Workspace
 ) -> Variation:
     """How (N_p, N·N_v, C) vectors vary, taken from some patches at a time."""
-    num_patches, parts = vectors.shape[0], []
+    num_patches = vectors.shape[0]
     together = max(TOGETHER_BYTES * num_patches // max(vectors.nbytes, 1), 1)
-
-    def moments(first: int) -> Tensors:
-        some = slice(first, min(first + together, num_patches))
-        of_them = None if shown is None else shown[some]
-        return Variation(patches_of(vectors, some.start, some.stop), folds, of_them).tensors()
-
+    some = {}
     for first in range(0, num_patches, together):
-        found = workspace.once(f"{first}", functools.partial(moments, first))
-        parts.append({name: one.to(vectors.device) for name, one in found.items()})
+        end = min(first + together, num_patches)
+        some[f"{first}"] = first, end, None if shown is None else shown[first:end]
+    parts = [
+        {name: one.to(vectors.device) for name, one in found.items()}
+        for found in workspace.steps(functools.partial(_moments, vectors, folds), some)
+    ]
     return Variation.of_patches(parts, folds)
+
+
+def _moments(vectors: Vectors, folds: Tensor, patches: tuple[int, int, Tensor | None]) -> Tensors:
+    """How those of some patches vary: from the first to the end, and what of them is shown."""
+    first, end, shown = patches
+    return Variation(patches_of(vectors, first, end), folds, shown).tensors()
 
 
 def at_a_time(vectors: Sequence[Vectors], num_pictures: int) -> int:
     """How many pictures of (N_p, N·N_v, C) vectors to judge together: fewer of large ones."""
     per_picture = sum(one.nbytes for one in vectors) // num_pictures
     return min(max(JUDGED_BYTES // per_picture, 1), TOGETHER)
-
-
-def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:
-    """Which keys the vectors of some of a bank's pictures must not meet; None in a bank of one.
-
-    Args:
-        bank: its memories and groups are used.
-        pictures: (n,) int64, which of its pictures.
-        queries: per memory (N_p, n·N_v, C), their vectors.
-    """
-    total = len(bank.pictures)
-    if total == 1:
-        return None
-    groups = torch.tensor([p.group for p in bank.pictures])
-    if bank.num_groups == 1:
-        groups = torch.arange(total)  # shots of one part say a little of each other
-    return [
-        LeaveOut(
-            groups[pictures].repeat_interleave(q.shape[1] // len(pictures)).to(q.device),
-            groups[m.key_pictures.cpu().long()].to(q.device),
-        )
-        for q, m in zip(queries, bank.memories, strict=True)
-    ]
 
 
 def where_known(found: Sequence[Found]) -> list[Found]:
@@ -155,23 +137,6 @@ def where_known(found: Sequence[Found]) -> list[Found]:
         [(d.clamp(max=most), keys) for (d, keys), most in zip(part, largest, strict=True)]
         for part in found
     ]
-
-
-def of_shown(found: Found, shown: Tensor | None) -> Found:
-    """What was found where pictures are shown, (B, H, W) bool over the input; distances are 0
-    elsewhere. None for everywhere.
-    """
-    if shown is None:
-        return found
-    return [
-        (d.masked_fill(~wholly(shown, (d.shape[1], d.shape[2])).unsqueeze(3), 0), keys)
-        for d, keys in found
-    ]
-
-
-def some_of(shown: Rows | None, pictures: Tensor, device: torch.device) -> Tensor | None:
-    """What some of the pictures show, where they are judged; None for all of it."""
-    return None if shown is None else shown[pictures].to(device)
 
 
 def bank_memories(bank: Bank) -> list[PatchMemory]:

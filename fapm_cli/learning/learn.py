@@ -55,7 +55,9 @@ def learn(
     suspects = find_suspects(response.spots, response.levels, groups)
     if extracted.spoiled is not None and bank.num_groups >= FEWEST_PARTS:
         held_out = HeldOut.of(bank, features, judged, workspace)
-        choice, scale = choose_metric(bank, features, extracted.spoiled, held_out, on_stage, judged)
+        choice, scale = choose_metric(
+            bank, features, extracted.spoiled, held_out, on_stage, judged, workspace
+        )
         bank = replace(bank, metric=choice)
         held_out = HeldOut.by(held_out.variations, held_out.folds, scale)
         if extractor is not None and wants_deep_layer(choice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,20 +18,24 @@ from fapm_cli.learning.held_out import (
     bank_calibration,
     bank_memories,
     bank_scorer,
-    leave_own_out,
-    of_shown,
-    some_of,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.learning.scratch.found_parts import (
     FoundParts,
     ShownParts,
-    named_rows,
-    of_memory,
+)
+from fapm_cli.learning.scratch.searching import (
+    ELSEWHERE,
+    HERE,
+    key_owners,
+    nearest_rows,
+    numbered_parts,
+    put_found,
+    row_shapes,
 )
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.memory.shown import shown_places
-from fapm_cli.memory.vectors import Rows, Vectors, of_pictures
+from fapm_cli.memory.vectors import Rows, Vectors
 from fapm_cli.scores.calibration import mean_of_groups, of_parts
 from fapm_cli.scores.extents import Calibration, Extents
 from fapm_cli.scores.image_score import top_score, usual_extents
@@ -46,7 +51,6 @@ from fapm_cli.scores.thresholds import (
 OnStage = Callable[[str, int, int], None]
 
 _TOGETHER = 16
-_HERE, _ELSEWHERE = "here", "elsewhere"
 # A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
 # times what it does in its own bank.
 _ALONE = 3.0
@@ -190,41 +194,32 @@ def _search(
     workspace: Workspace,
 ) -> tuple[FoundParts, FoundParts | None]:
     """Find the nearest keys of pictures' vectors in place and, if ``first`` is 0, elsewhere."""
-    total, done, number = len(bank.pictures) - first, 0, 0
+    total, done = len(bank.pictures) - first, 0
     moves = first == 0 and bank.config.grid != (1, 1)
-    names = [_HERE, _ELSEWHERE] if moves else [_HERE]
-    rows = workspace.found("found", _shapes(bank, names), total)
+    draw = functools.partial(elsewhere_patches, bank.config.grid, bank.roi, generator)
+    names = [HERE, ELSEWHERE] if moves else [HERE]
+    rows = workspace.found("found", row_shapes(bank, names), total)
     parts: list[Tensor] = []
     for scorer, judged in judges:
-        for pictures in torch.split(judged, at_a_time(features, total)):
-            numbers = pictures - first
-            sources = elsewhere_patches(bank.config.grid, bank.roi, generator) if moves else None
-            if not rows.known(number):
-                queries = [of_pictures(vectors, numbers, total) for vectors in features]
-                leave_out = leave_own_out(bank, pictures, queries)
-                here = some_of(shown, numbers, queries[0].device)
-                found = {_HERE: of_shown(scorer.search(queries, leave_out), here)}
-                if sources is not None:
-                    moved = [q[sources.to(q.device)] for q in queries]
-                    found[_ELSEWHERE] = scorer.search(moved, leave_out)
-                rows.put(number, numbers, named_rows(found))
-            parts.append(numbers)
-            number, done = number + 1, done + len(pictures)
+        work = functools.partial(nearest_rows, scorer, key_owners(bank), features, total)
+        some = numbered_parts(
+            torch.split(judged, at_a_time(features, total)),
+            first,
+            shown,
+            draw if moves else None,
+            parts,
+        )
+        for part in put_found(rows, work, some, workspace):
+            done += len(part.rows)
             on_stage("calibrate", done, total)
+        done = sum(map(len, parts))
+        on_stage("calibrate", done, total)
     if bool((torch.cat(parts).diff() < 0).any()):  # by folds
         parts = [*torch.split(torch.arange(total), _TOGETHER)]
     in_place, *elsewhere = (
         FoundParts(rows, name, len(features), parts, features[0].device) for name in names
     )
     return in_place, elsewhere[0] if elsewhere else None
-
-
-def _shapes(bank: Bank, names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """Of a picture's rows of what is found."""
-    k = bank.config.query.num_neighbors
-    return {
-        of_memory(name, j): (*size, k) for name in names for j, size in enumerate(bank.map_sizes)
-    }
 
 
 def _judges(

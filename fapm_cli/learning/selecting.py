@@ -38,15 +38,18 @@ def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:
 def _keys_of(
     vectors: Vectors,
     copies: Vectors,
-    first: int,
-    end: int,
     config: BankConfig,
-    shown: Tensor | None,
+    patches: tuple[int, int, Tensor | None],
 ) -> Tensors:
-    """Keys, their numbers, and what is known of the coresets of some patches."""
+    """Keys, their numbers, and what is known of the coresets of some patches: from the first to the
+    end, and which of their vectors are shown.
+    """
+    first, end, shown = patches
     own = patches_of(vectors, first, end)
     if copies.shape[1]:
         own = torch.cat([own, patches_of(copies, first, end)], dim=1)
+    elif shown is not None and isinstance(vectors, Tensor):
+        own = own.clone()  # what is not shown is changed, and others need it as it is
     threshold = config.spread_threshold if config.adaptive else None
     ratio, most = config.coreset_ratio, config.max_keys
     coresets = coreset_of_shown(own, shown, ratio, threshold, MIN_KEYS, most)
@@ -77,13 +80,13 @@ def select_keys(
     if judged is not None:
         shown = shown_with_copies(judged, config.turn, map_size, config.grid)
     together = side_by_side(num_vectors + copies.shape[1], channels)
-    groups = []
+    groups = {}
     for first in range(0, num_patches, together):
         end = min(first + together, num_patches)
-        of_them = None if shown is None else shown[first:end]
-        work = functools.partial(_keys_of, vectors, copies, first, end, config, of_them)
-        groups.append(workspace.once(f"{first}", work))
-    known = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+        groups[f"{first}"] = first, end, None if shown is None else shown[first:end]
+    work = functools.partial(_keys_of, vectors, copies, config)
+    found = [*workspace.steps(work, groups)]
+    known = {name: torch.cat([group[name] for group in found]) for name in found[0]}
     keys, indices = known.pop("keys").to(vectors.device), known.pop("indices")
     per_picture = map_size[0] * map_size[1] // num_patches
     of_patches = torch.split(indices, known["key_counts"].tolist())

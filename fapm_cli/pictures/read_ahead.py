@@ -7,13 +7,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from fapm_cli.compute.cores import usable_cores
 from fapm_cli.stores.ahead import ahead as begun_ahead
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class InOrder(Protocol):
+    """What works on items, and gives the results in the items' order."""
+
+    def __call__(
+        self, items: Iterable[T | None], work: Callable[[T], R], ahead: int = ...
+    ) -> Iterator[R]:
+        """As :func:`in_order`."""
 
 
 def in_order(

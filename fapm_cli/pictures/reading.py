@@ -34,7 +34,7 @@ from fapm_cli.pictures.picture import (
     read_picture,
 )
 from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
-from fapm_cli.pictures.read_ahead import Room, batched, in_order
+from fapm_cli.pictures.read_ahead import InOrder, Room, batched, in_order
 from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
 from fapm_cli.stores.locating import located
 from fapm_cli.stores.stored import AnyPath
@@ -192,15 +192,17 @@ def read_batches(
     preprocessing: Preprocessing,
     batch_size: int,
     fitting: Fitting = AS_IT_IS,
+    read: InOrder = in_order,
 ) -> Iterator[list[Prepared | Unreadable]]:
-    """Read and prepare pictures in threads; an unreadable one stands in its place.
+    """Read and prepare pictures in threads, or as ``read`` does; an unreadable one stands in its
+    place.
 
     Of large inputs there are fewer in a batch, and fewer wait.
     """
     work = functools.partial(prepare_item, preprocessing=preprocessing, fitting=fitting)
     there = max(_WAITING_BYTES // (3 * math.prod(preprocessing.crop_px)), 1)
     ahead = min(max(2 * batch_size, 8), there)
-    return batched(in_order(items, work, ahead=ahead), min(batch_size, there))
+    return batched(read(items, work, ahead), min(batch_size, there))
 
 
 def memory_to_read(files: Iterable[Item], preprocessing: Preprocessing) -> int:

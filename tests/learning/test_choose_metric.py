@@ -18,11 +18,12 @@ from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.learning.choosing.metric import FLOORS, choose_metric, strongest_worth
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, spoil
 from fapm_cli.learning.extracting import Extracted
-from fapm_cli.learning.held_out import FOLDS, HeldOut, leave_own_out
+from fapm_cli.learning.held_out import FOLDS, HeldOut
 from fapm_cli.learning.learn import learn
+from fapm_cli.learning.scratch.searching import leave_own_out
 from fapm_cli.memory.metric import patch_metrics
 from fapm_cli.memory.search import search
-from fapm_cli.memory.vectors import of_pictures
+from fapm_cli.memory.vectors import of_pictures, patches_of
 from fapm_cli.scores.extents import FEWEST_PARTS
 
 PICTURES = 24
@@ -172,7 +173,7 @@ def test_a_choice_needs_no_picture_to_be_spoiled_more_than_once_or_at_all() -> N
     assert few.pictures.tolist() == [1, 2, 0]
     for whole, part in zip(some.spoiled.vectors, few.vectors, strict=True):
         wanted = of_pictures(whole, torch.tensor([3, 7, 20]), PICTURES)
-        assert torch.equal(part, wanted)
+        assert torch.equal(patches_of(part, 0, part.shape[0]), wanted)
     every_other = Spoiled(
         [of_pictures(v, torch.arange(0, PICTURES, 2), PICTURES) for v in some.spoiled.vectors],
         torch.arange(0, PICTURES, 2),
@@ -254,6 +255,7 @@ class Counter:
     """Stands for a backbone of which the only map is the picture's mean."""
 
     mean = torch.zeros(1)
+    map_shapes = ((1, 1, 1),)
 
     class config:  # noqa: N801
         grid = (1, 1)
@@ -280,7 +282,7 @@ def test_pictures_are_spoiled_evenly_however_they_come(batch: int) -> None:
         for i in range(0, 250, 2)
         for time in range(4 if i < 32 else 1)
     ]
-    assert taken.vectors[0].flatten().tolist() == pytest.approx(wanted)
+    assert patches_of(taken.vectors[0], 0, 1).flatten().tolist() == pytest.approx(wanted)
 
 
 def test_pictures_are_spoiled_where_they_are_inspected_and_shown(

@@ -8,6 +8,8 @@ twice as large, and a map that tells a defect's px a little less well (docs/accu
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -21,22 +23,27 @@ from fapm_cli.learning.held_out import (
     bank_calibration,
     bank_memories,
     bank_scorer,
-    leave_own_out,
-    of_shown,
-    some_of,
     where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.scratch.found_parts import (
     FoundParts,
     ShownParts,
-    named_rows,
-    of_memory,
+)
+from fapm_cli.learning.scratch.searching import (
+    HERE,
+    Part,
+    find_nearest,
+    key_owners,
+    nearest_rows,
+    put_found,
+    row_shapes,
+    some_of,
 )
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.memory.patch_memory import PatchMemory
 from fapm_cli.memory.shown import wholly
-from fapm_cli.memory.vectors import Rows, Vectors, of_pictures
+from fapm_cli.memory.vectors import Rows, Vectors
 from fapm_cli.scores.scorer import Found, Scorer
 
 FLOORS = (None, 1.0, 0.1, 0.03)
@@ -52,6 +59,7 @@ def choose_metric(
     held_out: HeldOut,
     on_stage: OnStage,
     shown: Rows | None = None,
+    workspace: Workspace = IN_MEMORY,
 ) -> tuple[MetricChoice, float]:
     """Choose how strong the patches' own metric is.
 
@@ -63,6 +71,7 @@ def choose_metric(
         on_stage: told of progress.
         shown: (N, H, W) bool over the input, what each picture shows: the rest counts for nothing;
             None for all.
+        workspace: where work is done.
 
     Returns:
         The choice, and what distances are to be multiplied by so that good pictures lie as far
@@ -75,7 +84,9 @@ def choose_metric(
 
     def shares() -> Iterator[Tensor]:
         for floor in FLOORS:
-            exceeded, level = _exceeded(bank, plain, features, spoiled, held_out, floor, shown)
+            exceeded, level = _exceeded(
+                bank, plain, features, spoiled, held_out, floor, shown, workspace
+            )
             found.append((floor, float(exceeded.mean())))
             levels.append(level)
             on_stage("metric", len(found), len(FLOORS))
@@ -117,49 +128,62 @@ def _exceeded(
     held_out: HeldOut,
     floor: float | None,
     shown: Rows | None,
+    workspace: Workspace,
 ) -> tuple[Tensor, float]:
     """(n,) float32, by picture, the share of good pictures that it exceeds where it is spoiled;
     and the mean response of good ones.
     """
     numbers = torch.tensor(sorted(set(spoiled.pictures.tolist())))
     all_bad = torch.arange(len(spoiled.pictures))
-    good: Parts = []
-    bad: Parts = []
+    parts: tuple[Parts, Parts] = ([], [])  # of good pictures, and of spoiled ones
     judged = (  # whose vectors, which of them, of which pictures
-        (features, len(bank.pictures), numbers, numbers, good),
-        (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures, bad),
+        (features, len(bank.pictures), numbers, numbers),
+        (spoiled.vectors, len(all_bad), all_bad, spoiled.pictures),
     )
-    for fold in held_out.numbers:
-        memories = plain if floor is None else held_out.memories(bank, floor, fold)
-        scorer = bank_scorer(bank, memories)
-        for vectors, total, rows, pictures, parts in judged:
+    for memories, folds in _judges(bank, plain, held_out, floor):
+        some: list[tuple[int, Part]] = []
+        for fold, (bad, (vectors, total, rows, pictures)) in itertools.product(
+            folds, enumerate(judged)
+        ):
             in_fold = held_out.folds[pictures] == fold
             together = at_a_time(vectors, total)
             split = (torch.split(one[in_fold], together) for one in (rows, pictures))
-            for some, of_them in zip(*split, strict=True):
-                if not len(some):
-                    continue
-                parts.append(_search(scorer, bank, vectors, total, some, of_them, shown))
-    found, there = where_known([part for part, _ in good + bad]), [here for _, here in good + bad]
-    both, folds = list(zip(found, there, strict=True)), held_out.folds[spoiled.pictures]
-    in_order = torch.cat([spoiled.pictures[folds == fold] for fold in held_out.numbers])
+            for own, of_them in zip(*split, strict=True):
+                if len(own):
+                    some.append((bad, Part(own, of_them, some_of(shown, of_them))))
+        sets = [(vectors, total) for vectors, total, _, _ in judged]
+        work = functools.partial(_found, bank_scorer(bank, memories), key_owners(bank), sets)
+        for (bad, part), found in zip(some, workspace.map(work, some), strict=True):
+            parts[bad].append((found, part.shown))
+    good, bad_ones = parts
+    every = good + bad_ones
+    known, there = where_known([part for part, _ in every]), [here for _, here in every]
+    both, of_spoiled = list(zip(known, there, strict=True)), held_out.folds[spoiled.pictures]
+    in_order = torch.cat([spoiled.pictures[of_spoiled == fold] for fold in held_out.numbers])
     return _shares(bank, plain, both[: len(good)], both[len(good) :], in_order)
 
 
-def _search(
+def _judges(
+    bank: Bank, plain: Sequence[PatchMemory], held_out: HeldOut, floor: float | None
+) -> Iterator[tuple[Sequence[PatchMemory], list[int]]]:
+    """Memories, and the folds of the pictures that they may judge: plain ones have seen none."""
+    if floor is None:
+        yield plain, held_out.numbers
+        return
+    for fold in held_out.numbers:
+        yield held_out.memories(bank, floor, fold), [fold]
+
+
+def _found(
     scorer: Scorer,
     bank: Bank,
-    vectors: Sequence[Vectors],
-    total: int,
-    some: Tensor,
-    pictures: Tensor,
-    shown: Rows | None,
-) -> tuple[Found, Tensor | None]:
-    """Search for some of ``total`` pictures' vectors, which come of a bank's ``pictures``."""
-    queries = [of_pictures(v, some, total) for v in vectors]
-    leave_out = leave_own_out(bank, pictures, queries)
-    here = some_of(shown, pictures, queries[0].device)
-    return of_shown(scorer.search(queries, leave_out), here), here
+    sets: Sequence[tuple[Sequence[Vectors], int]],
+    numbered: tuple[int, Part],
+) -> Found:
+    """What is found of a part's own places, in one of several sets of vectors."""
+    number, part = numbered
+    vectors, total = sets[number]
+    return find_nearest(scorer, bank, vectors, total, part)[HERE]
 
 
 @torch.inference_mode()
@@ -182,22 +206,22 @@ def usual_response(
         workspace: where what is found of each is kept.
     """
     plain, total = bank_memories(bank), len(bank.pictures)
-    shapes = {
-        of_memory("usual", j): (*size, bank.config.query.num_neighbors)
-        for j, size in enumerate(bank.map_sizes)
-    }
-    rows = workspace.found("usual", shapes, total)
+    rows = workspace.found("usual", row_shapes(bank, [HERE]), total)
     parts: list[Tensor] = []
     for fold in held_out.numbers:
         memories = plain if floor is None else held_out.memories(bank, floor, fold)
         scorer, judged = bank_scorer(bank, memories), (held_out.folds == fold).nonzero().flatten()
-        for some in torch.split(judged, at_a_time(features, total)):
-            if not rows.known(len(parts)):
-                found, _ = _search(scorer, bank, features, total, some, some, shown)
-                rows.put(len(parts), some, named_rows({"usual": found}))
-            parts.append(some)
+        some = torch.split(judged, at_a_time(features, total))
+        numbered = (
+            (number, Part(one, one, some_of(shown, one)))
+            for number, one in enumerate(some, start=len(parts))
+        )
+        work = functools.partial(nearest_rows, scorer, key_owners(bank), features, total)
+        for _ in put_found(rows, work, numbered, workspace):
+            pass
+        parts += some
     scorer = bank_scorer(bank, plain)
-    both = ShownParts(FoundParts(rows, "usual", len(features), parts, features[0].device), shown)
+    both = ShownParts(FoundParts(rows, HERE, len(features), parts, features[0].device), shown)
     return float(torch.cat([scorer.combine(*part).responses for part in both]).mean())
 
 

@@ -6,14 +6,18 @@ see. They tell which of several ways to measure finds more, not how much a real 
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fapm_cli.memory.grid import of_pictures, to_patches
+from fapm_cli.learning.scratch.picture_vectors import vector_fields, vectors_of
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Job, Workspace
+from fapm_cli.memory.vectors import Vectors, only
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.scores.extents import FEWEST_PARTS
 
@@ -79,7 +83,7 @@ class Spoiled:
         pictures: (M,) int64, the nominal picture that each was made of.
     """
 
-    vectors: Sequence[Tensor]
+    vectors: Sequence[Vectors]
     pictures: Tensor
 
     def of(self, kept: Sequence[int]) -> Spoiled:
@@ -89,19 +93,19 @@ class Spoiled:
             if number < len(numbers):
                 numbers[number] = position
         mine = (numbers[self.pictures] >= 0).nonzero().flatten()
-        vectors = [of_pictures(one, mine, len(self.pictures)) for one in self.vectors]
+        vectors = [only(one, mine.tolist(), len(self.pictures)) for one in self.vectors]
         return Spoiled(vectors, numbers[self.pictures[mine]])
 
 
 class Spoiling:
-    """Spoils pictures as they come, evenly over all of them, and keeps their vectors."""
+    """Spoils pictures as they come, evenly over all, and extracts their vectors in the end."""
 
-    def __init__(self, extractor: FeatureExtractor):
-        """Use a backbone."""
-        self._extractor = extractor
+    def __init__(self, extractor: FeatureExtractor, workspace: Workspace = IN_MEMORY):
+        """Use a backbone; vectors go to the workspace."""
+        self._extractor, self._workspace = extractor, workspace
         self._step = 1
         self._waiting: list[tuple[int, Tensor, Tensor | None]] = []
-        self._vectors: dict[int, list[list[Tensor]]] = {}
+        self._drawn: dict[int, list[Tensor]] = {}
 
     def take(
         self, pixels: Tensor, first: int, roi: Tensor | None, shown: Tensor | None = None
@@ -125,23 +129,25 @@ class Spoiling:
     def _spoil(self, number: int, picture: Tensor, roi: Tensor | None) -> None:
         if number % self._step == 0:
             times = _OFTEN if number < _FEW else 1
-            drawn = [spoil(picture, number * _OFTEN + i, roi) for i in range(times)]
-            self._vectors[number] = [self._extract(one) for one in drawn]
-        if len(self._vectors) > _MOST:
+            drawn = (spoil(picture, number * _OFTEN + i, roi) for i in range(times))
+            self._drawn[number] = [*drawn]
+        if len(self._drawn) > _MOST:
             self._step *= 2
-            kept = (n for n in self._vectors if n % self._step == 0)
-            self._vectors = {n: self._vectors[n] for n in kept}
+            self._drawn = {n: own for n, own in self._drawn.items() if n % self._step == 0}
 
-    def _extract(self, picture: Tensor) -> list[Tensor]:
-        maps = self._extractor(picture.unsqueeze(0).to(self._extractor.mean.device))
-        return [to_patches(one, self._extractor.config.grid) for one in maps]
-
-    def taken(self) -> Spoiled | None:
-        """All that were kept; None if too few pictures came."""
-        if not self._vectors:
+    def taken(self, on_each: Callable[[], None] = lambda: None) -> Spoiled | None:
+        """All that were kept; None if too few pictures came. Tells ``on_each`` that it goes on."""
+        if not self._drawn:
             return None
-        numbers = [n for n, vectors in self._vectors.items() for _ in vectors]
-        by_memory = zip(
-            *(one for several in self._vectors.values() for one in several), strict=True
-        )
-        return Spoiled([torch.cat(parts, dim=1) for parts in by_memory], torch.tensor(numbers))
+        numbers = [number for number, drawn in self._drawn.items() for _ in drawn]
+        fields = vector_fields("features", self._extractor, 1)
+        device = self._extractor.mean.device
+        store = self._workspace.store("spoiled", fields, len(numbers), device)
+        work = functools.partial(vectors_of, self._extractor)
+        for number, pixels in enumerate(one for drawn in self._drawn.values() for one in drawn):
+            digest = [hashlib.sha256(pixels.cpu().numpy().tobytes()).hexdigest()]
+            store.known(number, digest)
+            store.put(number, digest, {}, Job(work, pixels.unsqueeze(0)))
+            on_each()
+        store.finish(len(numbers))
+        return Spoiled([store.vectors(field.name) for field in fields], torch.tensor(numbers))

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.nominal_pictures import pixels_digest
+from fapm_cli.compute.cluster import Cluster, connected
 from fapm_cli.compute.device import free_bytes
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError
 from fapm_cli.learning.memory_needed import needed_with_scratch, scratch_needed
+from fapm_cli.learning.scratch.cluster_workspace import ClusterWorkspace
 from fapm_cli.learning.scratch.folder import scratch_folder
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Where, Workspace
 from fapm_cli.network.extraction import FeatureExtractor
@@ -35,16 +37,45 @@ class Allowance:
         scratch: where scratch files go, and then they are used in any case; None for a private
             temporary folder, where memory does not suffice.
         resume: whether to go on from what is there.
+        on: the cluster where vectors lie, and all is computed; None for this machine.
+        cluster: the same, while it is connected.
     """
 
     memory_bytes: int | None = None
     scratch: Path | None = None
     resume: bool = False
+    on: str | None = None
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
-        """Check that there can be something to go on from."""
+        """Check that it makes sense."""
+        if self.on is not None and (self.memory_bytes or self.scratch):
+            raise OptionError("--memory and --scratch are of one machine: leave them out with --on")
         if self.resume and self.scratch is None:
             raise OptionError("--resume goes on from a scratch folder: name it with --scratch")
+
+    def device(self, wanted: str) -> str:
+        """The device to work on: a cluster's workers work on CPUs.
+
+        Raises:
+            OptionError: another is wanted of them.
+        """
+        if self.on is None:
+            return wanted
+        if wanted not in ("auto", "cpu"):
+            raise OptionError(f"--device {wanted}: on a cluster, CPUs do the work; leave it out")
+        return "cpu"
+
+    @contextmanager
+    def connected(self) -> Iterator[Allowance]:
+        """Connect to the cluster, if there is one.
+
+        Raises:
+            OptionError: Ray is not installed.
+            ClusterError: nothing answers there, or what answers does not fit.
+        """
+        with connected(self.on) as cluster:
+            yield replace(self, cluster=cluster)
 
     def suffices(self, needed_bytes: int, device: torch.device) -> bool:
         """Whether so much may be had; so it may where that can't be said."""
@@ -79,6 +110,9 @@ class Allowance:
                 on from is of another build.
             OutputError: there is no room for scratch files.
         """
+        if self.cluster is not None:
+            yield ClusterWorkspace(self.cluster)
+            return
         if self.scratch is None and self.suffices(needed_bytes(), extractor.mean.device):
             yield IN_MEMORY
             return

@@ -22,6 +22,7 @@ from fapm_cli.learning.scratch.journal import (
     read_bytes,
     writing,
 )
+from fapm_cli.learning.scratch.workspace import Job, Tensors
 
 BLOCK_BYTES, _MOST = 32 * 2**20, 64
 
@@ -74,13 +75,20 @@ class Blocks:
             )
         return len(there)
 
-    def put(self, first: int, digests: Sequence[str], parts: Mapping[str, Tensor]) -> None:
+    def put(
+        self,
+        first: int,
+        digests: Sequence[str],
+        parts: Mapping[str, Tensor],
+        job: Job[Tensor, Tensors] | None = None,
+    ) -> None:
         """Store pictures, of which the numbers begin at ``first``; what is stored already stays.
 
         Raises:
             OutputError: a file can't be written.
         """
         stored = len(self._digests)
+        parts = {**parts, **(job() if job else {})}
         if not self._waiting:
             self._waiting = {name: f.empty(self.per_block) for name, f in self._fields.items()}
         for number, digest in enumerate(digests):

@@ -26,7 +26,7 @@ from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.found_rows import FileRows
 from fapm_cli.learning.scratch.journal import writing
 from fapm_cli.learning.scratch.thumbnail_file import ThumbnailFile
-from fapm_cli.learning.scratch.workspace import Tensors, Workspace
+from fapm_cli.learning.scratch.workspace import Job, T, Tensors, Workspace
 
 _NAME, _LOCK, _PLAN = "fapm-scratch", "lock", "plan.json"
 Plan = Mapping[str, Any]
@@ -55,13 +55,17 @@ class ScratchFolder(Workspace):
         """What holds thumbnails."""
         return ThumbnailFile(self._below("thumbnails").folder)
 
-    def once(self, name: str, work: Callable[[], Tensors]) -> Tensors:
-        """What a step of this name gives: from its file, if it was taken before."""
+    def steps(self, work: Callable[[T], Tensors], items: Mapping[str, T]) -> Iterator[Tensors]:
+        """What steps of these names give: from their files, if they were taken before."""
+        for name, item in items.items():
+            yield self._step(name, Job(work, item))
+
+    def _step(self, name: str, job: Job[T, Tensors]) -> Tensors:
         path = self.folder / f"{name}.safetensors"
         try:
             return load_file(path)
         except (SafetensorError, OSError):
-            found = work()
+            found = job()
         with writing(path):
             whole = path.with_suffix(".new")
             try:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from fapm_cli.learning.scratch.field import Field
 from fapm_cli.memory.vectors import Rows, Vectors
+from fapm_cli.pictures.read_ahead import in_order
 
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Job(Generic[T, R]):
+    """Work on an item, yet to be done: pure, so that it may be done anywhere."""
+
+    work: Callable[[T], R]
+    item: T
+
+    def __call__(self) -> R:
+        """Do it here."""
+        return self.work(self.item)
 
 
 class Store(Protocol):
@@ -26,9 +41,21 @@ class Store(Protocol):
             OptionError: others are.
         """
 
-    def put(self, first: int, digests: Sequence[str], parts: Mapping[str, Tensor]) -> None:
+    def put(
+        self,
+        first: int,
+        digests: Sequence[str],
+        parts: Mapping[str, Tensor],
+        job: Job[Tensor, Tensors] | None = None,
+    ) -> None:
         """Store pictures, of which the numbers begin at ``first``, by fields' names; what is stored
         already stays.
+
+        Args:
+            first: the first one's number.
+            digests: of each.
+            parts: what is known of them.
+            job: gives the rest of them, from their px.
         """
 
     def finish(self, total: int) -> None:
@@ -109,9 +136,19 @@ class Workspace:
         """What holds thumbnails."""
         return HeldThumbnails()
 
-    def once(self, name: str, work: Callable[[], Tensors]) -> Tensors:
-        """What a step of this name gives, which need not be taken twice."""
-        return work()
+    def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """What pure work makes of each item, in their order."""
+        return map(work, items)
+
+    def in_order(
+        self, items: Iterable[T | None], work: Callable[[T], R], ahead: int = 32
+    ) -> Iterator[R]:
+        """The same of what is read, so many ``ahead``."""
+        return in_order(items, work, ahead)
+
+    def steps(self, work: Callable[[T], Tensors], items: Mapping[str, T]) -> Iterator[Tensors]:
+        """The same of steps by their names, none of which need be taken twice."""
+        return self.map(work, items.values())
 
     def under(self, name: str) -> Workspace:
         """The same, for steps of which the names may be the same."""
@@ -134,9 +171,15 @@ class HeldStore:
         """None: all is new."""
         return 0
 
-    def put(self, first: int, digests: Sequence[str], parts: Mapping[str, Tensor]) -> None:
+    def put(
+        self,
+        first: int,
+        digests: Sequence[str],
+        parts: Mapping[str, Tensor],
+        job: Job[Tensor, Tensors] | None = None,
+    ) -> None:
         """Store pictures, as :meth:`Store.put`."""
-        for name, part in parts.items():
+        for name, part in {**parts, **(job() if job else {})}.items():
             start = first * self._fields[name].per_picture
             self._whole[name][:, start : start + part.shape[1]] = part
 
