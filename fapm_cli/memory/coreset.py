@@ -48,6 +48,8 @@ def adaptive_coreset(
     at_least: int = 1,
     memory_bytes: int = MEMORY_BYTES,
     most: int = 0,
+    *,
+    spend: bool = False,
 ) -> list[Coreset]:
     """Select the keys of patch memories, and where the spread is wide, go on to 2K (§2.2).
 
@@ -61,6 +63,7 @@ def adaptive_coreset(
         at_least: fewest keys a patch may have, if it has as many vectors.
         memory_bytes: most bytes that distances between vectors may take at a time.
         most: K at most; 0 for no limit.
+        spend: whether the vectors may be changed, so that no copy of them is made.
 
     Returns:
         One coreset per patch, in order.
@@ -70,7 +73,7 @@ def adaptive_coreset(
     together = side_by_side(n, channels, memory_bytes)
     coresets: list[Coreset] = []
     for start in range(0, num_patches, together):
-        search = GreedyKCenter(vectors[start : start + together], memory_bytes)
+        search = GreedyKCenter(vectors[start : start + together], memory_bytes, spend=spend)
         coresets += _pick(search, k, spread_threshold)
     return coresets
 
@@ -140,16 +143,18 @@ class GreedyKCenter:
     the picks are the same.
     """
 
-    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES):
+    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES, *, spend: bool = False):
         """Lay the vectors out.
 
         Args:
             vectors: (S, n, C) float32, S sets; S must be 1 if 4·n² bytes exceed the memory.
             memory_bytes: most bytes that distances may take.
+            spend: whether the vectors may be changed: many take less memory without a copy.
         """
         num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
-        self._vectors = vectors - vectors.mean(dim=1, keepdim=True)
+        mean = vectors.mean(dim=1, keepdim=True)
+        self._vectors = vectors.sub_(mean) if spend else vectors - mean
         parts = torch.split(self._vectors, _ROWS, dim=1)
         self._norms_sq = torch.cat([part.square().sum(dim=2) for part in parts], dim=1)
         self._nearest_sq = torch.full((num_sets, self._n), torch.inf, device=vectors.device)
