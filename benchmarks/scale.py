@@ -12,6 +12,7 @@ it and can drop (RssFile); VmHWM is the kernel's high-water mark of both.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import re
@@ -35,10 +36,7 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
         if file.exists():
             continue
         draw = random.Random(i)
-        with Image.open(sources[i % len(sources)]) as picture:
-            small = picture.convert("RGB")
-        scale = _SIDE_PX / min(small.size)
-        small = small.resize((round(small.width * scale), round(small.height * scale)))
+        small = _small(sources[i % len(sources)])
         if i >= len(sources):
             x, y = (draw.uniform(-_SHIFT, _SHIFT) * side for side in small.size)
             wide = Image.new("RGB", small.size, small.getpixel((0, 0)))
@@ -48,6 +46,14 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
             )
             small = ImageEnhance.Brightness(small).enhance(draw.uniform(*_LIGHT))
         small.save(file, quality=draw.randint(*_QUALITY) if i >= len(sources) else 95)
+
+
+@functools.lru_cache(maxsize=1000)
+def _small(source: Path) -> Image.Image:
+    with Image.open(source) as picture:
+        whole = picture.convert("RGB")
+    scale = _SIDE_PX / min(whole.size)
+    return whole.resize((round(whole.width * scale), round(whole.height * scale)))
 
 
 def watch(process: subprocess.Popen[str]) -> dict[str, float]:
@@ -108,7 +114,8 @@ def main() -> None:
         keys = sum(layer["keys"] for layer in summary["layers"].values())
         print(
             f"{number:8}{seconds:9.0f}{worked:7.0f}{1000 * worked / number:16.1f}"
-            f"{most['RssAnon']:12.0f}{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}  {summary['seconds']}",
+            f"{most['RssAnon']:12.0f}{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}"
+            f"  {summary['seconds']}",
             flush=True,
         )
 
