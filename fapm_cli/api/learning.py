@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fapm_cli.api.bank import Bank
-from fapm_cli.api.budget import Budget
 from fapm_cli.api.listener import Listener
 from fapm_cli.api.pictures import GoodPictures, fetched, named, part_namer
 from fapm_cli.bank import bank as learnt
@@ -20,6 +19,7 @@ from fapm_cli.bank.tensors import as_tensors, tensor
 from fapm_cli.compute.device import free_bytes, resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
+from fapm_cli.evaluation.budget import Budget
 from fapm_cli.growing.anew import without_keys
 from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import check_alike, merge_banks
@@ -100,7 +100,7 @@ def build(
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)
     extractor = load_extractor(config, given, seed).to(resolve_device(device))
-    config = budget.configured(config, extractor, device, listener)
+    config = budget.configured(config, extractor, device, listener.on_budget)
     bank = build_from_files(
         files,
         config,

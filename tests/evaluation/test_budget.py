@@ -8,12 +8,11 @@ from conftest import GOOD, assert_fails, build, fapm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fapm_cli.api import budget as api_budget
-from fapm_cli.api.budget import Budget
-from fapm_cli.api.listener import Listener
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import default_config
 from fapm_cli.errors import OptionError
+from fapm_cli.evaluation import budget as of_time
+from fapm_cli.evaluation.budget import Budget
 from fapm_cli.learning.choosing.budget import Sizes, most_within
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
@@ -76,14 +75,6 @@ def extractor() -> FeatureExtractor:
     return load_extractor(default_config())
 
 
-class Told(Listener):
-    def __init__(self) -> None:
-        self.budgets: list[tuple[int, float]] = []
-
-    def on_budget(self, num_keys: int, milliseconds: float) -> None:
-        self.budgets.append((num_keys, milliseconds))
-
-
 @pytest.mark.parametrize(("target", "wanted"), [(6.0, 100), (5.5, 50), (99.0, 512)])
 def test_the_most_keys_that_keep_to_a_time_are_told_and_configured(
     target: float, wanted: int, extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
@@ -94,11 +85,13 @@ def test_the_most_keys_that_keep_to_a_time_are_told_and_configured(
         asked.append(n)
         return 5 + n / 100
 
-    monkeypatch.setattr(api_budget, "_measured", measured)
-    told = Told()
-    config = Budget.of(None, target).configured(default_config(), extractor, "cpu", told)
+    monkeypatch.setattr(of_time, "_measured", measured)
+    told: list[int] = []
+    config = Budget.of(None, target).configured(
+        default_config(), extractor, "cpu", lambda n, milliseconds: told.append(n)
+    )
     assert config.max_keys == pytest.approx(wanted, rel=0.05)
-    assert told.budgets[0][0] == config.max_keys
+    assert told == [config.max_keys]
     assert len(asked) <= 12
     assert len(asked) == len(set(asked))
 
@@ -106,9 +99,9 @@ def test_the_most_keys_that_keep_to_a_time_are_told_and_configured(
 def test_a_time_that_the_fewest_keys_exceed_is_refused(
     extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_budget, "_measured", lambda *_: 7.0)
+    monkeypatch.setattr(of_time, "_measured", lambda *_: 7.0)
     with pytest.raises(OptionError, match=r"target 5 ms: a picture takes 7\.0 ms here"):
-        Budget.of(None, 5.0).configured(default_config(), extractor, "cpu", Told())
+        Budget.of(None, 5.0).configured(default_config(), extractor, "cpu", lambda *_: None)
     with pytest.raises(OptionError, match="above 0"):
         Budget.of(None, 0.0)
 
@@ -122,15 +115,15 @@ def test_a_measurement_on_this_machine_is_of_as_many_keys_as_asked(
         counts.extend(int(m.key_counts.max()) for one in judges for m in one.bank.memories)  # type: ignore[attr-defined]
         return [200.0]
 
-    monkeypatch.setattr(api_budget, "frames_per_second", judged)
+    monkeypatch.setattr(of_time, "frames_per_second", judged)
     with torch.inference_mode():
-        found = Budget.of(None, 9.0).configured(default_config(), extractor, "cpu", Told())
+        found = Budget.of(None, 9.0).configured(default_config(), extractor, "cpu", lambda *_: None)
     assert found.max_keys == 512
     assert counts == [1024, 1024]  # all wide
 
 
 def test_build_says_what_its_time_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_budget, "_measured", lambda config, extractor, device, n: 1 + n / 100)
+    monkeypatch.setattr(of_time, "_measured", lambda config, extractor, device, n: 1 + n / 100)
     target = tmp_path / "bank.st"
     result = fapm("build", *GOOD[:4], "-o", target, "--target-ms", 1.05)
     assert "note: 1.1 ms a picture here: the bank is that of --max-keys 5\n" in result.err

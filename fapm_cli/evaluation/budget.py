@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fapm_cli.api.listener import Listener
 from fapm_cli.bank.bank import Bank
 from fapm_cli.config import BankConfig
 from fapm_cli.engines.opening import open_judge
@@ -45,13 +45,23 @@ class Budget:
         return cls(None if max_bank is None else parse_bytes("max bank", max_bank), target_ms)
 
     def configured(
-        self, config: BankConfig, extractor: FeatureExtractor, device: str, listener: Listener
+        self,
+        config: BankConfig,
+        extractor: FeatureExtractor,
+        device: str,
+        on_budget: Callable[[int, float], None],
     ) -> BankConfig:
         """A configuration with the most keys that keep to the time, by a measurement.
 
         What is measured is a bank of random keys whose patches are all wide, from a picture of the
         input's size, its light as it is, to the score. Another machine, or
         another time, may find another number: it is told, and stands in the bank.
+
+        Args:
+            config: what is to be built.
+            extractor: its backbone.
+            device: that judges.
+            on_budget: told the number of keys, and the ms a picture that it came to.
 
         Raises:
             OptionError: the fewest keys take longer.
@@ -64,7 +74,6 @@ class Budget:
             near = [one for one in times if one <= n * _NEAR and n <= one * _NEAR]
             if not near:
                 times[n] = _measured(config, extractor, device, n)
-                listener.on_stage("measure", len(times), len(times) + 1)
             return times[near[0] if near else n]
 
         most = config.max_keys or _UNLIMITED
@@ -75,7 +84,7 @@ class Budget:
                 f"target {self.target_ms:g} ms: a picture takes {times[MIN_KEYS]:.1f} ms here with "
                 "the fewest keys; give more, or a smaller --size"
             )
-        listener.on_budget(n, milliseconds(n))
+        on_budget(n, milliseconds(n))
         return replace(config, max_keys=n)
 
 
