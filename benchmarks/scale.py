@@ -7,6 +7,11 @@ The pictures are those of a folder, and copies of them: shifted by up to 2 % of 
 0.9 to 1.1 times as long, and saved as JPEG of quality 75 to 95. Memory is read every 20 ms from
 /proc/PID/status: RssAnon, which is the program's own, apart from what the kernel holds of files for
 it and can drop (RssFile); VmHWM is the kernel's high-water mark of both.
+
+python benchmarks/scale.py --plan 1e3,1e5,10e6 --parts 1,1000 --price 0.05
+
+What so many pictures of so many kinds of parts, each with a bank of its own, take step by step: a
+model of the constants below (benchmarks/scale_plan.py).
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import time
 from pathlib import Path
 
 from PIL import Image, ImageEnhance
+from scale_plan import print_plan
 
 _SIDE_PX = 256
 _SHIFT, _LIGHT, _QUALITY = 0.02, (0.9, 1.1), (75, 95)
@@ -82,11 +88,23 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Build banks of more and more pictures, and print a line each."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, help="Pictures of good parts.")
+    parser.add_argument("folder", type=Path, nargs="?", help="Pictures of good parts.")
     parser.add_argument("--pictures", default="200,2000")
-    parser.add_argument("--at", type=Path, required=True, help="Where copies are made.")
+    parser.add_argument("--at", type=Path, help="Where copies are made.")
+    parser.add_argument(
+        "--plan", help="Numbers of pictures: say what they take, and build nothing."
+    )
+    parser.add_argument("--parts", default="1,1000", help="Kinds of parts they are of.")
+    parser.add_argument("--price", type=float, default=0.05, help="Of a core hour.")
+    parser.add_argument("--picture-mb", type=float, default=0.3, help="Of a picture's file.")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="Of fapm build.")
     asked = parser.parse_args()
+    if asked.plan is not None:
+        numbers, parts = ([float(n) for n in t.split(",")] for t in (asked.plan, asked.parts))
+        print_plan([*map(int, numbers)], [*map(int, parts)], asked.price, asked.picture_mb)
+        return
+    if asked.folder is None or asked.at is None:
+        parser.error("give a folder and --at, or --plan")
     sources = sorted(path for path in asked.folder.iterdir() if path.is_file())
     print("pictures  seconds  CPU s  CPU ms/picture  RssAnon MB  VmHWM MB    keys  bank MB  stages")
     for number in map(int, asked.pictures.split(",")):

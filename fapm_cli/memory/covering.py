@@ -42,6 +42,8 @@ from torch import Tensor
 
 from fapm_cli.memory.coreset import MEMORY_BYTES, Coreset, GreedyKCenter, spread_score
 
+_TOGETHER = 64  # candidates from which all others are measured at a time
+
 
 @dataclass(frozen=True)
 class Cover:
@@ -118,18 +120,23 @@ def _stand(
     stands_for: list[Tensor] = []
     least = torch.inf
     while left.any():
-        number = int(left.byte().argmax())
-        distances = norms_sq + norms_sq[number] - 2 * vectors @ vectors[number]
-        distances = distances.clamp_(min=0).sqrt_()
-        distances[number] = 0
-        if numbers:
-            least = min(least, float(distances[numbers].amin()))
-        if len(numbers) == most:
-            return least
-        reached = distances + slack
-        taken = left & (reached <= level)
-        taken[number] = True
-        numbers.append(number)
-        stands_for.append(reached[taken].amax())
-        left &= ~taken
+        some = left.nonzero().flatten()[:_TOGETHER]
+        distances_sq = torch.addmm(norms_sq.unsqueeze(0), vectors[some], vectors.T, alpha=-2)
+        distances_sq += norms_sq[some].unsqueeze(1)
+        for number, distances in zip(
+            some.tolist(), distances_sq.clamp_(min=0).sqrt_(), strict=True
+        ):
+            if not left[number]:
+                continue
+            distances[number] = 0
+            if numbers:
+                least = min(least, float(distances[numbers].amin()))
+            if len(numbers) == most:
+                return least
+            reached = distances + slack
+            taken = left & (reached <= level)
+            taken[number] = True
+            numbers.append(number)
+            stands_for.append(reached[taken].amax())
+            left &= ~taken
     return torch.tensor(numbers, device=slack.device), torch.stack(stands_for)
