@@ -15,8 +15,8 @@ from fapm_cli.learning.memory_needed import needed_with_scratch, scratch_needed
 from fapm_cli.memory.coreset import num_keys
 from fapm_cli.network.loading import RANDOM, load_extractor
 
-# CPU seconds, measured while others worked: bottle's copies, 500 for the metric and judging, the
-# first 13 of 98 patches of 20,000 for picking (of 500 it takes twice as long), and 20,000 for the rest.
+# CPU seconds, measured while others worked, on copies of bottle: the metric and judging on 500,
+# picking in the first 13 of 98 patches of 20,000 (of 500 it takes twice as long), the rest on 20,000.
 _START = 5.0  # a process, its imports, its backbone
 _EXTRACT = 25.7e-3  # a picture: read, decoded, extracted, written, and its thumbnail
 _TWINS = 1.9e-7  # a pair of pictures
