@@ -7,20 +7,28 @@ The pictures are those of a folder, and copies of them: shifted by up to 2 % of 
 0.9 to 1.1 times as long, and saved as JPEG of quality 75 to 95. Memory is read every 20 ms from
 /proc/PID/status: RssAnon, which is the program's own, apart from what the kernel holds of files for
 it and can drop (RssFile); VmHWM is the kernel's high-water mark of both.
+
+python benchmarks/scale.py --plan 1e3,1e5,10e6 --parts 1,1000 --price 0.05
+
+What so many pictures of so many kinds of parts, each with a bank of its own, take step by step: a
+model of the constants below (benchmarks/scale_plan.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from PIL import Image, ImageEnhance
+from scale_plan import print_plan
 
 _SIDE_PX = 256
 _SHIFT, _LIGHT, _QUALITY = 0.02, (0.9, 1.1), (75, 95)
@@ -34,10 +42,7 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
         if file.exists():
             continue
         draw = random.Random(i)
-        with Image.open(sources[i % len(sources)]) as picture:
-            small = picture.convert("RGB")
-        scale = _SIDE_PX / min(small.size)
-        small = small.resize((round(small.width * scale), round(small.height * scale)))
+        small = _small(sources[i % len(sources)])
         if i >= len(sources):
             x, y = (draw.uniform(-_SHIFT, _SHIFT) * side for side in small.size)
             wide = Image.new("RGB", small.size, small.getpixel((0, 0)))
@@ -47,6 +52,14 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
             )
             small = ImageEnhance.Brightness(small).enhance(draw.uniform(*_LIGHT))
         small.save(file, quality=draw.randint(*_QUALITY) if i >= len(sources) else 95)
+
+
+@functools.lru_cache(maxsize=1000)
+def _small(source: Path) -> Image.Image:
+    with Image.open(source) as picture:
+        whole = picture.convert("RGB")
+    scale = _SIDE_PX / min(whole.size)
+    return whole.resize((round(whole.width * scale), round(whole.height * scale)))
 
 
 def watch(process: subprocess.Popen[str]) -> dict[str, float]:
@@ -66,22 +79,40 @@ def watch(process: subprocess.Popen[str]) -> dict[str, float]:
     return most
 
 
+def _cpu_seconds() -> float:
+    """What processes that ended have worked: it tells more than a clock where others work too."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Build banks of more and more pictures, and print a line each."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, help="Pictures of good parts.")
+    parser.add_argument("folder", type=Path, nargs="?", help="Pictures of good parts.")
     parser.add_argument("--pictures", default="200,2000")
-    parser.add_argument("--at", type=Path, required=True, help="Where copies are made.")
+    parser.add_argument("--at", type=Path, help="Where copies are made.")
+    parser.add_argument(
+        "--plan", help="Numbers of pictures: say what they take, and build nothing."
+    )
+    parser.add_argument("--parts", default="1,1000", help="Kinds of parts they are of.")
+    parser.add_argument("--price", type=float, default=0.05, help="Of a core hour.")
+    parser.add_argument("--picture-mb", type=float, default=0.3, help="Of a picture's file.")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="Of fapm build.")
     asked = parser.parse_args()
+    if asked.plan is not None:
+        numbers, parts = ([float(n) for n in t.split(",")] for t in (asked.plan, asked.parts))
+        print_plan([*map(int, numbers)], [*map(int, parts)], asked.price, asked.picture_mb)
+        return
+    if asked.folder is None or asked.at is None:
+        parser.error("give a folder and --at, or --plan")
     sources = sorted(path for path in asked.folder.iterdir() if path.is_file())
-    print("pictures  seconds  ms/picture  RssAnon MB  VmHWM MB    keys  bank MB  stages")
+    print("pictures  seconds  CPU s  CPU ms/picture  RssAnon MB  VmHWM MB    keys  bank MB  stages")
     for number in map(int, asked.pictures.split(",")):
         copies(sources, asked.at / "all", number)
         listed = "".join(f"{asked.at}/all/{i:06}.jpg\n" for i in range(number))
         bank = asked.at / f"{number}.st"
         build = ["-m", "fapm_cli", "build", "-", "-o", str(bank), "--json", "--keep-suspects"]
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), _cpu_seconds()
         with subprocess.Popen(
             [sys.executable, *build, *asked.options],
             stdin=subprocess.PIPE,
@@ -94,14 +125,15 @@ def main() -> None:
             process.stdin.close()
             most = watch(process)
             told = process.stdout.read()
-        seconds = time.perf_counter() - begun
+        seconds, worked = time.perf_counter() - begun, _cpu_seconds() - before
         if process.returncode:
             sys.exit(f"{number} pictures: exit code {process.returncode}")
         summary = json.loads(told)
         keys = sum(layer["keys"] for layer in summary["layers"].values())
         print(
-            f"{number:8}{seconds:9.0f}{1000 * seconds / number:12.1f}{most['RssAnon']:12.0f}"
-            f"{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}  {summary['seconds']}",
+            f"{number:8}{seconds:9.0f}{worked:7.0f}{1000 * worked / number:16.1f}"
+            f"{most['RssAnon']:12.0f}{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}"
+            f"  {summary['seconds']}",
             flush=True,
         )
 

@@ -19,13 +19,14 @@ from fapm_cli.bank.tensors import as_tensors, tensor
 from fapm_cli.compute.device import resolve_device
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError
+from fapm_cli.evaluation.budget import Budget
 from fapm_cli.growing.anew import without_keys
 from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import check_alike, merge_banks
 from fapm_cli.learning.build import build_from_files
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
-from fapm_cli.learning.scratch.allowance import Allowance, parse_bytes
+from fapm_cli.learning.scratch.allowance import Allowance
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor, tapping
 from fapm_cli.pictures.reading import read_roi
@@ -47,6 +48,8 @@ def build(
     embed_backbone: bool = True,
     thumbnails: bool = True,
     aim: Aim | None = None,
+    max_bank: int | str | None = None,
+    target_ms: float | None = None,
     device: str = "auto",
     batch_size: int = 16,
     memory: int | str | None = None,
@@ -73,10 +76,12 @@ def build(
         embed_backbone: whether the bank holds the backbone, so that it needs nothing else.
         thumbnails: whether the bank holds the pictures, small, for ``add``, ``merge`` and reports.
         aim: what verdicts aim at; None for what is usual.
+        max_bank: bytes that the bank's file may take, or ``"50MB"``: it has as many keys as fit.
+        target_ms: that a picture may take to judge, by a measurement here: likewise.
         device: to work on.
         batch_size: pictures at a time.
-        memory: bytes that it may take, or ``"3GB"``; None for half of what is free. Where that does
-            not hold the vectors of all pictures, they go to scratch files.
+        memory: bytes that it may take, or ``"3GB"``; None for half of what is free. What that does
+            not hold goes to scratch files.
         scratch: a folder for these, used in any case; None for a private one.
         resume: whether to go on from what a build that was stopped left in ``scratch``.
         on: a cluster that does the work: ``ray``, started here, or ``ray://HOST:PORT``; None for
@@ -87,16 +92,11 @@ def build(
     Raises:
         PictureError: a picture can't be read, or a folder holds none, or not good parts alone.
         OptionError: an argument makes no sense.
-        OutputError: there is no room for scratch files.
-        DeviceError, WeightsError: the device or the weights can't be had.
+        OutputError, DeviceError, WeightsError: room for scratch files, or these, can't be had.
         ClusterError: the cluster can't be had, or lacks what the work takes.
     """
-    allowance = Allowance(
-        None if memory is None else parse_bytes("memory", memory),
-        None if scratch is None else Path(scratch),
-        resume,
-        on,
-    )
+    budget = Budget.of(max_bank, target_ms)
+    allowance = Allowance.of(memory, scratch, resume, on)
     listener, part_of, files = listener or Listener(), part_namer(group), named(pictures)
     if config is None:
         aspect = usual_aspect(fetched(files, listener))
@@ -104,6 +104,7 @@ def build(
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)
     extractor = load_extractor(config, given, seed).to(resolve_device(allowance.device(device)))
+    config = budget.configured(config, extractor, device, listener.on_budget)
     with allowance.connected() as allowed:
         bank = build_from_files(
             files,
@@ -117,6 +118,7 @@ def build(
             thumbnails=thumbnails,
             drop_outliers=drop_outliers,
             part_of=part_of,
+            most_bytes=budget.most_bytes,
             allowance=allowed,
             on_begin=lambda config, needed_bytes, scratch: tell_begin(
                 listener, extractor, len(files), needed_bytes, scratch

@@ -45,6 +45,9 @@ class Listener:
             stays: whether they stay where the work is stopped, to be gone on from.
         """
 
+    def on_budget(self, num_keys: int, milliseconds: float) -> None:
+        """So many keys a patch keep to the time that was asked for: a picture takes so long."""
+
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Of a stage's ``total`` steps, ``done`` are done."""
 

@@ -35,6 +35,8 @@ class LayerMemory:
         radius_sq: (N_p,) float32, covering radius r² of each patch, squared feature units.
         widened: (N_p,) bool, whether K was doubled.
         metrics: (N_p, C, D) float32, each patch's own; None where distances are plain.
+        key_slack: (ΣK_i,) float32, how far what each key stands for may be from it, where vectors
+            of other keys are gone (:mod:`fapm_cli.memory.covering`); None for r of its patch.
     """
 
     keys: Array
@@ -44,6 +46,7 @@ class LayerMemory:
     radius_sq: Array
     widened: Array
     metrics: Array | None = None
+    key_slack: Array | None = None
 
 
 @dataclass(frozen=True)

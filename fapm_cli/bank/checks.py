@@ -145,6 +145,10 @@ def check_memory(
         raise ValueError("values that are not finite")
     if (memory.radius_sq < 0).any() or largest > 1e6:
         raise ValueError("values out of range")
+    if memory.key_slack is not None:
+        check_array("key_slack", memory.key_slack, np.float32, num_keys)
+        if not ((memory.key_slack >= 0) & (memory.key_slack <= 1e8)).all():
+            raise ValueError("key_slack out of range")
 
 
 def check_metrics(metrics: NDArray[Any], memory: LayerMemory) -> NDArray[np.float32]:

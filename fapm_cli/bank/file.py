@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "fapm-bank"
-FORMAT_VERSION = 4  # the one written; 1 to 3 are read, too
+FORMAT_VERSION = 5  # of banks whose keys have a slack; others are of version 4; 1 to 3 are read
 _BACKBONE = "backbone."
 _FACTORS = "calibration"
-_METRICS = "metrics"
+_METRICS, _SLACK = "metrics", "key_slack"
 _ROI = "roi"
 _OPTIONAL = ("usual_light", "reference", "threshold_scores", "previous_threshold_scores")
 _USUAL, _REFERENCE, _SCORES, _SCORES_BEFORE = _OPTIONAL
@@ -83,6 +83,7 @@ def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
     from fapm_cli.bank.tensors import tensor
 
     before, extents = bank.previous_thresholds, bank.calibration.extents
+    slack = [memory.key_slack is not None for memory in bank.memories]
     header = {
         "config": bank.config.to_json(),
         "light": bank.light and bank.light.to_json(),
@@ -95,7 +96,7 @@ def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
         "extents": extents and [extents.means, extents.spreads, extents.num_parts],
         "previous_thresholds": before and before.to_json(),
         "thresholds": bank.thresholds.to_json(),
-        "version": FORMAT_VERSION,
+        "version": FORMAT_VERSION if any(slack) else FORMAT_VERSION - 1,
         "versions": bank.versions,
         "weights": bank.weights,
         "weights_hash": bank.weights_hash,
@@ -103,7 +104,8 @@ def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
     arrays: dict[str, Any] = {
         f"{part}.{j}": getattr(memory, part)
         for j, memory in enumerate(bank.memories)
-        for part in DTYPES
+        for part in (*DTYPES, _SLACK)
+        if getattr(memory, part) is not None
     }
     for j, memory in enumerate(bank.memories):
         if memory.metrics is not None:
@@ -184,6 +186,7 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
     map_sizes = tuple((int(h), int(w)) for h, w in header["map_sizes"])
     num_memories = len(config.memory_names)
     wanted = {f"{part}.{j}" for part in DTYPES for j in range(num_memories)}
+    wanted |= arrays.keys() & {f"{_SLACK}.{j}" for j in range(num_memories)}
     wanted |= {_FACTORS, *PICTURE_ARRAYS}
     backbone = {
         name.removeprefix(_BACKBONE): arrays.pop(name)
@@ -201,7 +204,8 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
     pictures = unpack_pictures(arrays)
     memories = []
     for j, (h, w) in enumerate(map_sizes):
-        memory = LayerMemory(**{part: arrays[f"{part}.{j}"] for part in DTYPES})
+        parts: dict[str, Any] = {n: arrays.get(f"{n}.{j}") for n in (*DTYPES, _SLACK)}
+        memory = LayerMemory(**parts)
         check_memory(memory, config.grid, h, w, len(pictures))
         own = metrics[j]
         if own is not None:
@@ -212,16 +216,12 @@ def _assemble(header: dict[str, Any], arrays: Arrays) -> Bank:
         size_px = config.preprocessing.crop_px
         thumbnails = unpack_thumbnails(packed[0], packed[1], len(pictures), size_px)
     before, seen = header["previous_thresholds"], header.get("seen")
+    share = float(header["place_share"])
     return Bank(
         config,
         tuple(memories),
         map_sizes,
-        check_calibration(
-            arrays[_FACTORS],
-            float(header["place_share"]),
-            max(map_sizes),
-            header.get("extents"),
-        ),
+        check_calibration(arrays[_FACTORS], share, max(map_sizes), header.get("extents")),
         check_thresholds(header["thresholds"], scores[0]),
         pictures,
         str(header["weights_hash"]),

@@ -45,6 +45,23 @@ from fapm_cli.commands.paths import check_output, find_named, leave_out
 from fapm_cli.finding.kinds import A_BANK
 from fapm_cli.stores.locating import located
 
+MaxBankOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="As many keys as fit into a bank of so many bytes, like 50MB.",
+        rich_help_panel=LEARNING,
+    ),
+]
+TargetOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MS",
+        help="As many keys as keep to so many ms a picture, by a measurement here: not the same "
+        "bank every time; it says the --max-keys that are.",
+        rich_help_panel=LEARNING,
+    ),
+]
 MemoryOption = Annotated[
     str | None,
     typer.Option(
@@ -107,6 +124,8 @@ def build(
     grid: GridOption = None,
     coreset_ratio: RatioOption = 0.1,
     max_keys: MaxKeysOption = None,
+    max_bank: MaxBankOption = None,
+    target_ms: TargetOption = None,
     spread_threshold: SpreadOption = 0.5,
     metric: MetricOption = None,
     turn: TurnOption = None,
@@ -206,6 +225,8 @@ def build(
             embed_backbone=embed_backbone,
             thumbnails=thumbnails,
             aim=aim,
+            max_bank=max_bank,
+            target_ms=target_ms,
             device=device,
             batch_size=batch_size,
             memory=memory,

@@ -87,6 +87,12 @@ class Making(Listener):
         )
         self._last = time.perf_counter()
 
+    def on_budget(self, num_keys: int, milliseconds: float) -> None:
+        """Note what a measurement came to, which another time may come to something else."""
+        note(
+            f"note: {milliseconds:.1f} ms a picture here: the bank is that of --max-keys {num_keys}"
+        )
+
     def on_bad(self, bad: Unreadable) -> None:
         """Leave a picture out.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.selecting import MIN_KEYS, what_is_known
-from fapm_cli.memory.coreset import grown_coreset, num_keys
+from fapm_cli.memory.coreset import num_keys
+from fapm_cli.memory.covering import cover
 from fapm_cli.memory.grid import map_cells
 
 
@@ -51,7 +52,10 @@ def keys_of(
     if numbers is not None:
         pictures = numbers[pictures.long()]
     counts = memory.key_counts.cpu()
-    slack = memory.radius_sq.cpu().sqrt().repeat_interleave(counts)
+    if memory.key_slack is None:
+        slack = memory.radius_sq.cpu().sqrt().repeat_interleave(counts)
+    else:
+        slack = memory.key_slack.cpu()
     whole = (memory.keys.to(device), pictures, memory.key_cells.cpu(), slack)
     parts = (torch.split(values, counts.tolist()) for values in whole)
     return [Candidates(*patch) for patch in zip(*parts, strict=True)]
@@ -93,10 +97,11 @@ def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankCon
     """Pick each patch's keys, as many as a bank of all ``num_vectors`` vectors would have."""
     k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS, config.max_keys)
     threshold = config.spread_threshold if config.adaptive else None
-    coresets = [
-        grown_coreset(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)
+    covers = [
+        cover(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)
         for patch in patches
     ]
+    coresets = [one.coreset for one in covers]
     keys = Candidates.join(
         [patch.pick(c.indices) for patch, c in zip(patches, coresets, strict=True)]
     )
@@ -104,5 +109,6 @@ def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankCon
         keys=keys.vectors,
         key_pictures=keys.pictures,
         key_cells=keys.cells,
+        key_slack=torch.cat([one.slack.cpu() for one in covers]),
         **what_is_known(coresets),
     )

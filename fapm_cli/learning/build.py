@@ -22,8 +22,9 @@ from fapm_cli.learning.batches import (
     unseen,
     with_detail,
 )
+from fapm_cli.learning.choosing.budget import learn_within
 from fapm_cli.learning.extracting import extract
-from fapm_cli.learning.learn import OnSuspects, learn, program_versions
+from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.learning.scratch.allowance import Allowance, plan_of
@@ -60,6 +61,7 @@ def build_from_files(
     thumbnails: bool = True,
     drop_outliers: bool = False,
     part_of: PartOf | None = None,
+    most_bytes: int | None = None,
     allowance: Allowance | None = None,
     on_begin: OnBegin = lambda config, needed_bytes, scratch: None,
     on_bad: Callable[[Unreadable], None] | None = None,
@@ -83,6 +85,7 @@ def build_from_files(
         thumbnails: whether the bank holds the pictures, small.
         drop_outliers: as for :func:`build_bank`.
         part_of: names the part that a picture shows; None to find near twins instead.
+        most_bytes: as for :func:`build_bank`.
         allowance: how much memory it may take, and where the rest goes; None for what is usual.
         on_begin: told what is built, all that pictures are to say of it among it, before it is; how
             much memory that takes; and where scratch files are, or None.
@@ -130,6 +133,7 @@ def build_from_files(
             roi=roi,
             thumbnails=thumbnails,
             drop_outliers=drop_outliers,
+            most_bytes=most_bytes,
             workspace=workspace,
             on_suspects=on_suspects,
             on_stage=on_stage,
@@ -166,6 +170,7 @@ def build_bank(
     roi: Tensor | None = None,
     thumbnails: bool = True,
     drop_outliers: bool = False,
+    most_bytes: int | None = None,
     workspace: Workspace = IN_MEMORY,
     on_suspects: OnSuspects = lambda suspects, dropped: None,
     on_stage: OnStage = lambda stage, done, total: None,
@@ -184,13 +189,14 @@ def build_bank(
         thumbnails: whether it holds the pictures, as the backbone saw them.
         drop_outliers: whether pictures that look most unlike the rest (6 σ) are left out, and the
             bank is learnt again without them, from the same features.
+        most_bytes: of the bank's file: it has no more keys than are within that; None for any.
         workspace: where what all pictures give is kept.
         on_suspects: told the names and robust z-scores of such pictures, most suspicious first,
             and whether they are left out; at the end, those still in the bank.
         on_stage: told (stage, done, total) as the work goes on.
 
     Raises:
-        OptionError: the grid does not fit the maps.
+        OptionError: the grid does not fit the maps, or the file can't be so small.
         PictureError: no picture came, or each is of one flat colour.
         ValueError: the extractor follows a plan.
     """
@@ -216,14 +222,14 @@ def build_bank(
         extracted.inspected(roi, max(map_sizes)),
         None if encoded is None else encoded.finish(),
     )
-    learnt, suspects = learn(bank, extracted, on_stage, extractor)
+    learnt, suspects = learn_within(most_bytes, bank, extracted, on_stage, extractor)
     outliers = [(i, z) for i, z in suspects if z > OUTLIER]
     if drop_outliers and outliers:
         on_suspects([(pictures[i].name, z) for i, z in outliers], True)
         kept = sorted(set(range(len(pictures))) - {i for i, _ in outliers})
         only, left = _only(bank, kept), extracted.of(kept)
         only = replace(only, roi=left.inspected(roi, max(map_sizes)))
-        learnt, suspects = learn(only, left, on_stage, extractor)
+        learnt, suspects = learn_within(most_bytes, only, left, on_stage, extractor)
     on_suspects([(learnt.pictures[i].name, z) for i, z in suspects], False)
     return learnt
 

@@ -19,7 +19,7 @@ from fapm_cli.pictures.reading import Item, memory_to_read
 from fapm_cli.scores.extents import FEWEST_PARTS
 
 _TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
-_PATCH_TIMES = 4
+_PATCH_TIMES = 2  # as they are read, and as some are chosen or taken less their mean
 _EACH_BYTES, _PLACE_BYTES = 32 * 2**10, 40
 _MAPS = 8  # of a picture's px, float32, that are there at a time
 
@@ -70,8 +70,8 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     """Say, roughly, how many bytes of memory a build takes at most whose vectors lie in files.
 
     But for the reading of pictures. Keys are held, twice while they are laid out for search; the
-    vectors of one patch, or of some if they are small, less their mean, and distances between them;
-    a little of each picture: what tells twins, and what is said of its places.
+    vectors of one patch, or of some if they are small, twice at most, and distances between them; a
+    little of each picture: what tells twins, and what is said of its places.
     """
     shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
     views = 1 + len(angles(config.turn))

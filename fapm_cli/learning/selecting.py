@@ -45,16 +45,29 @@ def _keys_of(
     end, and which of their vectors are shown.
     """
     first, end, shown = patches
-    own = patches_of(vectors, first, end)
-    if copies.shape[1]:
-        own = torch.cat([own, patches_of(copies, first, end)], dim=1)
-    elif shown is not None and isinstance(vectors, Tensor):
+    stored = not isinstance(vectors, Tensor)
+    own = _both(vectors, copies, first, end)
+    if shown is not None and not stored and not copies.shape[1]:
         own = own.clone()  # what is not shown is changed, and others need it as it is
     threshold = config.spread_threshold if config.adaptive else None
-    ratio, most = config.coreset_ratio, config.max_keys
-    coresets = coreset_of_shown(own, shown, ratio, threshold, MIN_KEYS, most)
+    coresets = coreset_of_shown(
+        own,
+        shown,
+        config.coreset_ratio,
+        threshold,
+        MIN_KEYS,
+        config.max_keys,
+        spend=stored,  # they are read again: to hold all of a patch's twice takes more
+    )
     indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
-    return {"keys": _gather(own, indices, known["key_counts"]), "indices": indices, **known}
+    keys = _gather(_both(vectors, copies, first, end), indices, known["key_counts"])
+    return {"keys": keys, "indices": indices, **known}
+
+
+def _both(vectors: Vectors, copies: Vectors, first: int, end: int) -> Tensor:
+    """(end - first, n, C) of some patches, those of turned copies behind those of pictures."""
+    own = patches_of(vectors, first, end)
+    return torch.cat([own, patches_of(copies, first, end)], dim=1) if copies.shape[1] else own
 
 
 def select_keys(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ def adaptive_coreset(
     at_least: int = 1,
     memory_bytes: int = MEMORY_BYTES,
     most: int = 0,
+    *,
+    spend: bool = False,
 ) -> list[Coreset]:
     """Select the keys of patch memories, and where the spread is wide, go on to 2K (§2.2).
 
@@ -61,6 +63,7 @@ def adaptive_coreset(
         at_least: fewest keys a patch may have, if it has as many vectors.
         memory_bytes: most bytes that distances between vectors may take at a time.
         most: K at most; 0 for no limit.
+        spend: whether the vectors may be changed, so that no copy of them is made.
 
     Returns:
         One coreset per patch, in order.
@@ -70,7 +73,7 @@ def adaptive_coreset(
     together = side_by_side(n, channels, memory_bytes)
     coresets: list[Coreset] = []
     for start in range(0, num_patches, together):
-        search = GreedyKCenter(vectors[start : start + together], memory_bytes)
+        search = GreedyKCenter(vectors[start : start + together], memory_bytes, spend=spend)
         coresets += _pick(search, k, spread_threshold)
     return coresets
 
@@ -80,34 +83,6 @@ def side_by_side(num_vectors: int, channels: int, memory_bytes: int = MEMORY_BYT
     # Distances, or in small sets the vectors, less their mean and squared.
     per_patch = 4 * num_vectors * max(num_vectors, 2 * channels)
     return max(1, memory_bytes // per_patch)
-
-
-def grown_coreset(
-    candidates: Tensor,
-    slack: Tensor,
-    k: int,
-    spread_threshold: float | None,
-    memory_bytes: int = MEMORY_BYTES,
-) -> Coreset:
-    """Select the keys of one patch memory among keys of before and vectors that are new.
-
-    A key of before stands for vectors that are no longer there: all that is known of them is how
-    far from it they may be, its slack. By the triangle inequality none is farther from the new
-    keys than its own key is, plus the slack, and the coreset's radius is the largest such sum: an
-    upper bound. Eq. 1 is asked of the candidates themselves, which hold the outermost vectors
-    there were: were it asked of the bound, each growth would double patches for its own slack.
-
-    Args:
-        candidates: (n, C) float32.
-        slack: (n,) float32, the covering radius r that each candidate brings; 0 for a vector.
-        k: keys wanted, K, unless the spread is wide: then twice as many.
-        spread_threshold: D_th; None turns widening off.
-        memory_bytes: most bytes that distances between vectors may take at a time.
-    """
-    search = GreedyKCenter(candidates.unsqueeze(0), memory_bytes)
-    (coreset,) = _pick(search, k, spread_threshold)
-    bound = (search.nearest_sq()[0].sqrt() + slack).amax()
-    return replace(coreset, radius_sq=float(bound.square()))
 
 
 def _pick(search: GreedyKCenter, k: int, spread_threshold: float | None) -> list[Coreset]:
@@ -140,16 +115,18 @@ class GreedyKCenter:
     the picks are the same.
     """
 
-    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES):
+    def __init__(self, vectors: Tensor, memory_bytes: int = MEMORY_BYTES, *, spend: bool = False):
         """Lay the vectors out.
 
         Args:
             vectors: (S, n, C) float32, S sets; S must be 1 if 4·n² bytes exceed the memory.
             memory_bytes: most bytes that distances may take.
+            spend: whether the vectors may be changed: many take less memory without a copy.
         """
         num_sets, self._n, _ = vectors.shape
         # Distances don't change under a shift, and small norms cancel less.
-        self._vectors = vectors - vectors.mean(dim=1, keepdim=True)
+        mean = vectors.mean(dim=1, keepdim=True)
+        self._vectors = vectors.sub_(mean) if spend else vectors - mean
         parts = torch.split(self._vectors, _ROWS, dim=1)
         self._norms_sq = torch.cat([part.square().sum(dim=2) for part in parts], dim=1)
         self._nearest_sq = torch.full((num_sets, self._n), torch.inf, device=vectors.device)
@@ -169,12 +146,19 @@ class GreedyKCenter:
     def extend(self, num_picks: int) -> Tensor:
         """Go on until there are ``num_picks``, or all are picked, and return them: (S, K) int64."""
         while len(self._picks) < min(num_picks, self._n):
-            pick = self._nearest_sq.argmax(dim=1)
-            distances_sq = self._distances_sq(pick)
-            torch.minimum(self._nearest_sq, distances_sq, out=self._nearest_sq)
-            self._nearest_sq[self._sets, pick] = -1  # never again
-            self._picks.append(pick)
+            self._pick(self._nearest_sq.argmax(dim=1))
         return torch.stack(self._picks, dim=1)
+
+    def take(self, picks: Tensor) -> None:
+        """Pick (K,) int64 of each set, in this order, wherever they lie."""
+        for pick in picks:
+            self._pick(pick.expand(len(self._sets)))
+
+    def _pick(self, pick: Tensor) -> None:
+        distances_sq = self._distances_sq(pick)
+        torch.minimum(self._nearest_sq, distances_sq, out=self._nearest_sq)
+        self._nearest_sq[self._sets, pick] = -1  # never again
+        self._picks.append(pick)
 
     def _distances_sq(self, pick: Tensor) -> Tensor:
         """(S, n) squared distances from each set's pick."""

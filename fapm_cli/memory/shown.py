@@ -49,6 +49,8 @@ def coreset_of_shown(
     spread_threshold: float | None,
     at_least: int,
     most: int = 0,
+    *,
+    spend: bool = False,
 ) -> list[Coreset]:
     """Select keys as :func:`adaptive_coreset` does, of the vectors that are shown.
 
@@ -58,15 +60,15 @@ def coreset_of_shown(
     Args:
         vectors: (N_p, n, C) float32; those not shown are changed.
         shown: (N_p, n) bool; of a patch where none is, the first vector is all. None for all.
-        ratio, spread_threshold, at_least, most: as there.
+        ratio, spread_threshold, at_least, most, spend: as there.
     """
     if shown is None:
-        return adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most)
+        return adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most, spend=spend)
     own = torch.arange(shown.shape[1])
     sources = torch.where(shown.cpu(), own, shown.cpu().byte().argmax(dim=1, keepdim=True))
     for patch, source in zip(vectors, sources, strict=True):  # one at a time: they are large
         patch.copy_(patch[source.to(patch.device)])
-    coresets = adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most)
+    coresets = adaptive_coreset(vectors, ratio, spread_threshold, at_least, most=most, spend=spend)
     both = zip(coresets, sources, strict=True)
     return [replace(one, indices=source[one.indices]) for one, source in both]
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from fapm_cli.bank.bank import LayerMemory
+from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.file import FORMAT, bank_bytes, load_bank, save_bank
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.errors import BankError, OutputError
@@ -331,6 +331,38 @@ def test_a_bank_read_and_written_again_has_the_same_bytes(bank_path: Path) -> No
     assert bank_bytes(load_bank(bank_path)) == bank_path.read_bytes()
 
 
+def with_slack(change: Callable[[Tensor], Tensor]) -> Bank:
+    bank = small_bank()
+    memories = (replace(m, key_slack=change(torch.rand(len(m.keys)))) for m in bank.memories)
+    return replace(bank, memories=tuple(memories))
+
+
+def test_slack_of_keys_is_read_back_from_a_bank_of_version_5_and_others_stay_at_4(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "bank.st"
+    for bank, version in ((with_slack(torch.clone), 5), (small_bank(), 4)):
+        save_bank(bank, path)
+        assert read_parts(path)[0]["version"] == version
+        assert bank_bytes(load_bank(path)) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda slack: slack.double(), "key_slack: float64"),
+        (lambda slack: slack[1:], "key_slack: float32 (31,)"),
+        (lambda slack: -slack, "key_slack out of range"),
+        (lambda slack: slack.fill_(torch.nan), "key_slack out of range"),
+    ],
+)
+def test_slack_of_keys_that_makes_no_sense_is_refused(
+    change: Callable[[Tensor], Tensor], said: str, tmp_path: Path
+) -> None:
+    save_bank(with_slack(change), tmp_path / "bank.st")
+    assert said in refusal(tmp_path / "bank.st")
+
+
 def test_equal_banks_give_equal_bytes_and_others_do_not() -> None:
     data = bank_bytes(small_bank())
     assert bank_bytes(small_bank()) == data
@@ -620,8 +652,8 @@ def with_header(path: Path, text: str) -> str:
 
 def test_a_bank_of_a_future_version_says_to_update(bank_path: Path) -> None:
     header, _ = read_parts(bank_path)
-    message = with_header(bank_path, json.dumps({**header, "version": 5, "config": "unheard of"}))
-    assert "version 5" in message
+    message = with_header(bank_path, json.dumps({**header, "version": 6, "config": "unheard of"}))
+    assert "version 6" in message
     assert "update fapm" in message
 
 

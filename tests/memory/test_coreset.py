@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.memory.coreset import Coreset, adaptive_coreset, grown_coreset, num_keys, spread_score
+from fapm_cli.memory.coreset import Coreset, adaptive_coreset, num_keys, spread_score
 
 
 def greedy_k_center(vectors: Tensor, k: int) -> tuple[list[int], float]:
@@ -236,48 +236,7 @@ def test_num_keys_at_its_edges() -> None:
     assert num_keys(7, 0.1, at_least=0) == 1
 
 
-# --- Growing -----------------------------------------------------------------------------------
-
-
-@settings(max_examples=100)
-@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 30))
-def test_the_bound_covers_every_vector_that_the_candidates_stand_for(
-    seed: int, num_groups: int, k: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    groups = torch.randn(num_groups, 40, 5, generator=generator)
-    groups += 3 * torch.randn(num_groups, 1, 5, generator=generator)
-    coresets = adaptive_coreset(groups, 0.1, 0.5)
-    candidates = torch.cat([g[c.indices] for g, c in zip(groups, coresets, strict=True)])
-    slack = torch.cat([torch.full((len(c.indices),), c.radius_sq**0.5) for c in coresets])
-    grown = grown_coreset(candidates, slack, k, 0.5)
-    assert len(set(grown.indices.tolist())) == len(grown.indices)
-    everything = torch.cat([groups.flatten(0, 1), candidates[grown.indices]])
-    keys = torch.arange(num_groups * 40, len(everything))
-    assert covering_radius_sq(everything, keys) <= grown.radius_sq * (1 + 1e-4) + 1e-4
-
-
-def test_without_slack_the_bound_is_the_covering_radius_itself() -> None:
-    (vectors,) = random_vectors(patches=1)
-    (plain,) = adaptive_coreset(vectors[None], 0.2, 0.5)
-    grown = grown_coreset(vectors, torch.zeros(60), 12, 0.5)
-    assert torch.equal(grown.indices, plain.indices)
-    assert grown.widened == plain.widened
-    assert grown.radius_sq == pytest.approx(plain.radius_sq, rel=1e-5)
-
-
-@pytest.mark.parametrize(("spread", "num_keys"), [(0.1, 10), (1.0, 20)])
-def test_the_candidates_spread_widens_and_their_slack_does_not(
-    spread: float, num_keys: int
-) -> None:
-    vectors = torch.randn(30, 4, generator=torch.Generator().manual_seed(1)) * spread
-    plain, slack = (
-        grown_coreset(vectors, torch.full((30,), slack), 10, 0.5) for slack in (0.0, 2.0)
-    )
-    assert torch.equal(plain.indices, slack.indices)
-    assert len(slack.indices) == num_keys
-    assert slack.widened == (num_keys > 10)
-    assert slack.radius_sq**0.5 == pytest.approx(plain.radius_sq**0.5 + 2)
+# --- A limit -------------------------------------------------------------------------------------
 
 
 def test_keys_have_a_limit_however_many_vectors_there_are() -> None:

@@ -77,6 +77,22 @@ class Allowance:
         with connected(self.on) as cluster:
             yield replace(self, cluster=cluster)
 
+    @classmethod
+    def of(
+        cls,
+        memory: int | str | None,
+        scratch: str | Path | None,
+        resume: bool,
+        on: str | None = None,
+    ) -> Allowance:
+        """Read it.
+
+        Raises:
+            OptionError: the memory is no number of bytes, or there is nothing to go on from.
+        """
+        most = None if memory is None else parse_bytes("memory", memory)
+        return cls(most, None if scratch is None else Path(scratch), resume, on)
+
     def suffices(self, needed_bytes: int, device: torch.device) -> bool:
         """Whether so much may be had; so it may where that can't be said."""
         allowed = self.memory_bytes
