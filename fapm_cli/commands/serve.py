@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fapm_cli.commands.options import MACHINE, OUTPUT, PICTURES, VERDICTS, ThreadsOption
+from fapm_cli.commands.sinks import QueueOption, QueueSizeOption, ToOption, publishing
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError
+
+if TYPE_CHECKING:
+    from fapm_cli.serving.history import Judgement
 
 TOKEN_VARIABLE, SHORTEST_TOKEN = "FAPM_TOKEN", 16
 
@@ -78,7 +82,10 @@ def serve(
             rich_help_panel=VERDICTS,
         ),
     ] = False,
-    queue: Annotated[
+    to: ToOption = None,
+    queue: QueueOption = None,
+    queue_size: QueueSizeOption = 256,
+    max_waiting: Annotated[
         int,
         typer.Option(
             min=0,
@@ -135,14 +142,19 @@ def serve(
         root=root,
         keep=keep,
         keep_last=keep_last,
-        queue=queue,
+        queue=max_waiting,
         most_bytes=max_mb * 2**20,
         most_px=max_megapixels * 1_000_000,
         body_seconds=body_timeout,
         drift=drift,
     )
     use_threads(threads)
-    serve_banks(files, settings, say=note, ready=typer.echo)
+    with publishing(to, queue, queue_size) as publish:
+
+        def tell(one: Judgement) -> None:
+            publish({"bank": one.bank, **one.record})
+
+        serve_banks(files, settings, say=note, ready=typer.echo, sinks=[tell] if to else ())
 
 
 def _read_token(file: Path | None) -> str | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ONE_BAD, assert_fails, fapm
+from conftest import ONE_BAD, ROOT, assert_fails, fapm
+from jsonschema import Draft202012Validator
 from servers import JPEG
 
 SCRIPT = (
@@ -22,9 +25,12 @@ SCRIPT = (
 )
 
 
-def test_it_judges_without_torch_and_ends_well_when_told_to(bank: Path, tmp_path: Path) -> None:
-
+def test_it_judges_without_torch_tells_its_sinks_and_ends_well_when_told_to(
+    bank: Path, tmp_path: Path
+) -> None:
+    results, queue = tmp_path / "results.db", tmp_path / "queue"
     arguments = ["serve", f"part={bank}", "--port", "0", "--keep", str(tmp_path / "kept")]
+    arguments += ["--to", f"sqlite:///{results}", "--queue", str(queue)]
     command = [sys.executable, "-c", SCRIPT, json.dumps(arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as program:
@@ -45,6 +51,11 @@ def test_it_judges_without_torch_and_ends_well_when_told_to(bank: Path, tmp_path
     assert "openvino" in modules
     assert not {"torch", "torchvision", "matplotlib", "cryptography"} & set(modules)
     assert list((tmp_path / "kept" / "part" / "last").iterdir())
+    with contextlib.closing(sqlite3.connect(results)) as database:
+        ((record,),) = database.execute("SELECT record FROM records").fetchall()
+    told = json.loads(record)
+    assert (told["bank"], told["verdict"]) == ("part", "anomalous")
+    Draft202012Validator(json.loads((ROOT / "docs/score.schema.json").read_text())).validate(told)
 
 
 def test_a_copy_for_one_run_alone_goes_away_with_it(
