@@ -33,11 +33,11 @@ def test_engines_stand_side_by_side_at_each_batch_size(
     bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    options = ("--engine", "torch,fapm,onnxruntime", "--precision", "fp32", "--batch-size", "1,2")
+    options = ("--engine", "onnxruntime,fapm", "--precision", "fp32", "--batch-size", "1,2")
     result = fapm("bench", bank, *options, *QUICK, "--json")
     records = result.json
     rows = [(r["engine"], r["precision"], r["batch_size"]) for r in records]
-    engines = ("torch", "fapm", "onnxruntime")
+    engines = ("onnxruntime", "fapm")
     assert rows == [(name, "fp32", size) for size in (1, 2) for name in engines]
     for record in records:
         assert 0 < record["median_ms"] <= record["p95_ms"] <= record["p99_ms"]
@@ -47,8 +47,6 @@ def test_engines_stand_side_by_side_at_each_batch_size(
         assert record["start_up_ms"] > 0
         assert record["bank"] == str(bank)
         assert (record["bytes"] == bank.stat().st_size) == (record["engine"] != "onnxruntime")
-    by_torch, *others = ([r["peak_memory_mb"] for r in records[i::3]] for i in (0, 1, 2))
-    assert all(max(one) < min(by_torch) for one in others)  # no torch is there
     assert "exporting the bank for onnxruntime" in result.err
     assert not [*tmp_path.rglob("*.onnx")]
 
@@ -56,6 +54,8 @@ def test_engines_stand_side_by_side_at_each_batch_size(
 def test_all_are_the_engines_that_are_installed(bank: Path) -> None:
     records = fapm("bench", bank, "--engine", "all", "--runs", 1, "--json").json
     assert [record["engine"] for record in records] == ["fapm", "torch", *HERE]
+    used = {record["engine"]: record["peak_memory_mb"] for record in records}
+    assert all(used[name] < used["torch"] for name in used if name != "torch")  # it is not there
 
 
 def test_an_exported_file_is_told_by_its_content_and_needs_no_bank(part: Path) -> None:
