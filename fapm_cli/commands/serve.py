@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from fapm_cli.commands.options import MACHINE, OUTPUT, PICTURES, VERDICTS, Threa
 from fapm_cli.commands.sinks import QueueOption, QueueSizeOption, ToOption, publishing
 from fapm_cli.commands.terminal import note
 from fapm_cli.errors import OptionError
-
-if TYPE_CHECKING:
-    from fapm_cli.serving.history import Judgement
 
 TOKEN_VARIABLE, SHORTEST_TOKEN = "FAPM_TOKEN", 16
 
@@ -150,11 +147,7 @@ def serve(
     )
     use_threads(threads)
     with publishing(to, queue, queue_size) as publish:
-
-        def tell(one: Judgement) -> None:
-            publish({"bank": one.bank, **one.record})
-
-        serve_banks(files, settings, say=note, ready=typer.echo, sinks=[tell] if to else ())
+        serve_banks(files, settings, say=note, ready=typer.echo, publish=publish)
 
 
 def _read_token(file: Path | None) -> str | None:

@@ -14,6 +14,8 @@ from fapm_cli.exporting.packages import need
 from fapm_cli.serving.settings import Settings
 
 if TYPE_CHECKING:
+    from fapm_cli.detection.record import Record
+    from fapm_cli.serving.history import Judgement
     from fapm_cli.serving.service import Sink
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")  # of the extra fapm[serve]
@@ -28,6 +30,7 @@ def serve(
     ready: Callable[[str], None] = lambda address: None,
     until: Callable[[], bool] = lambda: False,
     sinks: Sequence[Sink] = (),
+    publish: Callable[[Record], Record] | None = None,
 ) -> None:
     """Serve banks until SIGTERM or Ctrl-C; what is being judged then comes to its end.
 
@@ -39,6 +42,8 @@ def serve(
         until: asked ten times a second whether to stop.
         sinks: each is told of every picture's
             :class:`fapm_cli.serving.history.Judgement`, and must return at once.
+        publish: given every picture's record, and in it as ``bank`` the name of its bank, such as
+            :meth:`fapm_cli.Delivery.publish`; it must return at once, too.
 
     Raises:
         OptionError: packages are missing, the settings make no sense, or the address can't be had.
@@ -56,7 +61,18 @@ def serve(
         service = Service({name: Path(path) for name, path in banks.items()}, settings, say)
         with contextlib.closing(service):
             service.sinks += sinks
+            if publish is not None:
+                service.sinks.append(_publisher(publish))
             _run(run(service, listening, say, ready, until))
+
+
+def _publisher(publish: Callable[[Record], Record]) -> Sink:
+    """A sink that publishes the record of each picture, with the name of its bank."""
+
+    def tell(one: Judgement) -> None:
+        publish({"bank": one.bank, **one.record})
+
+    return tell
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -220,9 +220,9 @@ def test_foreign_safetensors_is_no_bank(tmp_path: Path) -> None:
 
 def test_bank_of_a_future_format_says_to_update(bank: Path, tmp_path: Path) -> None:
     header, tensors = _read(bank)
-    path = _write(tmp_path / "future.st", header | {"version": 5}, tensors)
-    assert_fails(fapm("score", path, ONE_GOOD), "version 5", "update")
-    assert_fails(fapm("info", path), "version 5", "update")
+    path = _write(tmp_path / "future.st", header | {"version": 6}, tensors)
+    assert_fails(fapm("score", path, ONE_GOOD), "version 6", "update")
+    assert_fails(fapm("info", path), "version 6", "update")
 
 
 @pytest.mark.parametrize("part", ["keys.0", "key_counts.1", "key_cells.0", "radius_sq.1"])

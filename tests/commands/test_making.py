@@ -138,7 +138,7 @@ def test_room_is_given_back_whatever_happens() -> None:
 def test_a_build_that_needs_more_than_is_free_says_so_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fapm_cli.api.learning.free_bytes", lambda device: 5 * 10**8)
+    monkeypatch.setattr("fapm_cli.compute.device.free_bytes", lambda device: 5 * 10**8)
     result = fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st")
     assert result.code == 0
     assert result.err.startswith("note: 2 pictures take about 0.9 GB of memory, and only 0.5 GB")
