@@ -236,6 +236,7 @@ function setLive(on) {
 }
 
 function choose(id) {
+  changedAt = -Infinity; // whoever chose it knows which it is
   setLive(false);
   show(id);
 }
