@@ -122,7 +122,7 @@ def nominal_batches(
 
 def _seen(some: Sequence[Prepared]) -> Tensor | None:
     """(B, H, W) bool, what pictures show; None where they were not moved."""
-    seen = [torch.from_numpy(one.placed.seen) for one in some if one.placed is not None]
+    seen = [torch.tensor(one.placed.seen) for one in some if one.placed is not None]
     return torch.stack(seen) if seen else None
 
 

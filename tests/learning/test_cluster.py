@@ -30,7 +30,7 @@ from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.workspace import HeldStore, Job
 
 FAST = "--size", "96", "--metric", "own", "--threads", "1"
-PICTURES = GOOD[:14]
+PICTURES = GOOD[:10]
 CPU = torch.device("cpu")
 needs_ray = pytest.mark.skipif(
     not clusters.is_installed(), reason="ray is not installed: pip install 'fapm[ray]'"
@@ -93,7 +93,7 @@ def test_a_bank_is_the_same_of_pictures_that_are_moved_and_turned_and_some_dropp
     banks: list[Path] = []
     for on in ((), ("--on", "ray"), ("--scratch", tmp_path)):
         banks.append(tmp_path / f"{len(banks)}.st")
-        pictures = (*PICTURES[:12], PICTURES[3], odd)
+        pictures = (*PICTURES, PICTURES[3], odd)
         done = fapm("build", *pictures, *FAST, *options, *on, "-o", banks[-1])
         assert done.code == 0, done.err
     assert len({*map(digest, banks)}) == 1
