@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; and how their names are shown."""
+"""Files: written whole or not at all; where large ones go for a while; how names are shown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fapm_cli.errors import OutputError
+
+
+def large_temporary() -> Path:
+    """Where large temporary files go: what is named so, else a disk, where /tmp may be memory."""
+    named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    large = Path("/var/tmp")
+    usable = not named and large.is_dir() and os.access(large, os.W_OK)
+    return large if usable else Path(tempfile.gettempdir())
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:

@@ -1,13 +1,21 @@
-"""Frozen dataclasses from JSON values, which may hold anything."""
+"""JSON values: frozen dataclasses from them, which may hold anything; and moments as such."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from dataclasses import MISSING
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def utc_text(seconds: float | None = None, timespec: str = "milliseconds") -> str:
+    """A moment in UTC, by ISO 8601 with a Z: seconds since 1970, or now."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, timezone.utc)
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def from_plain(cls: type[T], plain: dict[str, Any]) -> T:

@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from typing import Any, Protocol
 
 import typer
 
 from fapm_cli.files import one_line
+from fapm_cli.plain_values import utc_text
 from fapm_cli.stores.address import redacted
 
 
@@ -117,5 +117,4 @@ def _as_json(line: str) -> str:
     for start, kind in (("fapm: ", "error"), ("note: ", "warning")):
         if line.startswith(start):
             level, message = kind, line.removeprefix(start)
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"time": now, "level": level, "message": message})
+    return json.dumps({"time": utc_text(), "level": level, "message": message})

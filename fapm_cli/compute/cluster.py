@@ -14,7 +14,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from fapm_cli.compute.cores import allowed_cores
@@ -175,14 +174,6 @@ def started(on: str, num_cores: int) -> Iterator[Any]:
             yield ray
     finally:
         ray.shutdown()
-
-
-def is_installed() -> bool:
-    """Whether Ray is."""
-    try:
-        return find_spec("ray") is not None
-    except ImportError:
-        return False
 
 
 def _need_ray() -> Any:

@@ -12,7 +12,7 @@ from fapm_cli.compute.precision import check_precision
 from fapm_cli.config import Query
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import OptionError
-from fapm_cli.exporting.packages import is_there
+from fapm_cli.packages import is_there
 
 if TYPE_CHECKING:
     from fapm_cli.network.extraction import FeatureExtractor

@@ -20,9 +20,9 @@ from fapm_cli.detection.detection import Detection, join
 from fapm_cli.detection.judge import Judge
 from fapm_cli.engines.openvino_parts import Row, in_parts, whole
 from fapm_cli.errors import ModelError, OptionError
-from fapm_cli.exporting.packages import need, reason_of, version_of
 from fapm_cli.graph.model import engine_model
 from fapm_cli.network.architectures import TILE_PX, coarse_from, cut_stages
+from fapm_cli.packages import need, reason_of, version_of
 
 _NAME = "openvino"
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.exporting.packages import need
 from fapm_cli.graph.network import FED, MAP
+from fapm_cli.packages import need
 
 ROUNDED = "bf16"
 Parts = list[tuple[Any, str]]

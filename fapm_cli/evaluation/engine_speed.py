@@ -26,7 +26,7 @@ from fapm_cli.compute.timing import Latency
 from fapm_cli.errors import ModelError, OptionError
 from fapm_cli.evaluation.engine_process import FAPM, OF_BANKS, TORCH, Job
 from fapm_cli.exporting.engines import PRECISIONS, check_installed, installed_engines
-from fapm_cli.exporting.packages import version_of
+from fapm_cli.packages import version_of
 
 _CPU = torch.device("cpu")
 _PRECISIONS = {FAPM: ("fp32", "bf16"), **PRECISIONS}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fapm_cli.errors import ModelError, OptionError
-from fapm_cli.exporting.packages import is_there, need, reason_of, version_of
+from fapm_cli.packages import is_there, need, reason_of, version_of
 
 Outputs = list[NDArray[Any]]
 Run = Callable[[NDArray[np.uint8]], Outputs]

@@ -25,10 +25,10 @@ from fapm_cli.exporting.file import (
     seal,
 )
 from fapm_cli.exporting.metadata import PREFIX, bank_digest, metadata
-from fapm_cli.exporting.packages import need
 from fapm_cli.exporting.parity import compare, in_sizes, parity_pictures
 from fapm_cli.files import write_atomically
 from fapm_cli.network.tiling import TILE_PX
+from fapm_cli.packages import need
 
 
 def export_bank(

@@ -14,8 +14,8 @@ from typing import Any
 from fapm_cli.errors import ModelError
 from fapm_cli.exporting.metadata import PREFIX
 from fapm_cli.exporting.operators import check_operators
-from fapm_cli.exporting.packages import need
 from fapm_cli.finding.kinds import A_MODEL, kind_of
+from fapm_cli.packages import need
 from fapm_cli.version import __version__
 
 MOST_BYTES = 2**31 - 1  # protobuf holds no more

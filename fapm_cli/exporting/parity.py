@@ -17,7 +17,7 @@ from fapm_cli.config import Preprocessing
 from fapm_cli.detection.detection import Detection
 from fapm_cli.errors import ModelError
 from fapm_cli.exporting.engines import Outputs, Run
-from fapm_cli.exporting.packages import reason_of
+from fapm_cli.packages import reason_of
 from fapm_cli.pictures.preparing import prepare
 
 Pictures = NDArray[np.uint8]

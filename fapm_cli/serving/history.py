@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from fapm_cli.api.result import Result
 from fapm_cli.detection.record import Record
+from fapm_cli.plain_values import utc_text
 from fapm_cli.serving.served_bank import Loaded
 
 _MOST_BYTES = 256 * 2**20  # of maps, in memory
@@ -46,11 +46,10 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """As programs and the page are told of it."""
-        when = datetime.fromtimestamp(self.time, timezone.utc).isoformat(timespec="milliseconds")
         return {
             "id": self.id,
             "bank": self.bank,
-            "time": when.replace("+00:00", "Z"),
+            "time": utc_text(self.time),
             "record": self.record,
             "decision": self.decision,
             "shown": self.file is not None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fapm_cli.errors import OptionError
-from fapm_cli.exporting.packages import need
+from fapm_cli.packages import need
 from fapm_cli.serving.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from fapm_cli.drift.drift import Drift
 from fapm_cli.errors import BankError, FapmError
 from fapm_cli.files import one_line
 from fapm_cli.pictures.reading import Item
+from fapm_cli.plain_values import utc_text
 
 _Mark = tuple[int, int, int]
 _PART = 1 << 20
@@ -94,11 +94,10 @@ class ServedBank:
 
     def to_json(self) -> dict[str, Any]:
         """What is to be known of it."""
-        since = datetime.fromtimestamp(self._loaded.since, timezone.utc)
         thresholds, learnt = self._loaded.detector.thresholds, self._loaded.detector.learnt
         return {
             "digest": self._loaded.digest,
-            "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "since": utc_text(self._loaded.since, "seconds"),
             "threshold": None if thresholds is None else thresholds.score,
             "pictures": len(learnt.pictures),
             "fault": self.fault,

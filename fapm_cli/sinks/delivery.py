@@ -7,11 +7,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from fapm_cli.errors import OptionError, OutputError
+from fapm_cli.plain_values import utc_text
 from fapm_cli.sinks.address import read_address
 from fapm_cli.sinks.opening import open_sink
 from fapm_cli.sinks.queue import DiskQueue
@@ -83,8 +83,7 @@ class Delivery:
         It returns as soon as the record is in the queue, and never raises for a sink or a full
         disk: what is lost is counted, and said now and then.
         """
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        record = {"id": uuid.uuid4().hex, "time": now.replace("+00:00", "Z"), **record}
+        record = {"id": uuid.uuid4().hex, "time": utc_text(), **record}
         dropped = 0
         try:
             body = json.dumps(record).encode()

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from fapm_cli.errors import OptionError, OutputError
-from fapm_cli.exporting.packages import need
+from fapm_cli.packages import need
 from fapm_cli.sinks.address import Address, secret
 from fapm_cli.sinks.database import storable
 from fapm_cli.sinks.sink import TIMEOUT_S, Message, Sink

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from fapm_cli.errors import FapmError, PictureError
-from fapm_cli.stores.keeping import large_temporary
+from fapm_cli.files import large_temporary
 from fapm_cli.stores.store import Listing, Parts, Store
 from fapm_cli.stores.stored import AnyPath, StoredPath
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
 import weakref
 from collections.abc import Hashable
-from pathlib import Path
 
-
-def large_temporary() -> str:
-    """Where large temporary files go: what is named so, else a disk, where /tmp may be memory."""
-    named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    large = Path("/var/tmp")
-    usable = not named and large.is_dir() and os.access(large, os.W_OK)
-    return str(large) if usable else tempfile.gettempdir()
+from fapm_cli.files import large_temporary
 
 
 class Kept:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fapm_cli.errors import FapmError, PictureError
+from fapm_cli.packages import reason_of
 
 T = TypeVar("T")
 
@@ -64,9 +65,11 @@ def retried(
         except Exception as error:
             message = _for_good(error, what)
             if message is None and not isinstance(error, only):
-                message = f"{what} can't be read: {_reason(error)}"
+                message = f"{what} can't be read: {reason_of(error)}"
             if message is None and wait_s is None:
-                message = f"{what} can't be read, after {len(WAITS_S) + 1} tries: {_reason(error)}"
+                message = (
+                    f"{what} can't be read, after {len(WAITS_S) + 1} tries: {reason_of(error)}"
+                )
             if message is not None:
                 raise PictureError(scrub(message)) from None
         time.sleep((wait_s or 0) * random.uniform(0.5, 1.5))
@@ -80,16 +83,11 @@ def _for_good(error: Exception, what: str) -> str | None:
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return f"{what} does not exist; check the path"
     if isinstance(error, PermissionError) or status in (401, 403) or _is_refused(error):
-        return f"{what} is refused ({_reason(error)}); check the credentials"
+        return f"{what} is refused ({reason_of(error)}); check the credentials"
     if 400 <= status < 500 and status not in _AGAIN:
-        return f"{what} can't be read: {_reason(error)}"
+        return f"{what} can't be read: {reason_of(error)}"
     return None
 
 
 def _is_refused(error: Exception) -> bool:
     return type(error).__name__ in _REFUSED
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

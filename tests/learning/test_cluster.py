@@ -28,12 +28,13 @@ from fapm_cli.learning.scratch import cluster_workspace
 from fapm_cli.learning.scratch.cluster_workspace import ClusterStore
 from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.workspace import HeldStore, Job
+from fapm_cli.packages import is_there
 
 FAST = "--size", "96", "--metric", "own", "--threads", "1"
 PICTURES = GOOD[:10]
 CPU = torch.device("cpu")
 needs_ray = pytest.mark.skipif(
-    not clusters.is_installed(), reason="ray is not installed: pip install 'fapm[ray]'"
+    not is_there("ray"), reason="ray is not installed: pip install 'fapm[ray]'"
 )
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fapm_cli.errors import OptionError, OutputError
+from fapm_cli.files import large_temporary
 from fapm_cli.learning.scratch.blocks import Blocks
 from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.found_rows import FileRows
@@ -101,9 +102,9 @@ def scratch_folder(
         OutputError: it can't be written, or has too little room.
     """
     _remove_left_behind()
-    with writing(parent or _temporary()):
+    with writing(parent or large_temporary()):
         if parent is None:
-            folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=_temporary()))
+            folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=large_temporary()))
         else:
             folder = parent / _NAME
             folder.mkdir(parents=True, exist_ok=True)
@@ -169,17 +170,9 @@ def _check_room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _temporary() -> Path:
-    """Where large temporary files go: what is named so, else a disk, where /tmp may be memory."""
-    named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    large = Path("/var/tmp")
-    usable = not named and large.is_dir() and os.access(large, os.W_OK)
-    return large if usable else Path(tempfile.gettempdir())
-
-
 def _remove_left_behind() -> None:
     """Remove the private folders of processes that are no longer there."""
-    for folder in _temporary().glob(f"{_NAME}-*"):
+    for folder in large_temporary().glob(f"{_NAME}-*"):
         try:
             if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
                 continue

@@ -1,4 +1,4 @@
-"""The packages that run graphs, or write them: imported where they are used."""
+"""Packages of extras, and those that take long to import: imported where they are used."""
 
 from __future__ import annotations
 
