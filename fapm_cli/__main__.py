@@ -11,15 +11,16 @@ _AWAKE = 10_000  # turns of a waiting loop: some 0.1 ms, as far as the steps of 
 
 def main() -> None:
     """Be the program, or say which package it can't be without."""
+    judges = len(sys.argv) > 1 and sys.argv[1] in _JUDGES
+    if judges:
+        # numpy's products are small there, and its idle threads would take cores from the rest.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # For OpenMP, which torch computes with and which reads it once: by default a thread that waits
     # for others keeps its core for milliseconds, and takes it from whoever it waits for where
     # others compute, too. But to judge a picture is many short steps, and to wake for each costs
     # a third of the time.
-    if len(sys.argv) > 1 and sys.argv[1] in _JUDGES:
-        # numpy's products are small there, and its idle threads would take cores from the rest.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
-        if len(sys.argv) > 1 and sys.argv[1] in _JUDGES:
+        if judges:
             os.environ.setdefault("GOMP_SPINCOUNT", str(_AWAKE))
         else:
             os.environ["OMP_WAIT_POLICY"] = "passive"

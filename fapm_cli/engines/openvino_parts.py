@@ -61,10 +61,12 @@ class Row:
 
     def __init__(self, requests: Sequence[Any]):
         """Have each read what those before it write, where that is."""
-        self._requests = requests
+        self._steps: list[tuple[Any, Any]] = []  # requests, and where each takes pixels, if it does
         written: dict[str, Any] = {}
         for request in requests:
             compiled = request.get_compiled_model()
+            own = [port for port in compiled.inputs if "pixels" in port.names]
+            self._steps.append((request, own[0] if own else None))
             for port in compiled.inputs:
                 if port.get_any_name() in written:
                     request.set_tensor(port, written[port.get_any_name()])
@@ -74,8 +76,6 @@ class Row:
 
     def __call__(self, pixels: NDArray[np.float32]) -> list[NDArray[Any]]:
         """From pixels to the last one's outputs."""
-        for request in self._requests:
-            ports = request.get_compiled_model().inputs
-            own = [port for port in ports if "pixels" in port.names]
-            request.infer({own[0]: pixels} if own else None)
-        return [np.array(one.data) for one in self._requests[-1].output_tensors]
+        for request, port in self._steps:
+            request.infer(None if port is None else {port: pixels})
+        return [np.array(one.data) for one in request.output_tensors]
