@@ -68,10 +68,10 @@ def learn_within(
         return learn(replace(bank, config=config), own, on_stage, extractor)
 
     learnt = learn(bank, extracted, on_stage, extractor)
-    if most_bytes is None or file_bytes(learnt[0]) <= most_bytes:
+    if most_bytes is None or (sizes := Sizes.of(learnt[0])).whole <= most_bytes:
         return learnt
-    n = usual = Sizes.of(learnt[0]).most_keys(bank.config.max_keys)
-    while (sizes := Sizes.of(learnt[0])).whole > most_bytes:
+    n = usual = sizes.most_keys(bank.config.max_keys)
+    while sizes.whole > most_bytes:
         fits = most_within(functools.partial(sizes.bound, all_wide=True), most_bytes, n - 1)
         if fits is None or n <= MIN_KEYS:
             least = sizes.bound(MIN_KEYS, all_wide=True)
@@ -80,6 +80,7 @@ def learn_within(
                 f"keys take {least / 1e6:.1f} MB; give that, or --no-thumbnails"
             )
         n, learnt = fits, learnt_with(fits)
+        sizes = Sizes.of(learnt[0])
     more = most_within(functools.partial(sizes.bound, all_wide=False), most_bytes, usual)
     if more is not None and more > n:
         again = learnt_with(more)
