@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ONE_GOOD
+from conftest import ONE_GOOD, ROOT
 
 from fapm_cli import HOMES as DOOR
 
@@ -203,3 +204,9 @@ def test_score_imports_no_torch(bank_of: str, request: pytest.FixtureRequest) ->
     assert "openvino" in modules
     assert not {"torch", "torchvision", "sympy", "matplotlib", "openvino_telemetry"} & modules
     assert not {"sqlite3", "paho", "asyncua", "fapm_cli.sinks"} & modules
+
+
+def test_files_that_the_project_names_are_there() -> None:
+    named = re.findall(r'"((?:fapm_cli|tests)/[\w/]+\.py)"', (ROOT / "pyproject.toml").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
