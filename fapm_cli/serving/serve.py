@@ -42,8 +42,9 @@ def serve(
         until: asked ten times a second whether to stop.
         sinks: each is told of every picture's
             :class:`fapm_cli.serving.history.Judgement`, and must return at once.
-        publish: given every picture's record, and in it as ``bank`` the name of its bank, such as
-            :meth:`fapm_cli.Delivery.publish`; it must return at once, too.
+        publish: given every picture's record, and in it ``id`` and ``time`` as the service tells
+            them, and the name of its ``bank``; such as :meth:`fapm_cli.Delivery.publish`. It must
+            return at once, too.
 
     Raises:
         OptionError: packages are missing, the settings make no sense, or the address can't be had.
@@ -67,10 +68,11 @@ def serve(
 
 
 def _publisher(publish: Callable[[Record], Record]) -> Sink:
-    """A sink that publishes the record of each picture, with the name of its bank."""
+    """A sink that publishes the record of each picture, with what finds it again here."""
 
     def tell(one: Judgement) -> None:
-        publish({"bank": one.bank, **one.record})
+        told = one.to_json()
+        publish({"id": told["id"], "time": told["time"], "bank": one.bank, **one.record})
 
     return tell
 

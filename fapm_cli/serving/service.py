@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from fapm_cli.pictures.picture import Encoded
+from fapm_cli.plain_values import new_id
 from fapm_cli.serving.history import History, Judgement
 from fapm_cli.serving.keeping import Keep, ending_of
 from fapm_cli.serving.metrics import Metrics
@@ -63,7 +62,7 @@ class Service:
         self.workers = Workers(settings.queue)
         self.history = History(settings.keep_last)
         self.sinks: list[Sink] = [self.metrics]
-        self._numbers, self._could_keep = itertools.count(1), True
+        self._could_keep = True
 
     async def judge(self, bank: ServedBank, data: bytes, path: str | None = None) -> Judgement:
         """Judge a picture, and tell of it.
@@ -77,7 +76,7 @@ class Service:
             QueueFullError: too many wait.
         """
         begun, now = time.perf_counter(), time.time()
-        id = _new_id(now, next(self._numbers))
+        id = new_id(now)
         item = Encoded(Path(path or id + ending_of(data)), data, self.settings.most_px)
 
         def work() -> Judgement:
@@ -141,8 +140,3 @@ class Service:
         """Stop."""
         self.workers.close()
         self.keep.close()
-
-
-def _new_id(now: float, number: int) -> str:
-    when = datetime.fromtimestamp(now, timezone.utc)
-    return f"{when:%Y%m%dT%H%M%S%f}-{number}"
