@@ -9,9 +9,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fapm_cli.errors import OptionError
+from fapm_cli.secret import content_of
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "opc.tcp": 4840}
 SQLITE = "sqlite"
+SECRETS = {
+    **dict.fromkeys(("mqtt", "mqtts"), "FAPM_MQTT_PASSWORD"),
+    **dict.fromkeys(("http", "https"), "FAPM_WEBHOOK_SECRET"),
+    "opc.tcp": "FAPM_OPCUA_PASSWORD",
+}
+"""By the scheme: the name of the secret that a sink takes, where its URL holds none."""
+
 _FORMS = "mqtt://HOST, https://HOST/PATH, sqlite:///FILE or opc.tcp://HOST#NODE"
 
 
@@ -66,28 +74,8 @@ def read_address(text: str) -> Address:
             the URL holds is not shown: it may be a password.
     """
     if text.startswith("@"):
-        return _read(_content(Path(text[1:])))
+        return _read(content_of(Path(text[1:])))
     return _read(text)
-
-
-def secret(name: str) -> str:
-    """A secret by the environment variable of that name, or by the file that NAME_FILE names.
-
-    Empty where there is neither.
-
-    Raises:
-        OptionError: the file can't be read.
-    """
-    path = os.environ.get(f"{name}_FILE")
-    return _content(Path(path)) if path else os.environ.get(name, "")
-
-
-def _content(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise OptionError(f"can't read {path}: {reason}") from error
 
 
 def _read(text: str) -> Address:

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 from fapm_cli.errors import OptionError, OutputError
 from fapm_cli.packages import need
-from fapm_cli.sinks.address import Address, secret
+from fapm_cli.secret import secret
+from fapm_cli.sinks.address import SECRETS, Address
 from fapm_cli.sinks.sink import TIMEOUT_S, Message, Sink, Status
 
-PASSWORD = "FAPM_MQTT_PASSWORD"
 DEFAULT_TOPIC = "fapm"
 _KEEPALIVE_S = 20
 _OLD_PROTOCOL = 132  # the reason by which a broker refuses MQTT 5
@@ -36,7 +36,7 @@ class MqttSink(Sink):
         if set("+#\0") & set(topic) or len(topic.encode()) > 1000:
             raise OptionError(f"--to {address.name}: its path is a topic, without + and #")
         self.records, self.status = f"{topic}/records", f"{topic}/status"
-        self._password = address.password or secret(PASSWORD)
+        self._password = address.password or secret(SECRETS[address.scheme])
         self._protocol = self._mqtt.MQTTv5  # in 3.1.1 a broker refuses a message without a word
         self._connection: _Connection | None = None
 
@@ -57,6 +57,16 @@ class MqttSink(Sink):
             OSError: it can't be reached.
         """
         self._open().publish([(self.status, status.to_json(), True)])
+
+    def reach(self, *, ask: bool) -> None:
+        """Connect, and publish nothing.
+
+        Raises:
+            OutputError: the broker refuses.
+            OSError: it can't be reached.
+        """
+        if ask:
+            self._open()
 
     def close(self) -> None:
         """Take leave of the broker."""
