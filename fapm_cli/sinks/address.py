@@ -13,6 +13,8 @@ from fapm_cli.secret import content_of
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "opc.tcp": 4840}
 SQLITE = "sqlite"
+SPARKPLUG = "topics=sparkplug"
+"""What may follow ``?`` for ``mqtt``: how topics are named."""
 SECRETS = {
     **dict.fromkeys(("mqtt", "mqtts"), "FAPM_MQTT_PASSWORD"),
     **dict.fromkeys(("http", "https"), "FAPM_WEBHOOK_SECRET"),
@@ -54,6 +56,8 @@ class Address:
             return f"{SQLITE}:///{self.path}"
         digest = hashlib.sha256(self.query.encode()).hexdigest()[:8]
         query = f"?...{digest}" if self.query else ""  # tells two apart, and tells no token
+        if self.query == SPARKPLUG:
+            query = f"?{SPARKPLUG}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         node = f"#{self.node}" if self.node else ""
         return f"{self.scheme}://{host}:{self.port}{self.path}{query}{node}"
@@ -99,8 +103,9 @@ def _read(text: str) -> Address:
             f"--to {scheme}://...: no host, or a port that is none; in a user or password write "
             "@ : / ? # as %40 %3A %2F %3F %23"
         )
-    if parts.query and not scheme.startswith("http"):
-        raise OptionError(f"--to {scheme}://{host}: takes nothing after ?")
+    allowed = (SPARKPLUG,) if scheme.startswith("mqtt") else ()
+    if parts.query and not scheme.startswith("http") and parts.query not in allowed:
+        raise OptionError(f"--to {scheme}://{host}: takes {' '.join(allowed) or 'nothing'} after ?")
     user, password = (unquote(part or "") for part in (parts.username, parts.password))
     path = parts.path.rstrip("/") if not scheme.startswith("http") else parts.path or "/"
     return Address(
