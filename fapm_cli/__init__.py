@@ -70,6 +70,11 @@ if TYPE_CHECKING:
     from fapm_cli.evaluation.evaluation import Evaluation as Evaluation
     from fapm_cli.evaluation.paper import paper_methods as paper_methods
     from fapm_cli.evaluation.paper import paper_variant as paper_variant
+    from fapm_cli.line.check import check_line as check_line
+    from fapm_cli.line.file import load_line as load_line
+    from fapm_cli.line.findings import Finding as Finding
+    from fapm_cli.line.line import Line as Line
+    from fapm_cli.line.line import check_bank_name as check_bank_name
     from fapm_cli.memory.coreset import adaptive_coreset as adaptive_coreset
     from fapm_cli.memory.patch_memory import patch_memory as patch_memory
     from fapm_cli.memory.search import search as search
@@ -79,6 +84,7 @@ if TYPE_CHECKING:
     from fapm_cli.scores.aim import Aim as Aim
     from fapm_cli.scores.thresholds import Thresholds as Thresholds
     from fapm_cli.scores.thresholds import pictures_needed as pictures_needed
+    from fapm_cli.serving.feeding import Inlet as Inlet
     from fapm_cli.serving.serve import serve as serve
     from fapm_cli.serving.settings import Settings as Settings
     from fapm_cli.sinks.delivery import Delivery as Delivery
@@ -127,6 +133,12 @@ HOMES = {
     "DIFFERENCES": "pictures.seen",
     "serve": "serving.serve",
     "Settings": "serving.settings",
+    "Inlet": "serving.feeding",
+    "Line": "line.line",
+    "load_line": "line.file",
+    "check_line": "line.check",
+    "check_bank_name": "line.line",
+    "Finding": "line.findings",
     "Differences": "pictures.seen",
     "History": "drift.history",
     "read_log": "drift.log",

@@ -18,6 +18,7 @@ from fapm_cli.commands import (
     bench,
     build,
     calibrate,
+    check,
     drift,
     eval,
     export,
@@ -87,6 +88,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "calibrate": calibrate.calibrate,
     "score": score.score,
     "serve": serve.serve,
+    "check": check.check,
     "heatmap": heatmap.heatmap,
     "eval": eval.eval_,
     "bench": bench.bench,
@@ -95,8 +97,9 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "export": export.export,
     "verify": export.verify,
 }
+_ALONE = ("bench", "check")  # do something with no argument
 for _name, _command in _COMMANDS.items():
-    app.command(_name, cls=HelpCommand, no_args_is_help=_name != "bench")(_command)
+    app.command(_name, cls=HelpCommand, no_args_is_help=_name not in _ALONE)(_command)
 
 
 @functools.cache

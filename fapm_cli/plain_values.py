@@ -1,8 +1,9 @@
-"""JSON values: frozen dataclasses from them, which may hold anything; and moments as such."""
+"""JSON values: frozen dataclasses from them, which may hold anything; moments and ids as such."""
 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import sys
 import time
 from dataclasses import MISSING
@@ -16,6 +17,16 @@ def utc_text(seconds: float | None = None, timespec: str = "milliseconds") -> st
     """A moment in UTC, by ISO 8601 with a Z: seconds since 1970, or now."""
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, timezone.utc)
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def new_id(seconds: float | None = None) -> str:
+    """An id that no other has, of this run or another, here or elsewhere: 32 hexadecimal digits.
+
+    The first 13 are microseconds since 1970 (as given, or now), so that ids sort by time; the rest
+    is chance, for clocks that agree or are set back.
+    """
+    microseconds = int((time.time() if seconds is None else seconds) * 1e6)
+    return f"{microseconds:013x}{secrets.token_hex(10)[:19]}"
 
 
 def from_plain(cls: type[T], plain: dict[str, Any]) -> T:

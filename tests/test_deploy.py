@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from fapm_cli.cli import app
+from fapm_cli.line.file import load_line
 from fapm_cli.sinks.address import read_address
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 
 def commented_commands(text: str) -> list[list[str]]:
     """The fapm commands of a file's head."""
-    found = re.findall(r"^# .*?\bfapm-line (score .*)$", text, re.MULTILINE)
+    found = re.findall(r"^# .*?\bfapm-line ((?:score|serve) .*)$", text, re.MULTILINE)
     return [shlex.split(line) for line in found]
 
 
@@ -49,16 +50,23 @@ def test_the_image_runs_fapm_as_nobody_and_copies_what_is_there() -> None:
     known = "FROM|RUN|COPY|ENV|USER|WORKDIR|VOLUME|STOPSIGNAL|ENTRYPOINT|CMD"
     for line in DOCKERFILE.replace("\\\n", " ").splitlines():
         assert re.match(rf"(#.*)?$|({known}) \S", line), line
-    (command,) = commented_commands(DOCKERFILE)
-    assert parsed(command)["bank"] == Path("/data/bank.st")
+    score, serve = commented_commands(DOCKERFILE)
+    assert parsed(score)["bank"] == Path("/data/bank.st")
+    assert parsed(serve)["banks"] == ["/data/fapm.toml"]
 
 
-def test_the_compose_file_is_one_and_its_command_parses() -> None:
+def test_the_compose_file_runs_the_line_beside_it() -> None:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     page = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     fapm = page["services"]["fapm"]
-    assert parsed(fapm["command"])["to"] == ["mqtt://mosquitto/line1"]
-    assert fapm["read_only"] is True
+    (file,) = parsed(fapm["command"])["banks"]
+    line = load_line(DEPLOY / file)
+    assert [read_address(url).host for url in line.to] == ["mosquitto"]
+    assert fapm["ports"] == [f"127.0.0.1:{line.port}:{line.port}"]
+    assert (line.host, str(line.keep).split("/")[1]) == ("0.0.0.0", "state")
+    assert fapm["environment"] == {"FAPM_TOKEN_FILE": f"/run/secrets/{fapm['secrets'][0]}"}
+    assert fapm["secrets"] == [*page["secrets"]]
+    assert (fapm["read_only"], fapm["tmpfs"]) == (True, ["/tmp"])
     assert (DEPLOY / fapm["build"]["context"] / fapm["build"]["dockerfile"]).is_file()
     for service in page["services"].values():
         for volume in service["volumes"]:
@@ -74,15 +82,13 @@ def test_the_compose_file_is_one_and_its_command_parses() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_service_calls_fapm_as_its_environment_says() -> None:
-    lines = (DEPLOY / "line.env").read_text().splitlines()
-    values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+def test_the_service_runs_the_line_of_its_name() -> None:
     (call,) = re.findall(r"^ExecStart=\S+/fapm (.*)$", UNIT, re.MULTILINE)
-    for name, value in values.items():
-        call = call.replace(f"${{{name}}}", shlex.quote(value)).replace(f"${name}", value)
-    assert "$" not in call
-    told = parsed(shlex.split(call))
-    assert (str(told["watch"]), told["to"]) == (values["INBOX"], ["mqtt://bus.local/line1"])
+    assert parsed(shlex.split(call))["banks"] == ["/etc/fapm/%i.toml"]
+    assert "cp deploy/line.toml /etc/fapm/line1.toml" in UNIT
+    line = load_line(DEPLOY / "line.toml")
+    assert [source.bank for source in line.sources] == ["part"]
+    assert line.settings().is_local
     assert "Type=notify" in UNIT
     assert "WatchdogSec=" in UNIT
 

@@ -45,6 +45,11 @@ class Result:
         return self.record.get("error")
 
     @property
+    def judged(self) -> Judged | Unreadable:
+        """The picture and what was found in it, or that it can't be read: for its ``Source``."""
+        return self._judged
+
+    @property
     def score(self) -> float:
         """The image score."""
         return float(self.record["score"])

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fapm_cli.commands.options import MACHINE, OUTPUT, PICTURES, VERDICTS, ThreadsOption
 from fapm_cli.commands.sinks import QueueOption, QueueSizeOption, ToOption, publishing
-from fapm_cli.commands.terminal import note
+from fapm_cli.commands.terminal import log_as, note
+from fapm_cli.commands.watchdog import Watchdog
 from fapm_cli.errors import OptionError
 
-TOKEN_VARIABLE, SHORTEST_TOKEN = "FAPM_TOKEN", 16
+if TYPE_CHECKING:
+    from fapm_cli.line.line import Line
 
 
 def serve(
+    context: typer.Context,
     banks: Annotated[
         list[str],
         typer.Argument(
-            metavar="BANK...", help="Banks made by fapm build, each as FILE or NAME=FILE."
+            metavar="BANK...",
+            help="Banks made by fapm build, each as FILE or NAME=FILE; or one fapm.toml.",
         ),
     ],
     host: Annotated[
@@ -41,7 +45,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="What it holds, every request has to show (default: FAPM_TOKEN).",
+            help="What it holds, every request has to show (default: FAPM_TOKEN_FILE, FAPM_TOKEN).",
             rich_help_panel=MACHINE,
         ),
     ] = None,
@@ -119,59 +123,73 @@ def serve(
         ),
     ] = 10,
     threads: ThreadsOption = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Lines on stderr as text or json (default: FAPM_LOG, or text).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Judge pictures that are sent over HTTP, and show them to an operator.
 
     Prints the address, which in a browser is the operator's page. A bank whose file changes is put
     in place between two pictures. Ends with SIGTERM or Ctrl-C (exit code 0).
 
+    Or all of it from a file, fapm.toml: banks, sources, sinks and these options, without --; an
+    option that is given here goes before the one there.
+
     Example:  fapm serve bank.st --port 8000
     """
     from fapm_cli.compute.cores import use_threads
     from fapm_cli.serving.serve import serve as serve_banks
-    from fapm_cli.serving.settings import Settings
 
-    files = _name_banks(banks)
-    settings = Settings(
-        host=host,
-        port=port,
-        token=_read_token(token_file),
-        root=root,
-        keep=keep,
-        keep_last=keep_last,
-        queue=max_waiting,
-        most_bytes=max_mb * 2**20,
-        most_px=max_megapixels * 1_000_000,
-        body_seconds=body_timeout,
-        drift=drift,
-    )
-    use_threads(threads)
-    with publishing(to, queue, queue_size) as publish:
-        serve_banks(files, settings, say=note, ready=typer.echo, publish=publish)
+    line = _line(context)
+    log_as(line.log)
+    use_threads(line.threads)
+    watchdog = Watchdog()
+
+    def ready(address: str) -> None:
+        typer.echo(address)
+        watchdog.ready()
+
+    with publishing([*line.to], line.queue, line.queue_size) as publish:
+        serve_banks(
+            line.banks,
+            line.settings(),
+            say=note,
+            ready=ready,
+            publish=publish,
+            sources=[source.inlet() for source in line.sources],
+            alive=watchdog.alive,
+        )
+        watchdog.stopping()
 
 
-def _read_token(file: Path | None) -> str | None:
-    """The token in a file, or else in the environment; None where neither is given.
+def _line(context: typer.Context) -> Line:
+    """What was asked for: by a file, where that is named, and options, which go before it.
 
     Raises:
-        OptionError: it can't be read, or is too short to be a secret.
+        OptionError: the file is none of a line, or banks are named badly.
     """
-    token, where = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
-    if file is not None:
-        where = f"token file {file}"
-        try:
-            token = file.read_text("utf-8")
-        except (OSError, ValueError) as error:
-            raise OptionError(f"{where} can't be read: {error}") from error
-    if token is None:
-        return None
-    token = token.strip()
-    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
-        raise OptionError(
-            f"{where} has {len(token)} characters; wanted {SHORTEST_TOKEN} or more of ASCII, like "
-            "those of: openssl rand -hex 32"
-        )
-    return token
+    from fapm_cli.line.file import load_line
+    from fapm_cli.line.line import Line
+
+    asked = dict(context.params)
+    banks = asked.pop("banks")
+    asked["to"] = tuple(asked["to"] or ())
+    if not any(Path(one).suffix == ".toml" for one in banks):
+        return Line(_name_banks(banks), **asked)
+    if len(banks) > 1:
+        raise OptionError(f"{', '.join(banks)}: name either banks, or one fapm.toml that has them")
+    given = {name: value for name, value in asked.items() if _is_given(context, name)}
+    return replace(load_line(Path(banks[0])), **given)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _name_banks(given: list[str]) -> dict[str, Path]:
@@ -180,16 +198,17 @@ def _name_banks(given: list[str]) -> dict[str, Path]:
     Raises:
         OptionError: a name stands for two, or can't stand in an address.
     """
+    from fapm_cli.line.line import check_bank_name
+
     banks: dict[str, Path] = {}
     for one in given:
         name, equals, path = one.partition("=")
         file = Path(path if equals and "/" not in name else one)
         name = name if equals and "/" not in name else file.stem
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise OptionError(
-                f"bank {one}: {name!r} can't stand in an address: name it by letters, digits, "
-                "- and _, like part=BANK"
-            )
+        try:
+            check_bank_name(name)
+        except OptionError as error:
+            raise OptionError(f"bank {one}: {error}") from error
         if name in banks:
             raise OptionError(f"banks {banks[name]} and {file} are both {name}: say NAME=BANK")
         banks[name] = file

@@ -13,9 +13,12 @@ from typing import Any, Protocol
 
 import typer
 
+from fapm_cli.errors import OptionError
 from fapm_cli.files import one_line
 from fapm_cli.plain_values import utc_text
 from fapm_cli.stores.address import redacted
+
+_LOG = "FAPM_LOG"
 
 
 class Advance(Protocol):
@@ -100,13 +103,25 @@ def told_if_long(text: str, after_s: float = 2) -> Iterator[None]:
         timer.cancel()
 
 
+def log_as(kind: str | None) -> None:
+    """Have all notes from now on written as ``text`` or ``json``; None for as they are.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if kind not in (None, "text", "json"):
+        raise OptionError(f"log {kind!r}: use text or json")
+    if kind is not None:
+        os.environ[_LOG] = kind  # also for the line that an error ends it with
+
+
 def note(text: str) -> None:
     """Print one line on stderr; nothing depends on whether anyone can read it.
 
     With FAPM_LOG=json in the environment it is an object, for what gathers logs.
     """
     line = one_line(redacted(text))
-    if os.environ.get("FAPM_LOG") == "json":
+    if os.environ.get(_LOG) == "json":
         line = _as_json(line)
     with suppress(OSError):
         typer.echo(line, err=True)

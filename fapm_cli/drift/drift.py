@@ -22,11 +22,26 @@ class Measure:
         cause: what probably changed where it does.
         more: what to say of pictures that have more of it.
         less: likewise.
+        digits: after the point, that values are rounded to; records have no more of them, but for
+            p-values.
+        least: what is less counts as this.
+        most: likewise.
     """
 
     cause: str
     more: str
     less: str
+    digits: int = 5
+    least: float = 0.0
+    most: float = 1.0
+
+    def on_grid(self, value: float) -> float:
+        """A value as it is compared with others: one of a finite number.
+
+        The grid is settled before any picture is seen, so what is exchangeable stays so, and what
+        :mod:`fapm_cli.drift.course` promises holds for values on it as for any.
+        """
+        return round(min(max(value, self.least), self.most), self.digits)
 
     def word(self, rose: bool) -> str:
         """How pictures are that have more of it, or less."""
@@ -34,11 +49,11 @@ class Measure:
 
 
 MEASURES = {
-    "brightness": Measure("light", "brighter", "darker"),
-    "sharpness": Measure("focus", "sharper", "less sharp"),
-    "x": Measure("position", "farther right", "farther left"),
-    "y": Measure("position", "lower", "higher"),
-    "p_value": Measure("process", "", "less like good parts"),
+    "brightness": Measure("light", "brighter", "darker", digits=3, most=255.0),
+    "sharpness": Measure("focus", "sharper", "less sharp", most=10.0),
+    "x": Measure("position", "farther right", "farther left", least=-1.0, most=2.0),
+    "y": Measure("position", "lower", "higher", least=-1.0, most=2.0),
+    "p_value": Measure("process", "", "less like good parts", digits=4),
 }
 """By the name in records; what changes one may change all that come after it, hardly those before.
 
@@ -83,7 +98,8 @@ class Drift:
 
     Each measure has a course of evidence of its own; with M measures, the alarm is raised where one
     reaches M / alpha, so that of streams in which nothing changes at most a share alpha ever have
-    one (the sum of M chances of alpha / M). It keeps 8 bytes of each measure of a picture.
+    one (the sum of M chances of alpha / M). It keeps 16 bytes of each different value of a measure
+    (on a grid, :meth:`Measure.on_grid`), so its memory does not grow for ever.
 
     Attributes:
         alpha: that share.
@@ -108,7 +124,9 @@ class Drift:
             raise OptionError(f"alpha {alpha}: wanted a share of streams, above 0, below 1")
         self.alpha, self.reference = alpha, reference or {}
         self.courses = {
-            name: Course(self.reference.get(name, ()), name, up=bool(measure.more))
+            name: Course(
+                [*map(measure.on_grid, self.reference.get(name, ()))], name, up=bool(measure.more)
+            )
             for name, measure in MEASURES.items()
         }
         self.num_pictures = self.num_left_out = 0
@@ -155,7 +173,9 @@ class Drift:
             self.num_pictures += 1
             values = values_of(record)
             for name, course in self.courses.items():
-                if course.add(values.get(name)) >= self.level and name not in self._changes:
+                value = values.get(name)
+                placed = None if value is None else MEASURES[name].on_grid(value)
+                if course.add(placed) >= self.level and name not in self._changes:
                     change = Change(name, self.num_pictures, course.since, course.rose)
                     self._changes[name] = change
         changes = self.changes

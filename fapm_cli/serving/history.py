@@ -21,7 +21,7 @@ class Judgement:
     """A picture, and what was said of it.
 
     Attributes:
-        id: of it alone, also after a new start; ids of one service sort by time.
+        id: of it alone, wherever records of several services and runs meet; it sorts by time.
         bank: that judged it, by name.
         time: when, in seconds since 1970.
         record: that of ``fapm score``.

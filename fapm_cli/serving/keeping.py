@@ -10,10 +10,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from fapm_cli.errors import OptionError, OutputError
+import cv2
+
+from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import write_atomically
 from fapm_cli.finding.kinds import FORMATS, format_of
 from fapm_cli.finding.labels import DECISIONS
+from fapm_cli.pictures.picture import Encoded, Frame, read_bytes
+from fapm_cli.pictures.reading import Item
 from fapm_cli.serving.history import Judgement
 
 DECISIONS_FILE = "decisions.jsonl"
@@ -111,6 +115,34 @@ def ending_of(data: bytes) -> str:
     """The ending that a picture's file should have."""
     kind = format_of(data[:16])
     return FORMATS[kind].endings[0] if kind is not None else ""
+
+
+def in_memory(item: Item) -> Item:
+    """A picture with its file's bytes in memory, so that what is judged is what is kept.
+
+    One that can't be read is left as it is: who judges it says why.
+    """
+    if not isinstance(item, Path):
+        return item
+    try:
+        return Encoded(item, read_bytes(item))
+    except PictureError:
+        return item
+
+
+def file_of(item: Item, *, good: bool) -> bytes | None:
+    """The bytes of a file that shows a picture as it was judged; None where there is none.
+
+    Args:
+        item: the picture.
+        good: whether it could be judged; of a frame that could not, nothing is kept.
+    """
+    if isinstance(item, Encoded):
+        return item.data
+    if isinstance(item, Frame) and good:
+        written, data = cv2.imencode(".png", item.bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return data.tobytes() if written else None
+    return None
 
 
 def append_line(path: Path, text: str) -> None:

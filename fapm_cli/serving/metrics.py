@@ -48,6 +48,9 @@ class Metrics:
         self._refused = Counter(
             "fapm_refused", "Requests refused, by reason", ["reason"], registry=own
         )
+        self._source_fault = Gauge(
+            "fapm_source_fault", "Whether a source gives nothing now", ["source"], registry=own
+        )
         self.inside = Gauge("fapm_pictures_inside", "Pictures judged now, or waiting", registry=own)
         self.not_kept = Counter(
             "fapm_not_kept", "Pictures of which no copy could be kept", registry=own
@@ -81,6 +84,10 @@ class Metrics:
         """Count a new file of a bank."""
         self._loads.labels(bank, "good" if good else "broken").inc()
         self._fault.labels(bank).set(not good)
+
+    def source(self, name: str, good: bool) -> None:
+        """Note how a source does."""
+        self._source_fault.labels(name).set(not good)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

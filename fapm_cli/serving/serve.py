@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from fapm_cli.serving.settings import Settings
 
 if TYPE_CHECKING:
     from fapm_cli.detection.record import Record
+    from fapm_cli.serving.feeding import Feed, Inlet
     from fapm_cli.serving.history import Judgement
     from fapm_cli.serving.service import Sink
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")  # of the extra fapm[serve]
 _BACKLOG = 256
+_STOP_S = 10.0
 
 
 def serve(
@@ -31,6 +34,8 @@ def serve(
     until: Callable[[], bool] = lambda: False,
     sinks: Sequence[Sink] = (),
     publish: Callable[[Record], Record] | None = None,
+    sources: Sequence[Inlet] = (),
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve banks until SIGTERM or Ctrl-C; what is being judged then comes to its end.
 
@@ -42,20 +47,28 @@ def serve(
         until: asked ten times a second whether to stop.
         sinks: each is told of every picture's
             :class:`fapm_cli.serving.history.Judgement`, and must return at once.
-        publish: given every picture's record, and in it as ``bank`` the name of its bank, such as
-            :meth:`fapm_cli.Delivery.publish`; it must return at once, too.
+        publish: given every picture's record, and in it ``id`` and ``time`` as the service tells
+            them, and the name of its ``bank``; such as :meth:`fapm_cli.Delivery.publish`. It must
+            return at once, too.
+        sources: whose pictures are judged, shown and told as those of requests are.
+        alive: called ten times a second, unless a source hangs.
 
     Raises:
-        OptionError: packages are missing, the settings make no sense, or the address can't be had.
-        FapmError: a bank can't be loaded.
+        OptionError: packages are missing, the settings make no sense, the address can't be had, or
+            a source's bank is not there.
+        FapmError: a bank can't be loaded, or a source not opened.
     """
     for package in PACKAGES:
         need(package, "serve")
+    from fapm_cli.serving.feeding import Feed
     from fapm_cli.serving.http.server import run
     from fapm_cli.serving.service import Service
 
     settings = settings or Settings()
     settings.check()
+    for one in sources:
+        if one.bank not in banks:
+            raise OptionError(f"source {one.name}: there is no bank {one.bank!r}")
     listening = _listen(settings)
     with contextlib.closing(listening):
         service = Service({name: Path(path) for name, path in banks.items()}, settings, say)
@@ -63,14 +76,37 @@ def serve(
             service.sinks += sinks
             if publish is not None:
                 service.sinks.append(_publisher(publish))
-            _run(run(service, listening, say, ready, until))
+            feeds = [Feed(one, service, say) for one in sources]
+            service.feeds += feeds
+
+            def over() -> bool:
+                if all(feed.moves for feed in feeds):
+                    alive()
+                return until()
+
+            _run(_feeding(feeds, run(service, listening, say, ready, over)))
+
+
+async def _feeding(feeds: Sequence[Feed], serving: Coroutine[Any, Any, None]) -> None:
+    """Serve, with sources that run beside it; their pictures in hand come to their end."""
+    for feed in feeds:
+        feed.begin()
+    try:
+        await serving
+    finally:
+        until = time.monotonic() + _STOP_S
+        for feed in feeds:
+            feed.end()
+        for feed in feeds:  # one that hangs is left to the end of the process
+            await asyncio.to_thread(feed.join, max(0.0, until - time.monotonic()))
 
 
 def _publisher(publish: Callable[[Record], Record]) -> Sink:
-    """A sink that publishes the record of each picture, with the name of its bank."""
+    """A sink that publishes the record of each picture, with what finds it again here."""
 
     def tell(one: Judgement) -> None:
-        publish({"bank": one.bank, **one.record})
+        told = one.to_json()
+        publish({"id": told["id"], "time": told["time"], "bank": one.bank, **one.record})
 
     return tell
 

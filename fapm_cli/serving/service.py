@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import functools
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from fapm_cli.detection.stream import Judged
+from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Encoded
+from fapm_cli.pictures.reading import Item
+from fapm_cli.plain_values import new_id
 from fapm_cli.serving.history import History, Judgement
-from fapm_cli.serving.keeping import Keep, ending_of
+from fapm_cli.serving.keeping import Keep, ending_of, file_of, in_memory
 from fapm_cli.serving.metrics import Metrics
 from fapm_cli.serving.served_bank import ServedBank
 from fapm_cli.serving.settings import Settings
@@ -23,6 +27,32 @@ _LOOK_S = 0.5
 
 Sink = Callable[[Judgement], None]
 """Takes each picture's record, in the order in which they are made; it must return at once."""
+
+
+class Fed(Protocol):
+    """A source that a service has beside requests: its name, its bank's, and why it gives nothing
+    now, if so.
+    """
+
+    @property
+    def name(self) -> str:
+        """In messages."""
+
+    @property
+    def bank(self) -> str:
+        """That judges what it gives."""
+
+    @property
+    def fault(self) -> str | None:
+        """None where all is well."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture that was judged, and nobody was told of: ``one``; ``judged`` is for its source."""
+
+    one: Judgement
+    judged: Judged | Unreadable
 
 
 class Service:
@@ -36,6 +66,7 @@ class Service:
         keep: their copies, and decisions.
         metrics: counters.
         workers: the threads that judge.
+        feeds: the sources that it has beside requests.
     """
 
     def __init__(
@@ -63,7 +94,8 @@ class Service:
         self.workers = Workers(settings.queue)
         self.history = History(settings.keep_last)
         self.sinks: list[Sink] = [self.metrics]
-        self._numbers, self._could_keep = itertools.count(1), True
+        self.feeds: list[Fed] = []
+        self._could_keep = True
 
     async def judge(self, bank: ServedBank, data: bytes, path: str | None = None) -> Judgement:
         """Judge a picture, and tell of it.
@@ -76,23 +108,42 @@ class Service:
         Raises:
             QueueFullError: too many wait.
         """
-        begun, now = time.perf_counter(), time.time()
-        id = _new_id(now, next(self._numbers))
+        begun = time.perf_counter()
+        id = new_id(now := time.time())
         item = Encoded(Path(path or id + ending_of(data)), data, self.settings.most_px)
-
-        def work() -> Judgement:
-            loaded = bank.loaded
-            result = loaded.judge(item)
-            one = Judgement(id, bank.name, now, result.record, loaded=loaded)
-            self._keep_copy(one, data)
-            if result.error is None and one.file is not None:
-                one.result = result.with_file(b"")
-            return one
-
-        one = await self.workers.run(work)
+        look = functools.partial(self.look, bank, item, id, now)
+        one = (await self.workers.run(look)).one
         one.seconds = time.perf_counter() - begun
         self.publish(one)
         return one
+
+    def look(
+        self, bank: ServedBank, item: Item, id: str | None = None, now: float | None = None
+    ) -> Looked:
+        """Judge a picture in this thread, and keep a copy of it; nobody is told of it yet.
+
+        Args:
+            bank: one of :attr:`banks`.
+            item: the picture.
+            id: a new one; None to have one made.
+            now: when it came, in seconds since 1970; None for just now.
+        """
+        begun, now = time.perf_counter(), now or time.time()
+        item = in_memory(item)
+        loaded = bank.loaded
+        result = loaded.judge(item)
+        one = Judgement(id or new_id(now), bank.name, now, result.record, loaded=loaded)
+        data = file_of(item, good=result.error is None)
+        if data is not None:
+            self._keep_copy(one, data)
+        if result.error is None and one.file is not None:
+            one.result = result.with_file(b"")
+        one.seconds = time.perf_counter() - begun
+        return Looked(one, result.judged)
+
+    async def tell(self, one: Judgement) -> None:
+        """Tell all of a record, as :meth:`publish` does, asked for by another thread."""
+        self.publish(one)
 
     def publish(self, one: Judgement) -> None:
         """Tell all who want to know of a record; in one thread, one record after another."""
@@ -131,18 +182,18 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """Whether all is well, and what judges."""
+        sources = [
+            {"name": feed.name, "bank": feed.bank, "fault": feed.fault} for feed in self.feeds
+        ]
+        faults = [bank.fault for bank in self.banks.values()] + [feed.fault for feed in self.feeds]
         return {
-            "status": "degraded" if any(b.fault for b in self.banks.values()) else "ok",
+            "status": "degraded" if any(faults) else "ok",
             "version": __version__,
             "banks": {name: bank.to_json() for name, bank in self.banks.items()},
+            "sources": sources,
         }
 
     def close(self) -> None:
         """Stop."""
         self.workers.close()
         self.keep.close()
-
-
-def _new_id(now: float, number: int) -> str:
-    when = datetime.fromtimestamp(now, timezone.utc)
-    return f"{when:%Y%m%dT%H%M%S%f}-{number}"

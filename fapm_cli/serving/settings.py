@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fapm_cli.errors import OptionError
+from fapm_cli.secret import secret, secret_file
 
-TOKEN_VARIABLE = "FAPM_TOKEN"
+TOKEN, SHORTEST_TOKEN = "FAPM_TOKEN", 16
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,30 @@ class Settings:
         if not self.is_local and self.token is None:
             raise OptionError(
                 f"host {self.host} can be reached from other machines: give --token-file FILE, or "
-                f"{TOKEN_VARIABLE} in the environment; or leave --host out"
+                f"{TOKEN} in the environment; or leave --host out"
             )
         if self.root is not None and not self.root.is_dir():
             raise OptionError(f"root {self.root} is no folder: name the one that has the pictures")
+
+
+def read_token(file: Path | None = None) -> str | None:
+    """The token of a service, a secret as all others; None where none is given.
+
+    Args:
+        file: that holds it, in place of what the environment says.
+
+    Raises:
+        OptionError: it can't be read, or is too short to be a secret.
+    """
+    token, where = secret(TOKEN, file), file or secret_file(TOKEN)
+    if not token:
+        return None
+    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
+        raise OptionError(
+            f"{TOKEN if where is None else f'token file {where}'} has {len(token)} characters; "
+            f"wanted {SHORTEST_TOKEN} or more of ASCII, like those of: openssl rand -hex 32"
+        )
+    return token
 
 
 def is_loopback(host: str) -> bool:

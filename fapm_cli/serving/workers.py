@@ -20,7 +20,7 @@ class Workers:
     """One thread a core; each judges whole pictures, of any bank.
 
     Attributes:
-        num_inside: how many pictures are judged, or wait.
+        num_inside: how many pictures of requests are judged, or wait.
     """
 
     def __init__(self, queue: int):
@@ -43,6 +43,12 @@ class Workers:
             return await loop.run_in_executor(self._threads, work)
         finally:
             self.num_inside -= 1
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Do some work for a source: it waits for its turn, in the thread that asks, for as long
+        as that takes.
+        """
+        return self._threads.submit(work).result()
 
     def close(self) -> None:
         """Let what was begun come to its end, and stop."""

@@ -9,9 +9,19 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fapm_cli.errors import OptionError
+from fapm_cli.secret import content_of
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "opc.tcp": 4840}
 SQLITE = "sqlite"
+SPARKPLUG = "topics=sparkplug"
+"""What may follow ``?`` for ``mqtt``: how topics are named."""
+SECRETS = {
+    **dict.fromkeys(("mqtt", "mqtts"), "FAPM_MQTT_PASSWORD"),
+    **dict.fromkeys(("http", "https"), "FAPM_WEBHOOK_SECRET"),
+    "opc.tcp": "FAPM_OPCUA_PASSWORD",
+}
+"""By the scheme: the name of the secret that a sink takes, where its URL holds none."""
+
 _FORMS = "mqtt://HOST, https://HOST/PATH, sqlite:///FILE or opc.tcp://HOST#NODE"
 
 
@@ -46,6 +56,8 @@ class Address:
             return f"{SQLITE}:///{self.path}"
         digest = hashlib.sha256(self.query.encode()).hexdigest()[:8]
         query = f"?...{digest}" if self.query else ""  # tells two apart, and tells no token
+        if self.query == SPARKPLUG:
+            query = f"?{SPARKPLUG}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         node = f"#{self.node}" if self.node else ""
         return f"{self.scheme}://{host}:{self.port}{self.path}{query}{node}"
@@ -66,28 +78,8 @@ def read_address(text: str) -> Address:
             the URL holds is not shown: it may be a password.
     """
     if text.startswith("@"):
-        return _read(_content(Path(text[1:])))
+        return _read(content_of(Path(text[1:])))
     return _read(text)
-
-
-def secret(name: str) -> str:
-    """A secret by the environment variable of that name, or by the file that NAME_FILE names.
-
-    Empty where there is neither.
-
-    Raises:
-        OptionError: the file can't be read.
-    """
-    path = os.environ.get(f"{name}_FILE")
-    return _content(Path(path)) if path else os.environ.get(name, "")
-
-
-def _content(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise OptionError(f"can't read {path}: {reason}") from error
 
 
 def _read(text: str) -> Address:
@@ -111,8 +103,9 @@ def _read(text: str) -> Address:
             f"--to {scheme}://...: no host, or a port that is none; in a user or password write "
             "@ : / ? # as %40 %3A %2F %3F %23"
         )
-    if parts.query and not scheme.startswith("http"):
-        raise OptionError(f"--to {scheme}://{host}: takes nothing after ?")
+    allowed = (SPARKPLUG,) if scheme.startswith("mqtt") else ()
+    if parts.query and not scheme.startswith("http") and parts.query not in allowed:
+        raise OptionError(f"--to {scheme}://{host}: takes {' '.join(allowed) or 'nothing'} after ?")
     user, password = (unquote(part or "") for part in (parts.username, parts.password))
     path = parts.path.rstrip("/") if not scheme.startswith("http") else parts.path or "/"
     return Address(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,18 @@ class DatabaseSink(Sink):
         rows = [_row(message) for message in batch]
         with self._db:
             self._db.executemany(_INSERT, rows)
+
+    def reach(self, *, ask: bool) -> None:
+        """Look whether the file is one of ours, or could be made.
+
+        Raises:
+            OutputError: it is another program's, of a later version, or can't be written.
+        """
+        folder = os.path.dirname(self._path)
+        if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+            raise OutputError(f"folder {folder} is not there, or read-only: make it")
+        if os.path.exists(self._path):
+            self._db = _open(self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fapm_cli.errors import OptionError, OutputError
-from fapm_cli.plain_values import utc_text
+from fapm_cli.plain_values import new_id, utc_text
 from fapm_cli.sinks.address import read_address
 from fapm_cli.sinks.opening import open_sink
 from fapm_cli.sinks.queue import DiskQueue
@@ -78,12 +77,14 @@ class Delivery:
             worker.start()
 
     def publish(self, record: Record) -> Record:
-        """Give a record to all sinks, and return it with its ``id`` and ``time``.
+        """Give a record to all sinks, and return it with its ``id`` and ``time``, new where it has
+        none.
 
         It returns as soon as the record is in the queue, and never raises for a sink or a full
         disk: what is lost is counted, and said now and then.
         """
-        record = {"id": uuid.uuid4().hex, "time": utc_text(), **record}
+        now = time.time()
+        record = {"id": new_id(now), "time": utc_text(now), **record}
         dropped = 0
         try:
             body = json.dumps(record).encode()

@@ -11,18 +11,40 @@ from urllib.parse import unquote
 
 from fapm_cli.errors import OptionError, OutputError
 from fapm_cli.packages import need
-from fapm_cli.sinks.address import Address, secret
+from fapm_cli.secret import secret
+from fapm_cli.sinks.address import SECRETS, SPARKPLUG, Address
 from fapm_cli.sinks.sink import TIMEOUT_S, Message, Sink, Status
 
-PASSWORD = "FAPM_MQTT_PASSWORD"
 DEFAULT_TOPIC = "fapm"
 _KEEPALIVE_S = 20
 _OLD_PROTOCOL = 132  # the reason by which a broker refuses MQTT 5
 _GONE = json.dumps({"state": "offline"}).encode()
 
 
+def topics_of(address: Address) -> tuple[str, str]:
+    """Topics of records and of the status: ``TOPIC/records``, ``TOPIC/status``, by the URL's path.
+
+    With ``?topics=sparkplug`` the path is ``GROUP/NODE`` or ``GROUP/NODE/DEVICE``, and the parts
+    stand in Sparkplug's order: ``fapm/GROUP/NDATA/NODE``, ``fapm/GROUP/DDATA/NODE/DEVICE``, with
+    ``NSTATUS`` or ``DSTATUS`` for the status.
+
+    Raises:
+        OptionError: the path has a wildcard, or other parts.
+    """
+    topic = unquote(address.path.strip("/")) or DEFAULT_TOPIC
+    if set("+#\0") & set(topic) or len(topic.encode()) > 1000:
+        raise OptionError(f"--to {address.name}: its path is a topic, without + and #")
+    if address.query != SPARKPLUG:
+        return f"{topic}/records", f"{topic}/status"
+    group, *of = topic.split("/")
+    if len(of) not in (1, 2) or not all((group, *of)):
+        raise OptionError(f"--to {address.name}: its path is GROUP/NODE, or GROUP/NODE/DEVICE")
+    data, status = (["fapm", group, f"{'ND'[len(of) - 1]}{w}", *of] for w in ("DATA", "STATUS"))
+    return "/".join(data), "/".join(status)
+
+
 class MqttSink(Sink):
-    """Publishes to ``TOPIC/records`` and ``TOPIC/status``, TOPIC being the URL's path."""
+    """Publishes records and the status, to :func:`topics_of` the URL."""
 
     def __init__(self, address: Address):
         """Check the topic.
@@ -32,11 +54,8 @@ class MqttSink(Sink):
         """
         self._mqtt = need("paho.mqtt.client", "mqtt")
         self._address = address
-        topic = unquote(address.path.strip("/")) or DEFAULT_TOPIC
-        if set("+#\0") & set(topic) or len(topic.encode()) > 1000:
-            raise OptionError(f"--to {address.name}: its path is a topic, without + and #")
-        self.records, self.status = f"{topic}/records", f"{topic}/status"
-        self._password = address.password or secret(PASSWORD)
+        self.records, self.status = topics_of(address)
+        self._password = address.password or secret(SECRETS[address.scheme])
         self._protocol = self._mqtt.MQTTv5  # in 3.1.1 a broker refuses a message without a word
         self._connection: _Connection | None = None
 
@@ -57,6 +76,16 @@ class MqttSink(Sink):
             OSError: it can't be reached.
         """
         self._open().publish([(self.status, status.to_json(), True)])
+
+    def reach(self, *, ask: bool) -> None:
+        """Connect, and publish nothing.
+
+        Raises:
+            OutputError: the broker refuses.
+            OSError: it can't be reached.
+        """
+        if ask:
+            self._open()
 
     def close(self) -> None:
         """Take leave of the broker."""

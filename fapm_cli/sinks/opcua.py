@@ -11,11 +11,11 @@ from typing import Any
 
 from fapm_cli.errors import OptionError, OutputError
 from fapm_cli.packages import need
-from fapm_cli.sinks.address import Address, secret
+from fapm_cli.secret import secret
+from fapm_cli.sinks.address import SECRETS, Address
 from fapm_cli.sinks.database import storable
 from fapm_cli.sinks.sink import TIMEOUT_S, Message, Sink
 
-PASSWORD = "FAPM_OPCUA_PASSWORD"
 VERDICTS = {"ok": 0, "review": 1, "anomalous": 2, "error": 3, "judged": 4}
 FIELDS = (
     *("time", "path", "score", "threshold", "verdict", "p_value", "x", "y", "regions", "drift"),
@@ -64,6 +64,16 @@ class OpcUaSink(Sink):
                     node.write_value(self._ua.DataValue(variant))
             self._wait_for_ack(message.id)
 
+    def reach(self, *, ask: bool) -> None:
+        """Connect, look for the variables, and write none.
+
+        Raises:
+            OutputError: the server lacks them.
+            Exception: as asyncua says.
+        """
+        if ask:
+            self._open()
+
     def close(self) -> None:
         """Close the session."""
         client, self._client, self._variables = self._client, None, {}
@@ -75,7 +85,7 @@ class OpcUaSink(Sink):
         self._client = client = self._sync.Client(f"opc.tcp://{where}", timeout=TIMEOUT_S)
         if self._address.user:
             client.set_user(self._address.user)
-            client.set_password(self._address.password or secret(PASSWORD))
+            client.set_password(self._address.password or secret(SECRETS[self._address.scheme]))
         client.connect()
         children = client.get_node(self._address.node).get_children()
         found = {child.read_browse_name().Name: child for child in children}

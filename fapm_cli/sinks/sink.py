@@ -79,5 +79,15 @@ class Sink:
             Exception: the other side can't be reached.
         """
 
+    def reach(self, *, ask: bool) -> None:
+        """Check that the other side would take records, and leave nothing there.
+
+        Args:
+            ask: whether to connect over a network; else only what is on this machine is looked at.
+
+        Raises:
+            Exception: it would not, or can't be reached.
+        """
+
     def close(self) -> None:
         """Let go of the other side, whatever state it is in."""

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from fapm_cli.errors import OptionError, OutputError
-from fapm_cli.sinks.address import Address, secret
+from fapm_cli.secret import secret
+from fapm_cli.sinks.address import SECRETS, Address
 from fapm_cli.sinks.sink import TIMEOUT_S, Message, Sink
 from fapm_cli.version import __version__
 
-SECRET = "FAPM_WEBHOOK_SECRET"
 TIMESTAMP, SIGNATURE = "X-Fapm-Timestamp", "X-Fapm-Signature"
 _MOST_READ = 64 * 1024
 
@@ -33,10 +33,11 @@ class WebhookSink(Sink):
         Raises:
             OptionError: there is none.
         """
-        self._address, self._key = address, secret(SECRET)
+        self._address, self._key = address, secret(SECRETS[address.scheme])
+        name = SECRETS[address.scheme]
         if not self._key:
             raise OptionError(
-                f"--to {address.name}: set {SECRET}, or {SECRET}_FILE to a file that holds it: "
+                f"--to {address.name}: set {name}, or {name}_FILE to a file that holds it: "
                 "what is posted is signed with it"
             )
         self._target = address.path + (f"?{address.query}" if address.query else "")
@@ -59,21 +60,32 @@ class WebhookSink(Sink):
             raise OutputError(f"it answered {answer.status} {answer.reason}"[:100])
 
     def _post(self, body: bytes) -> http.client.HTTPResponse:
-        fresh = self._connection is None
-        if self._connection is None:
-            where = (self._address.host, self._address.port)
-            if self._address.scheme == "https":
-                self._connection = http.client.HTTPSConnection(*where, timeout=TIMEOUT_S)
-            else:
-                self._connection = http.client.HTTPConnection(*where, timeout=TIMEOUT_S)
+        fresh, connection = self._connection is None, self._open()
         try:
-            self._connection.request("POST", self._target, body, self._headers(body))
-            return self._connection.getresponse()
+            connection.request("POST", self._target, body, self._headers(body))
+            return connection.getresponse()
         except (ConnectionError, http.client.BadStatusLine):
             self.close()
             if fresh:
                 raise
             return self._post(body)  # a server may close what was idle
+
+    def _open(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            tls = self._address.scheme == "https"
+            kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
+            where = (self._address.host, self._address.port)
+            self._connection = kind(*where, timeout=TIMEOUT_S)
+        return self._connection
+
+    def reach(self, *, ask: bool) -> None:
+        """Connect, and post nothing.
+
+        Raises:
+            OSError: it can't be reached.
+        """
+        if ask:
+            self._open().connect()
 
     def _headers(self, body: bytes) -> dict[str, str]:
         now = str(int(time.time()))

@@ -112,7 +112,18 @@ def test_the_program_lets_waiting_threads_sleep_unless_told_otherwise(
 
 # Judging a picture is many short steps; what learns, or judges many at once, has no such need.
 AWAKE = {"score", "serve", "heatmap", "bench"}
-ASLEEP = {"build", "add", "merge", "calibrate", "eval", "info", "export", "verify", "drift"}
+ASLEEP = {
+    "build",
+    "add",
+    "merge",
+    "calibrate",
+    "eval",
+    "info",
+    "export",
+    "verify",
+    "drift",
+    "check",
+}
 
 
 def test_of_every_command_it_is_settled_how_its_threads_wait() -> None:

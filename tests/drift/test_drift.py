@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fapm_cli.drift.course import Course
 from fapm_cli.drift.drift import MEASURES, Drift, values_of
 from fapm_cli.errors import OptionError
+from fapm_cli.pictures.measures import Measures
 
 USUAL = {"brightness": (100, 3), "sharpness": (0.3, 0.02), "x": (0.5, 0.01), "y": (0.5, 0.01)}
 
@@ -116,3 +121,51 @@ def test_the_same_records_give_the_same_evidence() -> None:
 def test_an_alpha_that_is_no_share_is_refused(alpha: float) -> None:
     with pytest.raises(OptionError, match="alpha"):
         Drift(alpha=alpha)
+
+
+RECORDS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "brightness": st.integers(-9, 270_000).map(lambda n: n / 1000),
+            "sharpness": st.floats(0, 20),
+            "x": st.integers(0, 9).map(lambda n: n / 1e5),
+            "y": st.floats(-2, 3),
+            "p_value": st.floats(0, 1),
+        }
+    ),
+    max_size=8,
+)
+
+
+@given(RECORDS, RECORDS)
+def test_courses_are_those_of_all_values_on_the_grid(
+    before: list[dict[str, float]], values: list[dict[str, float]]
+) -> None:
+    reference = {name: [one[name] for one in before] for name in MEASURES}
+    drift, courses = Drift(reference), {}
+    for name, measure in MEASURES.items():
+        on_grid = [measure.on_grid(value) for value in reference[name]]
+        courses[name] = Course(on_grid, name, up=bool(measure.more))
+    for one in values:
+        drift.add({"path": "a", "measures": one, "p_value": one["p_value"]})
+        for name, course in courses.items():
+            course.add(MEASURES[name].on_grid(one[name]))
+    assert drift.evidence == {name: one.evidence / drift.level for name, one in courses.items()}
+
+
+@given(st.integers(0, 255_000), st.integers(0, 100_000))
+def test_what_a_record_says_of_a_picture_is_on_the_grid(grey: int, share: int) -> None:
+    measured = Measures(round(grey / 1e3, 3), *[round(share / 1e5, 5)] * 3)
+    for name, value in measured.to_json().items():
+        assert MEASURES[name].on_grid(value) == value
+
+
+def test_memory_is_bounded_by_the_grid() -> None:
+    names = [name for name in MEASURES if name != "p_value"]
+    drift, sizes = Drift(), []
+    for run in range(3):
+        for n in range(2048):
+            measures = {name: (n * 7 + run * 1024) % 500 / 1000 for name in names}
+            drift.add({"path": "a", "measures": measures, "p_value": n / 1e7})
+        sizes.append(len(pickle.dumps(drift)))
+    assert max(sizes) - min(sizes) < 100  # by the state of what draws

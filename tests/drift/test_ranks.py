@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_many_values_are_placed_as_few_are() -> None:
         drawn, p = chance.random(), ranks.place(value)
         if n % 97 == 0 or 1030 < n < 1040:
             assert p == counted(values[:n], value, drawn)
+
+
+def test_what_is_kept_does_not_grow_with_values_that_were_there() -> None:
+    rng = np.random.default_rng(2)
+    ranks, sizes = Ranks([1.0, 2.0]), []
+    for _ in range(3):
+        for value in rng.integers(0, 300, 4096).tolist():
+            ranks.place(float(value))
+        sizes.append(len(pickle.dumps(ranks)))
+    assert max(sizes) - min(sizes) < 100  # by the state of what draws
+    assert sizes[0] < 300 * 16 + 8000
 
 
 def test_p_values_of_exchangeable_values_are_uniform_and_independent() -> None:

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from fapm_cli.serving.feeding import Inlet
 from fapm_cli.serving.serve import serve
 from fapm_cli.serving.settings import Settings
 
@@ -76,7 +77,9 @@ def until(found: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(banks: Mapping[str, Path], **settings: Any) -> Iterator[Server]:
+def serving(
+    banks: Mapping[str, Path], sources: Sequence[Inlet] = (), **settings: Any
+) -> Iterator[Server]:
     """Run a server on a free port."""
     ready: Queue[str | BaseException] = Queue()
     over = threading.Event()
@@ -91,6 +94,7 @@ def serving(banks: Mapping[str, Path], **settings: Any) -> Iterator[Server]:
                 ready=ready.put,
                 until=over.is_set,
                 sinks=[server.told.append],
+                sources=sources,
             )
         except BaseException as error:
             ready.put(error)

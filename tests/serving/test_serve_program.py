@@ -13,16 +13,25 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ONE_BAD, ROOT, assert_fails, fapm
 from jsonschema import Draft202012Validator
-from servers import JPEG
+from servers import JPEG, until
 
 SCRIPT = (
     "import json, sys; from fapm_cli.cli import run; code = run(json.loads(sys.argv[1])); "
     "print(json.dumps([code, sorted(sys.modules)]))"
 )
+
+
+def rows(database: sqlite3.Connection) -> list[tuple[str, dict[str, Any]]]:
+    """Ids and records that a database was told; none where it has no table yet."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        found = database.execute("SELECT id, record FROM records").fetchall()
+        return [(id, json.loads(record)) for id, record in found]
+    return []
 
 
 def test_it_judges_without_torch_tells_its_sinks_and_ends_well_when_told_to(
@@ -39,7 +48,15 @@ def test_it_judges_without_torch_tells_its_sinks_and_ends_well_when_told_to(
         address = program.stdout.readline().strip()
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
         connection.request("POST", "/banks/part/score", ONE_BAD.read_bytes(), JPEG)
-        assert json.loads(connection.getresponse().read())["verdict"] == "anomalous"
+        answer = connection.getresponse()
+        assert json.loads(answer.read())["verdict"] == "anomalous"
+        with contextlib.closing(sqlite3.connect(results)) as database:
+            until(lambda: bool(rows(database)))
+            ((id, told),) = rows(database)
+        assert id == answer.headers["X-Picture-Id"]
+        connection.request("GET", f"/banks/part/pictures/{id}/heatmap")
+        drawn = connection.getresponse()
+        assert (drawn.status, drawn.read(4)) == (200, b"\x89PNG")
         listening = socket.create_connection(address.removeprefix("http://").split(":"), 30)  # type: ignore[arg-type]
         listening.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert listening.recv(1000)
@@ -51,9 +68,6 @@ def test_it_judges_without_torch_tells_its_sinks_and_ends_well_when_told_to(
     assert "openvino" in modules
     assert not {"torch", "torchvision", "matplotlib", "cryptography"} & set(modules)
     assert list((tmp_path / "kept" / "part" / "last").iterdir())
-    with contextlib.closing(sqlite3.connect(results)) as database:
-        ((record,),) = database.execute("SELECT record FROM records").fetchall()
-    told = json.loads(record)
     assert (told["bank"], told["verdict"]) == ("part", "anomalous")
     Draft202012Validator(json.loads((ROOT / "docs/score.schema.json").read_text())).validate(told)
 

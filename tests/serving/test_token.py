@@ -9,6 +9,8 @@ import pytest
 from conftest import ONE_GOOD, assert_fails, fapm
 from servers import JPEG, Server, serving
 
+from fapm_cli.serving.settings import read_token
+
 TOKEN = "a secret of some length"
 
 
@@ -49,12 +51,25 @@ def test_beyond_this_machine_a_token_is_needed(
     assert_fails(fapm("serve", bank, "--host", host, "--port", 0), host, "--token-file")
 
 
-@pytest.mark.parametrize("text", ["", "short", "x" * 15 + "\n", "ü" * 20, "a\nb" * 10])
+@pytest.mark.parametrize("text", ["short", "x" * 15 + "\n", "ü" * 20, "a\nb" * 10])
 def test_a_token_that_is_no_secret_is_refused(text: str, bank: Path, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(text, "utf-8")
     assert_fails(fapm("serve", bank, "--token-file", file), str(file), "16")
 
 
-def test_a_token_file_that_is_not_there_is_told(bank: Path, tmp_path: Path) -> None:
-    assert_fails(fapm("serve", bank, "--token-file", tmp_path / "none"), "none", "can't be read")
+def test_a_token_is_a_secret_as_all_others_are(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none, short = tmp_path / "none", tmp_path / "short"
+    short.write_text("short")
+    assert_fails(fapm("serve", bank, "--token-file", none), str(none), "can't be read")
+    monkeypatch.setenv("FAPM_TOKEN_FILE", str(short))
+    monkeypatch.setenv("FAPM_TOKEN", TOKEN)
+    assert_fails(fapm("serve", bank), str(short), "16")
+    short.write_text(f"{TOKEN}\n")
+    assert read_token() == TOKEN
+    monkeypatch.delenv("FAPM_TOKEN_FILE")
+    assert read_token() == TOKEN
+    monkeypatch.setenv("FAPM_TOKEN", "")
+    assert read_token() is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fapm_cli.errors import OptionError
-from fapm_cli.sinks.address import PORTS, read_address, secret
+from fapm_cli.sinks.address import PORTS, read_address
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,6 @@ def test_any_password_is_read_and_never_shown(scheme: str, password: str) -> Non
 NAMES = ("#ns=1;s=x", "/#ns=1;s=x")
 
 
-def test_a_file_may_hold_the_url_or_the_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_may_hold_the_url(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("mqtt://u:hush@bus\n")
     assert read_address(f"@{tmp_path / 'url'}").password == "hush"
-    monkeypatch.delenv("FAPM_X", raising=False)
-    assert secret("FAPM_X") == ""
-    monkeypatch.setenv("FAPM_X", "one")
-    assert secret("FAPM_X") == "one"
-    (tmp_path / "key").write_text("two\n")
-    monkeypatch.setenv("FAPM_X_FILE", str(tmp_path / "key"))
-    assert secret("FAPM_X") == "two"
-    monkeypatch.setenv("FAPM_X_FILE", str(tmp_path / "none"))
-    with pytest.raises(OptionError, match="can't read"):
-        secret("FAPM_X")

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from receivers import MOSQUITTO, NO_MOSQUITTO, RECORD, Relay, free_port, mosquitto, wait_until
 
 from fapm_cli.errors import OptionError
 from fapm_cli.sinks import worker
+from fapm_cli.sinks.address import read_address
 from fapm_cli.sinks.delivery import Delivery
+from fapm_cli.sinks.mqtt import topics_of
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="the extra fapm[mqtt] is not installed")
 needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason=NO_MOSQUITTO)
@@ -106,6 +109,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from fapm_cli.sinks.delivery import Delivery
+from fapm_cli.sinks.mqtt import topics_of
 delivery = Delivery([sys.argv[1]], Path(sys.argv[2]))
 while True:
     print(delivery.publish({"path": "x"})["id"], flush=True)
@@ -211,3 +215,29 @@ def test_a_broker_of_before_mqtt_5_is_asked_in_its_own_way(tmp_path: Path) -> No
             caller.close()
         delivery.close(drain_s=0)
     assert levels == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "status"),
+    [
+        ("plant/line%201", "fapm/plant/NDATA/line 1", "fapm/plant/NSTATUS/line 1"),
+        ("plant/line1/cam", "fapm/plant/DDATA/line1/cam", "fapm/plant/DSTATUS/line1/cam"),
+    ],
+)
+def test_topics_may_stand_in_sparkplugs_order(path: str, data: str, status: str) -> None:
+    address = read_address(f"mqtt://bus/{path}?topics=sparkplug")
+    assert topics_of(address) == (data, status)
+    assert address.name == f"mqtt://bus:1883/{path}?topics=sparkplug"
+    assert topics_of(read_address(f"mqtt://bus/{path}"))[0] == f"{unquote(path)}/records"
+
+
+@pytest.mark.parametrize("path", ["", "plant", "a/b/c/d", "a//c", "a/+"])
+def test_sparkplugs_order_takes_a_group_and_a_node(path: str) -> None:
+    with pytest.raises(OptionError, match="its path is"):
+        topics_of(read_address(f"mqtts://bus/{path}?topics=sparkplug"))
+
+
+@pytest.mark.parametrize("query", ["topics=sparkplugB", "x", "topics=sparkplug&x"])
+def test_nothing_else_may_follow_the_question_mark(query: str) -> None:
+    with pytest.raises(OptionError, match=r"takes topics=sparkplug after \?"):
+        read_address(f"mqtt://bus/a/b?{query}")

@@ -152,6 +152,8 @@ async def _health(request: Request) -> Response:
 async def _metrics(request: Request) -> Response:
     service = _service(request)
     service.metrics.inside.set(service.workers.num_inside)
+    for feed in service.feeds:
+        service.metrics.source(feed.name, feed.fault is None)
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
