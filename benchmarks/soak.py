@@ -1,82 +1,40 @@
-"""Soak `fapm serve`: very many pictures, while all around it breaks, and none of the records may.
+"""Soak `fapm serve`: very many pictures, while all around it breaks, and no record may be lost.
 
 Usage: python benchmarks/soak.py [--pictures 100000] [--clients 6] [-- OPTION OF fapm serve...]
 
-Two banks of the sample part (224 and 160 px) judge its pictures, asked by several clients; records go
-to Mosquitto, where somebody hears them. Meanwhile
+Two banks of the sample part (224 and 160 px) judge its pictures, asked by several clients; records
+go to Mosquitto, where somebody hears them. Meanwhile
 
 * Mosquitto is stopped ten times, for 2 to 10 s, and started;
-* a bank is swapped for another fifty times; five of these files are broken (empty, cut off, noise,
-  a head that claims too much, one that is no bank);
+* a bank is swapped for another fifty times; five of these files are broken (empty, cut off, a head
+  that claims too much, noise, zeros);
 * the service is killed (`kill -9`) five times, twice of these while Mosquitto is away, and started.
 
-Pictures without an answer, of which there are some at each kill, are sent again. Each answer's score
-has to be that of one of the bank's files, to the last digit, and to arrive. Memory is compared by
-life: from one start of the service to its end. Prints a table, and what went wrong; exit code 1 where
-something did. Needs Mosquitto, and `fapm[serve,mqtt]`; Linux.
+Pictures without an answer, of which there are some at each kill, are sent again. Each answer's
+score has to be that of one of the bank's files, to the last digit, and each record has to arrive.
+Memory is compared by life: from one start of the service to its end. Prints a table, and what went
+wrong; exit code 1 where something did. Needs Mosquitto, and `fapm[serve,mqtt]`; Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from soak_parts import TOPIC, Broker, Client, Pace, Served, Subscriber, wait_for
+from soak_asking import Client, Pace
+from soak_banks import SAMPLES, broken, put, variants
+from soak_parts import TOPIC, Broker, Served, Subscriber, wait_for
+from soak_report import Life, report
 
-import fapm_cli as fapm
-
-SAMPLES = Path(__file__).parents[1] / "samples"
 STOPS, SWAPS, KILLS, EARLY = 10, 50, 5, 1000
 BROKEN = (6, 17, 26, 37, 46)
-
-
-@dataclass
-class Variants:
-    """Files that take turns as one bank, and what each says of every picture.
-
-    Attributes:
-        path: of the bank.
-        files: good ones.
-        scores: of the pictures, by any of them.
-    """
-
-    path: Path
-    files: list[bytes] = field(default_factory=list)
-    scores: list[set[float]] = field(default_factory=list)
-
-
-@dataclass
-class Life:
-    """From a start of the service to its end.
-
-    Attributes:
-        begun_at: after how many pictures.
-        looks: at how many pictures of it the service held how much memory, in MB.
-        over: whether it has come to its end.
-    """
-
-    begun_at: int
-    looks: list[tuple[int, float]] = field(default_factory=list)
-    over: bool = False
-
-    @property
-    def pictures(self) -> int:
-        """How many it had."""
-        return self.looks[-1][0] if self.looks else 0
-
-    def usual_mb(self, begin: int, end: int) -> float:
-        """The median between two numbers of pictures: a bank being loaded takes more for a moment."""
-        return statistics.median(mb for number, mb in self.looks if begin <= number <= end)
 
 
 class Soak:
@@ -90,10 +48,11 @@ class Soak:
             "part": variants(folder / "part.st", self.parts, 224),
             "cap": variants(folder / "cap.st", self.parts, 160),
         }
+        self.num_stops = 0
         self.early = min(EARLY, number // 20)
         self.faults: list[str] = []
         self.swap_s: list[float] = []
-        self.refused = 0
+        self.num_refused = 0
         self.start_s: list[float] = []
         self.lives: list[Life] = []
         self.clients: list[Client] = []
@@ -140,6 +99,7 @@ class Soak:
     def stop_broker(self, number: int) -> None:
         """Have the broker go away for a while."""
         self.broker.stop()
+        self.num_stops += 1
         if number in (3, 7):
             self.kill(number)
         time.sleep(self.chance.uniform(2, 10))
@@ -160,7 +120,7 @@ class Soak:
             with self.calm:
                 put(bank.path, broken(number // 10, bank.files[0]))
                 took = wait_for(lambda: self.fault(name) is not None, f"swap {number}: a fault")
-                self.refused += 1
+                self.num_refused += 1
                 self.swap_s.append(took)
                 # good again before anyone kills it: a service can't start with a broken bank
                 put(bank.path, bank.files[turn % 2])
@@ -228,94 +188,9 @@ class Soak:
         self.broker.stop()
 
 
-def variants(path: Path, parts: list[bytes], size: int) -> Variants:
-    """Build two banks that differ, and have each judge all pictures."""
-    good = sorted((SAMPLES / "good").glob("*.jpg"))
-    bank = Variants(path, scores=[set() for _ in parts])
-    for chosen in (good, good[:24]):
-        built = fapm.build(chosen, size=size)
-        built.save(path)
-        bank.files.append(path.read_bytes())
-        detector = fapm.load(path).detector()
-        for at, data in enumerate(parts):
-            file = path.with_suffix(".jpg")
-            file.write_bytes(data)
-            bank.scores[at].add(detector(file).record["score"])
-    put(path, bank.files[0])
-    return bank
-
-
-def put(path: Path, data: bytes) -> None:
-    """Put a file in place of another, as a whole."""
-    beside = path.with_suffix(".new")
-    beside.write_bytes(data)
-    os.replace(beside, path)
-
-
-def broken(number: int, good: bytes) -> bytes:
-    """One of five kinds of files that are no bank."""
-    kinds = (
-        b"",
-        good[: len(good) // 2],
-        random.Random(number).randbytes(100_000),
-        (2**62).to_bytes(8, "little") + good[8:],
-        good[:200] + bytes(len(good) - 200),
-    )
-    return kinds[number % len(kinds)]
-
-
 def spread(total: int, number: int, until: float) -> list[int]:
     """After how many pictures events come, evenly."""
     return [int(total * until * (at + 1) / number) for at in range(number)]
-
-
-def report(soak: Soak, seconds: float, left_mb: float) -> str:
-    """The table."""
-    heard, total = soak.heard, soak.pace.total
-    lost = [number for number in range(total) if str(number) not in heard.ids]
-    if lost:
-        soak.faults.append(f"{len(lost)} lost: {lost[:10]}")
-    doubles = sum(heard.messages.values()) - len(heard.messages)
-    again = sum((client.again for client in soak.clients), start=type(soak.clients[0].again)())
-    early, lives = soak.early, [life for life in soak.lives if life.pictures > 2 * soak.early]
-    ends = [
-        (
-            life.usual_mb(early, int(1.5 * early)),
-            life.usual_mb(life.pictures - early // 2, life.pictures),
-        )
-        for life in lives
-    ]
-    growth = [f"{last / first - 1:+.1%}" for first, last in ends]
-    memory = ", ".join(f"{first:.0f} → {last:.0f}" for first, last in ends)
-    counts = ", ".join(str(life.pictures) for life in lives)
-    rows = [
-        (
-            "pictures answered",
-            f"{total} in {seconds / 60:.0f} minutes, {total / seconds:.0f} a second",
-        ),
-        ("sent again, as there was no answer", f"{again['no answer']} times; 503: {again['503']}"),
-        ("longest wait of a picture", f"{max(c.longest_s for c in soak.clients):.1f} s"),
-        ("Mosquitto stopped and started", f"{STOPS} times"),
-        ("banks swapped", f"{len(soak.swap_s)} times; {soak.refused} broken files refused"),
-        (
-            "from the rename to the bank in place",
-            f"{statistics.median(soak.swap_s):.1f} s, at most {max(soak.swap_s):.1f}",
-        ),
-        ("killed and started", f"{KILLS} times; ready after {max(soak.start_s):.1f} s at most"),
-        ("records lost", f"{len(lost)}"),
-        ("doubles of an id", f"{doubles}"),
-        (
-            "judged twice, as killed before the answer",
-            f"{sum(len(i) > 1 for i in heard.ids.values())}",
-        ),
-        (
-            f"memory, MB: after {soak.early} pictures of a life → at its end",
-            f"{memory} ({counts} pictures)",
-        ),
-        ("likewise, growth", ", ".join(growth)),
-        ("left behind in the folder for temporary files, MB", f"{left_mb:.1f}"),
-    ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def main() -> None:

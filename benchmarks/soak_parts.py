@@ -1,4 +1,4 @@
-"""The parts of `benchmarks/soak.py`: a broker and a service that come and go, who hears, who asks."""
+"""For `benchmarks/soak.py`: a broker and a service that come and go, and somebody who hears."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TOPIC = "soak"
@@ -75,13 +75,16 @@ class Subscriber:
         self.scores: defaultdict[str, set[float]] = defaultdict(set)
         self.status: dict[str, Any] = {}
         self.client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id="soak", clean_session=False
+            CallbackAPIVersion.VERSION2, client_id="soak", clean_session=False
         )
         self.client.reconnect_delay_set(1, 1)
         self.client.on_message = self._on_message
-        self.client.on_connect = lambda *_: self.client.subscribe(f"{TOPIC}/#", 1)
+        self.client.on_connect = self._on_connect
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    def _on_connect(self, *_: Any) -> None:
+        self.client.subscribe(f"{TOPIC}/#", 1)
 
     def _on_message(self, client: Any, data: Any, message: Any) -> None:
         told = json.loads(message.payload)
@@ -135,13 +138,13 @@ class Served:
         return self._errors.read_text()
 
     def memory_mb(self) -> float:
-        """What it holds of memory (Linux: resident, without pages of files); 0 where it is gone."""
+        """What it holds of memory, resident (Linux); 0 where it is gone."""
         assert self._process is not None
         try:
             status = Path(f"/proc/{self._process.pid}/status").read_text()
         except OSError:
             return 0.0
-        found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")]
+        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(found[0]) / 1000 if found else 0.0
 
     def health(self) -> dict[str, Any]:
@@ -155,81 +158,3 @@ class Served:
         finally:
             connection.close()
         return answer
-
-
-class Pace:
-    """Hands out numbers of pictures, and holds them up where events would come too late for them.
-
-    Attributes:
-        total: how many there are.
-        given: so far.
-        answered: with a record.
-    """
-
-    def __init__(self, total: int):
-        """Begin with none."""
-        self.total, self.given, self.answered = total, 0, 0
-        self._horizons: dict[str, int] = {}
-        self._news = threading.Condition()
-
-    def next(self) -> int | None:
-        """The next picture's number; None after the last."""
-        with self._news:
-            self._news.wait_for(
-                lambda: self.given < min([*self._horizons.values(), self.total + 1])
-            )
-            if self.given == self.total:
-                return None
-            self.given += 1
-            return self.given - 1
-
-    def done(self) -> None:
-        """Count an answer."""
-        with self._news:
-            self.answered += 1
-            self._news.notify_all()
-
-    def events(self, kind: str, times: Sequence[int], work: Callable[[int], None]) -> None:
-        """Do some work once so many pictures are answered; what is due is done before the next."""
-        for number, due in enumerate(times):
-            following = times[number + 1] if number + 1 < len(times) else self.total + 1
-            with self._news:
-                self._horizons[kind] = following
-                self._news.notify_all()
-                self._news.wait_for(lambda due=due: self.answered >= due)
-            work(number)
-        with self._news:
-            self._horizons[kind] = self.total + 1
-            self._news.notify_all()
-
-
-class Client:
-    """Asks for pictures to be judged, as a station of a line: again where there is no answer."""
-
-    def __init__(self, port: int):
-        """Connect with the first picture."""
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self.again: Counter[str] = Counter()
-        self.longest_s = 0.0
-
-    def judge(self, bank: str, name: str, data: bytes) -> dict[str, Any]:
-        """Send a picture until there is a record."""
-        begun = time.monotonic()
-        while True:
-            try:
-                where = f"/banks/{bank}/score?name={name}"
-                self._connection.request("POST", where, data, {"Content-Type": "image/jpeg"})
-                answer = self._connection.getresponse()
-                said = json.loads(answer.read())
-            except (OSError, http.client.HTTPException, ValueError):
-                self._connection.close()
-                self.again["no answer"] += 1
-                time.sleep(0.2)
-                continue
-            if answer.status == 200:
-                self.longest_s = max(self.longest_s, time.monotonic() - begun)
-                return dict(said)
-            self.again[str(answer.status)] += 1
-            if answer.status != 503:
-                raise RuntimeError(f"{name}: {answer.status} {said}")
-            time.sleep(float(answer.headers.get("Retry-After", "1")))

@@ -1,4 +1,4 @@
-"""A line through a year of slow drift, kept by its operator or left alone: simulated, of real parts.
+"""A line through a year of slow drift, kept by its operator or left alone: simulated.
 
 Usage: python benchmarks/year.py CATEGORY... [--days 364] [--parts 12] [--size 160] [--seed 0]
 
@@ -123,10 +123,9 @@ class Line:
 
 def shoot(path: AnyPath, age: float, chance: np.random.Generator) -> Shot:
     """A picture of a part, taken after so much of the year, 0 to 1."""
-    levels = np.asarray(Image.open(path.open("rb")).convert("RGB"), np.float32)
-    if age > 0:
-        levels = cv2.GaussianBlur(levels, (0, 0), max(BLUR * levels.shape[1] * age, 1e-3))
-    levels = levels * (1 - (1 - EXPOSURE) * age) + chance.normal(0, NOISE, levels.shape)
+    sharp = np.asarray(Image.open(path.open("rb")).convert("RGB"), np.float32)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), BLUR * sharp.shape[1] * max(age, 1e-3))
+    levels = (1 - (1 - EXPOSURE) * age) * blurred + chance.normal(0, NOISE, sharp.shape)
     return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 
 
