@@ -5,9 +5,9 @@ Usage: python benchmarks/year.py CATEGORY... [--days 364] [--parts 12] [--size 1
 Of a category's good pictures 50 make the bank, 50 are held out, and the others are the line's
 parts: so many a day, drawn with replacement, 2 % of them defective ones (half of the category's;
 the others are held out, too). From day to day pictures get a little darker and less sharp, until on
-the last day levels are × 0.75, after a Gaussian blur whose sigma is a 300th of the picture's width;
-noise with a sigma of one level makes each a picture of its own. Exposure alone is no test: the bank
-takes that back, at no cost in verdicts (docs/in-production.md).
+the last day levels are × 0.75, after a Gaussian blur whose sigma is 0.75 px of the bank's input. To
+make each a picture of its own, the lamp flickers by 1 %, and there is noise of one level (standard
+deviations). Exposure alone would be no test: the bank takes that back, at no cost in verdicts.
 
 Three lines see the same parts: one without drift (*calm*), one that drifts and is *left* as it was
 built, and one that is *kept*, as follows, with two files of decisions each week:
@@ -24,6 +24,7 @@ of what is held out, as it looks on the last day, and when drift was noticed.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import sys
@@ -47,11 +48,12 @@ from fapm_cli.evaluation.metrics import image_curve
 from fapm_cli.finding.labels import read_labels
 from fapm_cli.stores.stored import AnyPath
 
-EXPOSURE, BLUR, NOISE = 0.75, 1 / 300, 1.0
+EXPOSURE, BLUR_PX, FLICKER, NOISE = 0.75, 0.75, 0.01, 1.0
 NUM_BANK, NUM_HELD, DEFECTS, MOST_ALARMS = 50, 50, 0.02, 0.05
 WEEK, DECIDING = 7, 2
 
 Shot = NDArray[np.uint8]
+Exact = NDArray[np.float32]
 HEAD = (
     "| | line | false alarms by quarter | in the year | promised at most | missed "
     "| AUROC held out, first day → last | false alarms held out | bank | drift noticed |\n"
@@ -121,11 +123,19 @@ class Line:
         return verdicts
 
 
-def shoot(path: AnyPath, age: float, chance: np.random.Generator) -> Shot:
+@functools.cache
+def taken(path: AnyPath) -> Exact:
+    """A picture as it is, (H, W, 3) float32."""
+    return np.asarray(Image.open(path.open("rb")).convert("RGB"), np.float32)
+
+
+def shoot(path: AnyPath, age: float, size: int, chance: np.random.Generator) -> Shot:
     """A picture of a part, taken after so much of the year, 0 to 1."""
-    sharp = np.asarray(Image.open(path.open("rb")).convert("RGB"), np.float32)
-    blurred = cv2.GaussianBlur(sharp, (0, 0), BLUR * sharp.shape[1] * max(age, 1e-3))
-    levels = (1 - (1 - EXPOSURE) * age) * blurred + chance.normal(0, NOISE, sharp.shape)
+    sharp = taken(path)
+    sigma = BLUR_PX * min(sharp.shape[:2]) / size * age
+    levels = cv2.GaussianBlur(sharp, (0, 0), max(sigma, 0.01))
+    levels = levels * np.float32((1 - (1 - EXPOSURE) * age) * chance.normal(1, FLICKER))
+    levels = levels + NOISE * chance.standard_normal(sharp.shape, np.float32)
     return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
 
 
@@ -190,22 +200,22 @@ def simulate(root: Path, asked: argparse.Namespace) -> list[str]:
     """A year of a category; a row for each line."""
     chance, noise = random.Random(asked.seed), np.random.default_rng(asked.seed)
     parts = split(root, chance)
-    shots = [(shoot(path, 0, noise), path.name) for path in parts.bank]
+    shots = [(shoot(path, 0, asked.size, noise), path.name) for path in parts.bank]
     built = fapm.build(shots, size=asked.size, aim=fapm.Aim(false_alarm_rate=MOST_ALARMS))
     lines = [
         Line("calm", built, drifts=False),
         Line("drifts, left", built),
         Line("drifts, kept", built, kept=True),
     ]
-    first = judge_held(lines[0], parts, 0)[0]
+    first = judge_held(lines[0], parts, 0, asked.size)[0]
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         decisions = Decisions(Path(folder))
         for day in range(asked.days):
             bad = [chance.random() < DEFECTS for _ in range(asked.parts)]
             drawn = [chance.choice(parts.bad if is_bad else parts.good) for is_bad in bad]
-            today = [shoot(path, day / asked.days, noise) for path in drawn]
-            calm = [shoot(path, 0, noise) for path in drawn]
+            today = [shoot(path, day / asked.days, asked.size, noise) for path in drawn]
+            calm = [shoot(path, 0, asked.size, noise) for path in drawn]
             for line in lines:
                 shown = today if line.drifts else calm
                 verdicts = line.judge(day, shown, bad)
@@ -217,15 +227,18 @@ def simulate(root: Path, asked: argparse.Namespace) -> list[str]:
             if day % 28 == 27:
                 print(so_far(root.name, day, lines, time.monotonic() - begun), file=sys.stderr)
     return [
-        row(root.name, line, first, judge_held(line, parts, float(line.drifts))) for line in lines
+        row(root.name, line, first, judge_held(line, parts, float(line.drifts), asked.size))
+        for line in lines
     ]
 
 
-def judge_held(line: Line, parts: Parts, age: float) -> tuple[float, float]:
+def judge_held(line: Line, parts: Parts, age: float, size: int) -> tuple[float, float]:
     """AUROC of what is held out, and the share of its good parts that are called anomalous."""
     noise = np.random.default_rng(1)
     files = [*parts.held_good, *parts.held_bad]
-    found = [r.record for r in line.detector.stream([shoot(one, age, noise) for one in files])]
+    found = [
+        r.record for r in line.detector.stream([shoot(one, age, size, noise) for one in files])
+    ]
     is_bad = np.arange(len(files)) >= len(parts.held_good)
     area = image_curve(np.array([record["score"] for record in found]), is_bad).area()
     alarms = [record["verdict"] == "anomalous" for record in found[: len(parts.held_good)]]
