@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from fapm_cli.compute.resident import give_back_freed
 from fapm_cli.pictures.picture import Encoded
 from fapm_cli.serving.history import History, Judgement
 from fapm_cli.serving.keeping import Keep, ending_of
@@ -125,6 +126,7 @@ class Service:
                 self.metrics.load(bank.name, done)
                 if done:
                     self.history.let_go(bank.name, bank.loaded)
+                    await asyncio.to_thread(give_back_freed)
                     self._say(f"bank {bank.name}: loaded anew, {bank.loaded.digest[:12]}")
                 else:
                     self._say(f"bank {bank.name}: the one loaded goes on: {bank.fault}")
