@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 import sys
 from contextlib import suppress
@@ -24,3 +26,15 @@ def peak_resident_mb() -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def give_back_freed() -> None:
+    """Give the system back what is freed, as far as that can be done (glibc).
+
+    What a bank leaves behind lies between what is still used, in the pools of all threads that had
+    a part in it; so pools would grow with every bank.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

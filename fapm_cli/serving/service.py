@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fapm_cli.compute.resident import give_back_freed
 from fapm_cli.detection.stream import Judged
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Encoded
@@ -176,6 +177,7 @@ class Service:
                 self.metrics.load(bank.name, done)
                 if done:
                     self.history.let_go(bank.name, bank.loaded)
+                    await asyncio.to_thread(give_back_freed)
                     self._say(f"bank {bank.name}: loaded anew, {bank.loaded.digest[:12]}")
                 else:
                     self._say(f"bank {bank.name}: the one loaded goes on: {bank.fault}")

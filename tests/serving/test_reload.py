@@ -46,8 +46,10 @@ def put(new: Path, file: Path) -> None:
 
 
 def test_a_new_bank_is_put_in_place_between_two_pictures(
-    server: Server, file: Path, bank: Path, other: Path
+    server: Server, file: Path, bank: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given_back: list[None] = []
+    monkeypatch.setattr(service, "give_back_freed", lambda: given_back.append(None))
     before, after = score_of(bank), score_of(other)
     scores: list[float] = []
     over = threading.Event()
@@ -65,7 +67,8 @@ def test_a_new_bank_is_put_in_place_between_two_pictures(
     over.set()
     asking.join(20)
     assert scores == sorted(scores, key=[before, after].index)
-    assert len(server.said) == 1
+    until(lambda: bool(server.said))
+    assert len(server.said) == len(given_back) == 1
     assert "bank part: loaded anew" in server.said[0]
     assert server.ask(f"/banks/part/pictures/{old}/heatmap").status == 410
     assert b'fapm_bank_loads_total{bank="part",result="good"} 1.0' in server.ask("/metrics").body
