@@ -128,15 +128,17 @@ def _parts(bank: Bank) -> tuple[dict[str, Part], dict[str, str]]:
     return parts, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
 
 
-def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
+def load_bank(
+    path: str | Path, device: torch.device | str = "cpu", *, mapped: bool = False
+) -> Bank:
     """As :func:`read_bank`, of torch's tensors on a device."""
     from fapm_cli.bank.tensors import as_tensors
 
-    return as_tensors(read_bank(path), device)
+    return as_tensors(read_bank(path, mapped=mapped), device)
 
 
-def read_bank(path: str | Path) -> Bank:
-    """Read a bank as numpy's arrays, without torch.
+def read_bank(path: str | Path, *, mapped: bool = False) -> Bank:
+    """Read a bank as numpy's arrays, without torch; ``mapped`` as of :func:`read_arrays`.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
@@ -150,7 +152,7 @@ def read_bank(path: str | Path) -> Bank:
         raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
     try:
         header = _read_header(path, read_metadata(path))
-        return _assemble(header, read_arrays(path))
+        return _assemble(header, read_arrays(path, mapped=mapped))
     except (SafetensorError, OSError) as error:
         raise BankError(
             f"bank {path} is damaged or not a bank ({error}); build it again"

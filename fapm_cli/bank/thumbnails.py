@@ -80,9 +80,15 @@ def _size_px(data: bytes) -> Size | None:
 
 def pack_thumbnails(thumbnails: Sequence[bytes]) -> tuple[InParts, NDArray[np.int64]]:
     """All bytes, one thumbnail after another, and where each one ends, (N,) int64."""
-    lies = thumbnails if isinstance(thumbnails, Packed) else None
-    sizes = [len(one) for one in thumbnails] if lies is None else lies.sizes
+    sizes = sizes_of(thumbnails)
     return InParts(thumbnails, sum(sizes)), np.cumsum(sizes, dtype=np.int64)
+
+
+def sizes_of(thumbnails: Sequence[bytes]) -> list[int]:
+    """Bytes of each; none is read where that is known."""
+    if isinstance(thumbnails, Packed):
+        return thumbnails.sizes
+    return [len(one) for one in thumbnails]
 
 
 class Stretch(Protocol):
@@ -134,6 +140,31 @@ class Packed(Sequence[bytes]):
         """The first bytes of one."""
         first, end = self._spans[index]
         return self.data[first : min(first + _HEADER_BYTES, end)].tobytes()
+
+
+class Joined(Sequence[bytes]):
+    """Thumbnails of several banks: none is read before it is asked for."""
+
+    def __init__(self, banks: Sequence[Sequence[bytes]], order: Sequence[tuple[int, int]]):
+        """Take which bank's, and which of its, each one is."""
+        self._banks, self._order = banks, order
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """One of them, or some."""
+        if isinstance(index, slice):
+            return [self._banks[i][j] for i, j in self._order[index]]
+        bank, number = self._order[index]
+        return self._banks[bank][number]
 
 
 def some_thumbnails(thumbnails: Sequence[bytes], kept: Sequence[int]) -> Sequence[bytes]:

@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers import small_bank
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import save
 
-from fapm_cli.bank.bank import Bank
-from fapm_cli.bank.file import bank_bytes, load_bank, save_bank
+from fapm_cli.bank.file import bank_bytes, save_bank
 from fapm_cli.bank.pieces import InParts, Part, file_pieces
 from fapm_cli.learning.scratch.thumbnail_file import ThumbnailFile
 
 TYPES = ("<f8", "<f4", "<i8", "<i4", "<u2", "u1", "?")
-NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter("__metadata__".__ne__)
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1).filter("__metadata__".__ne__)
 VALUES = st.sampled_from(TYPES).flatmap(
     lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, max_dims=3, min_side=0))
 )
@@ -35,10 +34,11 @@ def tensor(values: Part) -> torch.Tensor:
     return torch.from_numpy(values)
 
 
+@settings(max_examples=50)
 @given(
     parts=st.dictionaries(NAMES, VALUES, max_size=8),
     thumbnails=st.lists(st.binary(max_size=9), max_size=4),
-    said=st.text(st.characters(exclude_categories=("Cs",))),
+    said=st.text(st.characters(codec="utf-8")),
 )
 def test_the_bytes_are_those_of_the_formats_own_library(
     parts: dict[str, Part], thumbnails: list[bytes], said: str
@@ -70,9 +70,3 @@ def test_some_of_a_files_thumbnails_are_written_as_they_would_be_alone(tmp_path:
     thumbnails.add([*other, *bank.thumbnails], map(str, range(2 * len(other))))
     kept = thumbnails.finish().some(range(len(other), 2 * len(other)))
     assert bank_bytes(replace(bank, thumbnails=kept)) == bank_bytes(bank)
-
-
-def test_a_bank_read_back_from_pieces_is_the_same(tmp_path: Path) -> None:
-    bank: Bank = small_bank(with_metrics=True)
-    save_bank(bank, tmp_path / "bank.st")
-    assert bank_bytes(load_bank(tmp_path / "bank.st")) == (tmp_path / "bank.st").read_bytes()
