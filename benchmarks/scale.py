@@ -34,7 +34,7 @@ _SIDE_PX = 256
 _SHIFT, _LIGHT, _QUALITY = 0.02, (0.9, 1.1), (75, 95)
 
 
-def copies(sources: list[Path], folder: Path, number: int) -> None:
+def copies(sources: list[Path], folder: Path, number: int, side_px: int = _SIDE_PX) -> None:
     """Write pictures and copies of them, as above: those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(number):
@@ -42,7 +42,7 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
         if file.exists():
             continue
         draw = random.Random(i)
-        small = _small(sources[i % len(sources)])
+        small = _small(sources[i % len(sources)], side_px)
         if i >= len(sources):
             x, y = (draw.uniform(-_SHIFT, _SHIFT) * side for side in small.size)
             wide = Image.new("RGB", small.size, small.getpixel((0, 0)))
@@ -55,10 +55,10 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _small(source: Path) -> Image.Image:
+def _small(source: Path, side_px: int) -> Image.Image:
     with Image.open(source) as picture:
         whole = picture.convert("RGB")
-    scale = _SIDE_PX / min(whole.size)
+    scale = side_px / min(whole.size)
     return whole.resize((round(whole.width * scale), round(whole.height * scale)))
 
 
