@@ -9,7 +9,7 @@ quality 75 to 95. Vectors are extracted once, and learnt from with each limit (0
 judge the category's test pictures. Radii are means over patches. False alarms and misses are those
 of the default threshold.
 
-python benchmarks/budget.py CATEGORY... --pictures 2000 --at /var/tmp/copies --response
+python benchmarks/budget.py CATEGORY... --pictures 2000 --at /var/tmp/copies --keys "" --response
 
 How the distance of good vectors to their nearest keys falls with K, in a sixth of the patches: keys
 are picked among one half of the parts, a picture and its copies, and the other half is judged. Per
@@ -145,11 +145,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("categories", nargs="+", type=Path)
     parser.add_argument("--pictures", default="0")
-    parser.add_argument("--keys", default="26,52,104,208,512")
+    parser.add_argument("--keys", default="26,52,104,208,512", help="Limits; none: no table.")
     parser.add_argument("--at", type=Path, help="Where copies are made.")
     parser.add_argument("--response", action="store_true")
     asked = parser.parse_args()
-    if not asked.response:
+    limits = [int(limit) for limit in asked.keys.split(",") if limit]
+    if limits:
         print(
             "category    pictures  K max   keys  wide          radii  threshold  "
             "image / pixel AUROC  false alarms  missed  CPU s"
@@ -161,8 +162,7 @@ def main() -> None:
             bank, extracted = extracted_of(files, load_extractor(configure()))
             if asked.response:
                 responses(category, extracted, len(category.train))
-            else:
-                table(category, bank, extracted, [*map(int, asked.keys.split(","))])
+            table(category, bank, extracted, limits)
 
 
 if __name__ == "__main__":
