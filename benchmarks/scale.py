@@ -12,6 +12,11 @@ python benchmarks/scale.py --plan 1e3,1e5,10e6 --parts 1,1000 --price 0.05
 
 What so many pictures of so many kinds of parts, each with a bank of its own, take step by step: a
 model of the constants below (benchmarks/scale_plan.py).
+
+python benchmarks/scale.py --plot docs/scale.png
+
+Draws what was measured, the lines of benchmarks/scale_measured.jsonl (written by --record FILE),
+beside that model and what a build foresees.
 """
 
 from __future__ import annotations
@@ -28,13 +33,14 @@ import time
 from pathlib import Path
 
 from PIL import Image, ImageEnhance
-from scale_plan import print_plan
+from scale_plan import plot, print_plan
 
 _SIDE_PX = 256
+_MEASURED = Path(__file__).with_name("scale_measured.jsonl")
 _SHIFT, _LIGHT, _QUALITY = 0.02, (0.9, 1.1), (75, 95)
 
 
-def copies(sources: list[Path], folder: Path, number: int) -> None:
+def copies(sources: list[Path], folder: Path, number: int, side_px: int = _SIDE_PX) -> None:
     """Write pictures and copies of them, as above: those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(number):
@@ -42,7 +48,7 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
         if file.exists():
             continue
         draw = random.Random(i)
-        small = _small(sources[i % len(sources)])
+        small = _small(sources[i % len(sources)], side_px)
         if i >= len(sources):
             x, y = (draw.uniform(-_SHIFT, _SHIFT) * side for side in small.size)
             wide = Image.new("RGB", small.size, small.getpixel((0, 0)))
@@ -55,10 +61,10 @@ def copies(sources: list[Path], folder: Path, number: int) -> None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _small(source: Path) -> Image.Image:
+def _small(source: Path, side_px: int) -> Image.Image:
     with Image.open(source) as picture:
         whole = picture.convert("RGB")
-    scale = _SIDE_PX / min(whole.size)
+    scale = side_px / min(whole.size)
     return whole.resize((round(whole.width * scale), round(whole.height * scale)))
 
 
@@ -94,11 +100,16 @@ def main() -> None:
     parser.add_argument(
         "--plan", help="Numbers of pictures: say what they take, and build nothing."
     )
+    parser.add_argument("--plot", type=Path, help="A PNG to draw, and build nothing.")
+    parser.add_argument("--record", type=Path, help="Where measured lines are added, or drawn from")
     parser.add_argument("--parts", default="1,1000", help="Kinds of parts they are of.")
     parser.add_argument("--price", type=float, default=0.05, help="Of a core hour.")
     parser.add_argument("--picture-mb", type=float, default=0.3, help="Of a picture's file.")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="Of fapm build.")
     asked = parser.parse_args()
+    if asked.plot is not None:
+        asked.plot.write_bytes(plot((asked.record or _MEASURED).read_text()))
+        return
     if asked.plan is not None:
         numbers, parts = ([float(n) for n in t.split(",")] for t in (asked.plan, asked.parts))
         print_plan([*map(int, numbers)], [*map(int, parts)], asked.price, asked.picture_mb)
@@ -111,7 +122,9 @@ def main() -> None:
         copies(sources, asked.at / "all", number)
         listed = "".join(f"{asked.at}/all/{i:06}.jpg\n" for i in range(number))
         bank = asked.at / f"{number}.st"
-        build = ["-m", "fapm_cli", "build", "-", "-o", str(bank), "--json", "--keep-suspects"]
+        stages = asked.at / f"{number}.json"
+        fapm = [str(Path(__file__).with_name("scale_stages.py")), str(stages)]
+        build = [*fapm, "build", "-", "-o", str(bank), "--json", "--keep-suspects"]
         begun, before = time.perf_counter(), _cpu_seconds()
         with subprocess.Popen(
             [sys.executable, *build, *asked.options],
@@ -130,12 +143,17 @@ def main() -> None:
             sys.exit(f"{number} pictures: exit code {process.returncode}")
         summary = json.loads(told)
         keys = sum(layer["keys"] for layer in summary["layers"].values())
+        found = json.loads(stages.read_text())
         print(
             f"{number:8}{seconds:9.0f}{worked:7.0f}{1000 * worked / number:16.1f}"
             f"{most['RssAnon']:12.0f}{most['VmHWM']:10.0f}{keys:8}{summary['bytes'] / 1e6:9.1f}"
-            f"  {summary['seconds']}",
+            f"  {found}",
             flush=True,
         )
+        if asked.record is not None:
+            line = {"pictures": number, "cpu": round(worked), **most, "keys": keys, **found}
+            with asked.record.open("a") as file:
+                file.write(json.dumps(line | {"bytes": summary["bytes"]}) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ judging split over cores without loss only as far as something splits them.
 
 from __future__ import annotations
 
+import io
+import json
 import math
 from dataclasses import dataclass
 
@@ -75,6 +77,41 @@ def print_plan(numbers: list[int], of_parts: list[int], price: float, picture_mb
                     f"{one.network / 1e9:12.1f}{hours * price:11.2f}"
                 )
             print()
+
+
+def plot(measured: str) -> bytes:
+    """Draw CPU time and memory by pictures, by lines of JSON, the model and the forecast: PNG."""
+    from matplotlib.figure import Figure
+
+    found = [json.loads(line) for line in measured.splitlines()]
+    numbers = [round(10 ** (exponent / 8)) for exponent in range(16, 41)]
+    totals = [_total(plan(number, 1, 0)) for number in numbers]
+    figure = Figure(figsize=(8.5, 3.4), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.loglog(numbers, [one.seconds for one in totals], color="#3b75af", label="model")
+    left.loglog(*_points(found, "cpu", 1), "o", color="#c5352c", label="measured")
+    left.set_ylabel("CPU seconds, one thread")
+    right.semilogx(
+        numbers, [one.memory / 1e9 for one in totals], color="#3b75af", label="foreseen, at most"
+    )
+    right.semilogx(*_points(found, "VmHWM", 1e-3), "s", color="#777777", label="measured, VmHWM")
+    right.semilogx(*_points(found, "RssAnon", 1e-3), "o", color="#c5352c", label="measured, own")
+    right.set_ylabel("GB of memory, with scratch files")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("pictures of good parts")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, metadata={"Software": None})
+    return drawn.getvalue()
+
+
+def _points(
+    found: list[dict[str, float]], name: str, times: float
+) -> tuple[list[float], list[float]]:
+    there = [one for one in found if name in one]
+    return [one["pictures"] for one in there], [one[name] * times for one in there]
 
 
 def _total(steps: list[Step]) -> Step:

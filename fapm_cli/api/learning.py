@@ -23,8 +23,8 @@ from fapm_cli.evaluation.budget import Budget
 from fapm_cli.growing.anew import without_keys
 from fapm_cli.growing.grow import add_pictures
 from fapm_cli.growing.merge import check_alike, merge_banks
+from fapm_cli.growing.opening import room, to_join
 from fapm_cli.learning.build import build_from_files
-from fapm_cli.learning.memory_needed import memory_needed
 from fapm_cli.learning.nominal_response import own_scores
 from fapm_cli.learning.scratch.allowance import Allowance
 from fapm_cli.network.extraction import FeatureExtractor
@@ -167,21 +167,22 @@ def add(
         listener.on_no_thumbnails(str(bank))
     extractor = _backbone(grown, weights).to(where)
     number, items = len(grown.pictures) + len(files), [file for file, _ in files]
-    needed = functools.partial(memory_needed, grown.config, extractor, number, items)
-    tell_begin(listener, extractor, number, needed)
     differences, before = Differences(), grown
-    grown = add_pictures(
-        grown,
-        files,
-        extractor,
-        batch_size,
-        part_of=part_of,
-        on_bad=listener.on_bad,
-        on_known=listener.on_known,
-        on_suspects=listener.on_suspects,
-        on_like=lambda like: differences.count(before.differences(like)),
-        on_stage=listener.on_stage,
-    )
+    begin = functools.partial(tell_begin, listener, extractor, number)
+    with room([grown], number, items, extractor, begin) as workspace:
+        grown = add_pictures(
+            grown,
+            files,
+            extractor,
+            batch_size,
+            workspace,
+            part_of=part_of,
+            on_bad=listener.on_bad,
+            on_known=listener.on_known,
+            on_suspects=listener.on_suspects,
+            on_like=lambda like: differences.count(before.differences(like)),
+            on_stage=listener.on_stage,
+        )
     listener.on_differences(differences)
     listener.on_added(len(grown.pictures) - len(before.pictures))
     return Bank(grown)
@@ -211,7 +212,9 @@ def merge(
     listener, banks, where = listener or Listener(), [*banks], resolve_device(device)
     if len(banks) < 2:
         raise BankError(f"merge needs two banks or more, got {len(banks)}")
-    loaded = without_keys([_loaded(one) for one in banks])
+    loaded = without_keys(
+        to_join([one.learnt if isinstance(one, Bank) else Path(one) for one in banks])
+    )
     names = [
         str(one) if isinstance(one, str | Path) else f"number {number}"
         for number, one in enumerate(banks, start=1)
@@ -220,9 +223,9 @@ def merge(
     holder = max(loaded, key=lambda one: len(one.backbone or ()))  # the one with the most of it
     extractor = _backbone(holder, weights).to(where)
     total = sum(len(one.pictures) for one in loaded)
-    needed = functools.partial(memory_needed, loaded[0].config, extractor, total)
-    tell_begin(listener, extractor, total, needed)
-    merged = merge_banks(loaded, extractor, listener.on_stage)
+    begin = functools.partial(tell_begin, listener, extractor, total)
+    with room(loaded, total, [], extractor, begin) as workspace:
+        merged = merge_banks(loaded, extractor, listener.on_stage, workspace)
     listener.on_shared(total - len(merged.pictures))
     for name, one in zip(names, loaded, strict=True):
         if one.thumbnails is None:

@@ -22,7 +22,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-_MAPPED_BYTES = 256 * 2**20
+_MAPPED_BYTES, _FEW_BYTES = 256 * 2**20, 2**16
 
 
 def check_array(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int) -> None:
@@ -52,11 +52,12 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def read_arrays(path: Path) -> Arrays:
+def read_arrays(path: Path, *, mapped: bool = False) -> Arrays:
     """Read the arrays of a file that :func:`read_metadata` has checked, by name.
 
     Copied, since the file may be overwritten while they are in use; a very large one stays in the
-    file, and is read as it is needed. bfloat16 comes as its bits, uint16.
+    file, and is read as it is needed, and so do all but small ones if they are to be ``mapped``.
+    bfloat16 comes as its bits, uint16.
 
     Raises:
         OSError: it can't be read.
@@ -66,15 +67,18 @@ def read_arrays(path: Path) -> Arrays:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        return {name: _read(path, file, 8 + length, header[name], name) for name in sorted(header)}
+        most = _FEW_BYTES if mapped else _MAPPED_BYTES
+        return {n: _read(path, file, 8 + length, header[n], n, most) for n in sorted(header)}
 
 
-def _read(path: Path, file: Any, start: int, entry: Mapping[str, Any], name: str) -> NDArray[Any]:
+def _read(
+    path: Path, file: Any, start: int, entry: Mapping[str, Any], name: str, most_bytes: int
+) -> NDArray[Any]:
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"{name}: {entry['dtype']}, which no bank has")
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     first, end = entry["data_offsets"]
-    if end - first > _MAPPED_BYTES:
+    if end - first > most_bytes and dtype != np.bool_:
         return np.memmap(path, dtype, "c", start + first, shape)
     file.seek(start + first)
     data: NDArray[Any] = np.fromfile(file, np.uint8, end - first)

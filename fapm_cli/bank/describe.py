@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.thumbnails import sizes_of
 
 
 def describe(bank: Bank) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def describe(bank: Bank) -> dict[str, Any]:
         "seen": bank.seen and bank.seen.to_json(),
         "light": bank.light and bank.light.summary(),
         "inspected_share": bank.inspected_share,
-        "thumbnail_bytes": sum(len(one) for one in bank.thumbnails or ()),
+        "thumbnail_bytes": sum(sizes_of(bank.thumbnails or ())),
         "metric": bank.metric and bank.metric.summary(),
         "thresholds": bank.thresholds.summary(),
         "pictures": [

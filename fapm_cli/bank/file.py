@@ -7,6 +7,7 @@ value range is checked before use, and nothing in it is ever executed.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
+from fapm_cli.arrays import host
 from fapm_cli.bank.arrays import Arrays, read_arrays, read_metadata
 from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.bank.checks import (
@@ -29,6 +31,7 @@ from fapm_cli.bank.checks import (
 )
 from fapm_cli.bank.nominal_pictures import ARRAYS as PICTURE_ARRAYS
 from fapm_cli.bank.nominal_pictures import NominalPicture, pack_pictures, unpack_pictures
+from fapm_cli.bank.pieces import InParts, Part, file_pieces
 from fapm_cli.bank.thumbnails import pack_thumbnails, unpack_thumbnails
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import BankError, OptionError
@@ -38,7 +41,6 @@ from fapm_cli.pictures.seen import Seen
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 FORMAT = "fapm-bank"
 FORMAT_VERSION = 5  # of banks whose keys have a slack; others are of version 4; 1 to 3 are read
@@ -60,28 +62,23 @@ def save_bank(bank: Bank, path: str | Path) -> int:
     Raises:
         OutputError: it can't be written; what was there before still is.
     """
-    from safetensors.torch import save_file  # numpy's knows no bfloat16
-
-    tensors, metadata = _parts(bank)
-    with written_atomically(Path(path)) as file:
-        try:
-            save_file(tensors, file, metadata)
-        except SafetensorError as error:
-            raise OSError(0, str(error)) from error
-        return file.stat().st_size
+    with written_atomically(Path(path)) as beside, beside.open("wb") as file:
+        file.writelines(bank_pieces(bank))
+        return file.tell()
 
 
 def bank_bytes(bank: Bank) -> bytes:
     """Serialise a bank; equal banks give equal bytes."""
-    from safetensors.torch import save
-
-    return save(*_parts(bank))
+    return b"".join(bank_pieces(bank))
 
 
-def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A bank's tensors, and its header."""
-    from fapm_cli.bank.tensors import tensor
+def bank_pieces(bank: Bank) -> Iterator[bytes | memoryview]:
+    """The same in pieces, none of them larger than an array of the bank."""
+    return file_pieces(*_parts(bank))
 
+
+def _parts(bank: Bank) -> tuple[dict[str, Part], dict[str, str]]:
+    """A bank's arrays, and its header."""
     before, extents = bank.previous_thresholds, bank.calibration.extents
     slack = [memory.key_slack is not None for memory in bank.memories]
     header = {
@@ -109,7 +106,9 @@ def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
     }
     for j, memory in enumerate(bank.memories):
         if memory.metrics is not None:
-            arrays[f"{_METRICS}.{j}"] = tensor(memory.metrics).bfloat16()
+            from fapm_cli.bank.tensors import to_bfloat16
+
+            arrays[f"{_METRICS}.{j}"] = to_bfloat16(memory.metrics)
     for name, value in (bank.backbone or {}).items():
         arrays[f"{_BACKBONE}{name}"] = value
     arrays |= pack_pictures(bank.pictures)
@@ -125,20 +124,21 @@ def _parts(bank: Bank) -> tuple[dict[str, Tensor], dict[str, str]]:
             arrays[name] = np.array(of.scores, np.float64)
     if bank.thumbnails is not None:
         arrays.update(zip(_THUMBNAILS, pack_thumbnails(bank.thumbnails), strict=True))
-    tensors = {name: tensor(one, "cpu").contiguous() for name, one in arrays.items()}
-    # One metadata entry: safetensors keeps no order among several.
-    return tensors, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
+    parts = {n: one if isinstance(one, InParts) else host(one) for n, one in arrays.items()}
+    return parts, {FORMAT: json.dumps(header, sort_keys=True, separators=(",", ":"))}
 
 
-def load_bank(path: str | Path, device: torch.device | str = "cpu") -> Bank:
+def load_bank(
+    path: str | Path, device: torch.device | str = "cpu", *, mapped: bool = False
+) -> Bank:
     """As :func:`read_bank`, of torch's tensors on a device."""
     from fapm_cli.bank.tensors import as_tensors
 
-    return as_tensors(read_bank(path), device)
+    return as_tensors(read_bank(path, mapped=mapped), device)
 
 
-def read_bank(path: str | Path) -> Bank:
-    """Read a bank as numpy's arrays, without torch.
+def read_bank(path: str | Path, *, mapped: bool = False) -> Bank:
+    """Read a bank as numpy's arrays, without torch; ``mapped`` as of :func:`read_arrays`.
 
     Raises:
         BankError: the file is missing, damaged, no bank, or of a later format version.
@@ -152,7 +152,7 @@ def read_bank(path: str | Path) -> Bank:
         raise BankError(f"bank {path} does not exist; make one with: fapm build FOLDER -o {path}")
     try:
         header = _read_header(path, read_metadata(path))
-        return _assemble(header, read_arrays(path))
+        return _assemble(header, read_arrays(path, mapped=mapped))
     except (SafetensorError, OSError) as error:
         raise BankError(
             f"bank {path} is damaged or not a bank ({error}); build it again"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fapm_cli.arrays import Array
@@ -39,6 +41,12 @@ def as_tensors(bank: Bank, device: torch.device | str = "cpu") -> Bank:
         backbone=backbone and {name: tensor(one, device) for name, one in backbone.items()},
         roi=None if bank.roi is None else tensor(bank.roi, device),
     )
+
+
+def to_bfloat16(values: Array) -> NDArray[np.uint16]:
+    """Values rounded to bfloat16, as its bits: numpy has no such type."""
+    bits: NDArray[np.int16] = tensor(values, "cpu").bfloat16().view(torch.int16).numpy()
+    return bits.view(np.uint16)
 
 
 def _writable(values: Array) -> Array:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fapm_cli.bank.arrays import check_array
+from fapm_cli.bank.pieces import InParts
 from fapm_cli.errors import BankError
 
 # A WebP file's first bytes, those at 4 to 7 left out, if it holds one lossless picture; then come
@@ -77,21 +78,34 @@ def _size_px(data: bytes) -> Size | None:
     return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
 
 
-def pack_thumbnails(
-    thumbnails: Sequence[bytes],
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Join thumbnails: all bytes, uint8, and where each one ends, (N,) int64."""
-    if isinstance(thumbnails, Packed) and thumbnails.is_whole:
-        return thumbnails.data, np.array(thumbnails.ends, np.int64)
-    data = np.frombuffer(b"".join(thumbnails), np.uint8)
-    return data, np.cumsum([len(one) for one in thumbnails], dtype=np.int64)
+def pack_thumbnails(thumbnails: Sequence[bytes]) -> tuple[InParts, NDArray[np.int64]]:
+    """All bytes, one thumbnail after another, and where each one ends, (N,) int64."""
+    sizes = sizes_of(thumbnails)
+    return InParts(thumbnails, sum(sizes)), np.cumsum(sizes, dtype=np.int64)
+
+
+def sizes_of(thumbnails: Sequence[bytes]) -> list[int]:
+    """Bytes of each; none is read where that is known."""
+    if isinstance(thumbnails, Packed):
+        return thumbnails.sizes
+    return [len(one) for one in thumbnails]
+
+
+class Stretch(Protocol):
+    """Bytes, uint8, that may lie in a file."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, span: slice) -> NDArray[np.uint8]:
+        """Some of them."""
 
 
 class Packed(Sequence[bytes]):
     """Thumbnails as they lie in a bank's file: none is read before it is asked for."""
 
-    def __init__(self, data: NDArray[np.uint8], ends: Sequence[int]):
-        """Take what :func:`pack_thumbnails` made; the ends are rising and end with the bytes."""
+    def __init__(self, data: Stretch, ends: Sequence[int]):
+        """Take all bytes, and where each ends: these are rising."""
         self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
 
     def __len__(self) -> int:
@@ -112,15 +126,9 @@ class Packed(Sequence[bytes]):
         return self.data[first:end].tobytes()
 
     @property
-    def ends(self) -> list[int]:
-        """Where each one ends."""
-        return [end for _, end in self._spans]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether they are all that the bytes hold, one after another."""
-        starts = [first for first, _ in self._spans]
-        return bool(starts) and starts == [0, *self.ends[:-1]] and self.ends[-1] == len(self.data)
+    def sizes(self) -> list[int]:
+        """How long each one is."""
+        return [end - first for first, end in self._spans]
 
     def some(self, kept: Sequence[int]) -> Packed:
         """Some of them, where they lie."""
@@ -132,6 +140,31 @@ class Packed(Sequence[bytes]):
         """The first bytes of one."""
         first, end = self._spans[index]
         return self.data[first : min(first + _HEADER_BYTES, end)].tobytes()
+
+
+class Joined(Sequence[bytes]):
+    """Thumbnails of several banks: none is read before it is asked for."""
+
+    def __init__(self, banks: Sequence[Sequence[bytes]], order: Sequence[tuple[int, int]]):
+        """Take which bank's, and which of its, each one is."""
+        self._banks, self._order = banks, order
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """One of them, or some."""
+        if isinstance(index, slice):
+            return [self._banks[i][j] for i, j in self._order[index]]
+        bank, number = self._order[index]
+        return self._banks[bank][number]
 
 
 def some_thumbnails(thumbnails: Sequence[bytes], kept: Sequence[int]) -> Sequence[bytes]:

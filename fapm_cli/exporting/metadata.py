@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.bank.file import bank_bytes
+from fapm_cli.bank.file import bank_pieces
 from fapm_cli.version import __version__
 
 PREFIX = "fapm."
@@ -22,7 +22,10 @@ _UNITS = {
 
 def bank_digest(bank: Bank) -> str:
     """SHA-256 of a bank's file, in hexadecimal digits."""
-    return hashlib.sha256(bank_bytes(bank)).hexdigest()
+    digest = hashlib.sha256()
+    for piece in bank_pieces(bank):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def metadata(bank: Bank, half: bool, any_size: bool = False) -> dict[str, str]:

@@ -18,6 +18,7 @@ from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import learn, program_versions
 from fapm_cli.learning.nominal_response import OnStage
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.learning.turned import with_turn
 from fapm_cli.learning.twins import Looks, join_groups, look_at, twin_groups
 from fapm_cli.network.extraction import FeatureExtractor
@@ -38,11 +39,17 @@ def all_shown(banks: Sequence[Bank]) -> bool:
 
 
 def learn_anew(
-    bank: Bank, extractor: FeatureExtractor, on_stage: OnStage, *, find_twins: bool = True
+    bank: Bank,
+    extractor: FeatureExtractor,
+    on_stage: OnStage,
+    workspace: Workspace = IN_MEMORY,
+    *,
+    find_twins: bool = True,
 ) -> tuple[Bank, list[tuple[int, float]]]:
     """Learn the pictures of a bank from its thumbnails, as a build learns them.
 
-    With ``find_twins``, near twins among them become shots of one part.
+    What all of them give lies in the workspace. With ``find_twins``, near twins among them become
+    shots of one part.
 
     Returns:
         As :func:`learn`.
@@ -54,7 +61,7 @@ def learn_anew(
     config = with_turn(bank.config, count, functools.partial(_shown, bank))
     bank, extractor = _before_choosing(replace(bank, config=config), extractor)
     batches = _thumbnail_batches(bank)
-    extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi)
+    extracted = extract(batches, count, bank.config, extractor, on_stage, bank.roi, workspace)
     pictures = bank.pictures
     if find_twins:
         groups = join_groups([p.group for p in pictures], [p.group for p in extracted.pictures])

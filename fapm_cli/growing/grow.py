@@ -26,7 +26,7 @@ from fapm_cli.learning.batches import (
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
-from fapm_cli.learning.scratch.workspace import HeldThumbnails
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, HeldThumbnails, Workspace
 from fapm_cli.learning.turned import angles, shown_with_copies
 from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
@@ -41,6 +41,7 @@ def add_pictures(
     files: Sequence[tuple[Item, str]],
     extractor: FeatureExtractor,
     batch_size: int,
+    workspace: Workspace = IN_MEMORY,
     *,
     part_of: PartOf | None = None,
     on_bad: Callable[[Unreadable], None] | None = None,
@@ -56,6 +57,7 @@ def add_pictures(
         files: each new picture, as :func:`build_from_files` takes them, and its name in the bank.
         extractor: the bank's backbone, on the device to work on.
         batch_size: pictures at a time.
+        workspace: where what all pictures give is kept, if the bank has thumbnails.
         part_of: names the part that a new picture shows; None to find near twins in all of them,
             those in the bank as well if it has thumbnails.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
@@ -89,7 +91,9 @@ def add_pictures(
         pictures = _read(bank, fresh, len(files), on_stage)
         thumbnails = (*(bank.thumbnails or ()), *encoded)
         grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
-        grown, suspects = learn_anew(grown, extractor, on_stage, find_twins=part_of is None)
+        grown, suspects = learn_anew(
+            grown, extractor, on_stage, workspace, find_twins=part_of is None
+        )
     num_before = len(bank.pictures)
     new = grown.pictures[num_before:]
     on_suspects([(grown.pictures[i].name, z) for i, z in suspects if i >= num_before], False)

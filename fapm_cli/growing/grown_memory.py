@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.selecting import MIN_KEYS, what_is_known
-from fapm_cli.memory.coreset import num_keys
+from fapm_cli.memory.coreset import Coreset, num_keys
 from fapm_cli.memory.covering import cover
 from fapm_cli.memory.grid import map_cells
 
@@ -46,7 +46,7 @@ class Candidates:
 
 def keys_of(
     memory: LayerMemory, device: torch.device, numbers: Tensor | None = None
-) -> list[Candidates]:
+) -> Iterator[Candidates]:
     """The keys of each patch; ``numbers`` gives each picture another."""
     pictures = memory.key_pictures.cpu()
     if numbers is not None:
@@ -56,9 +56,10 @@ def keys_of(
         slack = memory.radius_sq.cpu().sqrt().repeat_interleave(counts)
     else:
         slack = memory.key_slack.cpu()
-    whole = (memory.keys.to(device), pictures, memory.key_cells.cpu(), slack)
+    whole = (memory.keys, pictures, memory.key_cells.cpu(), slack)
     parts = (torch.split(values, counts.tolist()) for values in whole)
-    return [Candidates(*patch) for patch in zip(*parts, strict=True)]
+    for vectors, *known in zip(*parts, strict=True):
+        yield Candidates(vectors.to(device), *known)
 
 
 def vectors_of(
@@ -93,22 +94,24 @@ def distinct(candidates: Candidates) -> Candidates:
     return replace(candidates.pick(first), slack=widest[groups])
 
 
-def grow_memory(patches: Sequence[Candidates], num_vectors: int, config: BankConfig) -> LayerMemory:
-    """Pick each patch's keys, as many as a bank of all ``num_vectors`` vectors would have."""
+def grow_memory(patches: Iterable[Candidates], num_vectors: int, config: BankConfig) -> LayerMemory:
+    """Pick each patch's keys, as many as a bank of all ``num_vectors`` vectors would have.
+
+    The candidates of no more than one patch are asked for at a time.
+    """
     k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS, config.max_keys)
     threshold = config.spread_threshold if config.adaptive else None
-    covers = [
-        cover(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)
-        for patch in patches
-    ]
-    coresets = [one.coreset for one in covers]
-    keys = Candidates.join(
-        [patch.pick(c.indices) for patch, c in zip(patches, coresets, strict=True)]
-    )
+    parts: list[Candidates] = []
+    coresets: list[Coreset] = []
+    for patch in patches:
+        found = cover(patch.vectors, patch.slack.to(patch.vectors.device), k, threshold)
+        parts.append(replace(patch.pick(found.coreset.indices), slack=found.slack.cpu()))
+        coresets.append(found.coreset)
+    keys = Candidates.join(parts)
     return LayerMemory(
         keys=keys.vectors,
         key_pictures=keys.pictures,
         key_cells=keys.cells,
-        key_slack=torch.cat([one.slack.cpu() for one in covers]),
+        key_slack=keys.slack,
         **what_is_known(coresets),
     )

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
+from fapm_cli.bank.thumbnails import Joined
 from fapm_cli.errors import BankError
 from fapm_cli.growing.anew import all_shown, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
@@ -31,6 +33,7 @@ def merge_banks(
     banks: Sequence[Bank],
     extractor: FeatureExtractor,
     on_stage: OnStage = lambda stage, done, total: None,
+    workspace: Workspace = IN_MEMORY,
 ) -> Bank:
     """Join banks of one configuration; a picture that is in several, as any file, counts once.
 
@@ -38,6 +41,7 @@ def merge_banks(
         banks: at least one, of equal configuration and backbone.
         extractor: their backbone, on the device to work on.
         on_stage: told (stage, done, total) as the work goes on.
+        workspace: where what all pictures give is kept, if they are learnt anew.
 
     Returns:
         The joined bank. If all have thumbnails, it is that of a build of all pictures at once;
@@ -71,7 +75,7 @@ def merge_banks(
         previous_thresholds=None,
     )
     if merged.thumbnails is not None:
-        return learn_anew(merged, extractor, on_stage)[0]
+        return learn_anew(merged, extractor, on_stage, workspace)[0]
     memories = []
     # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
     largest = max(banks, key=lambda bank: len(bank.pictures))
@@ -80,13 +84,14 @@ def merge_banks(
     )
     views = sum((1 + len(angles(bank.config.turn))) * len(bank.pictures) for bank in banks)
     views = round(views * len(order) / sum(len(bank.pictures) for bank in banks))
+    num_patches = math.prod(merged.config.grid)
     for j, (h, w) in enumerate(first.map_sizes):
         per_bank = [
             keys_of(bank.memories[j], extractor.mean.device, torch.tensor(own, dtype=torch.int32))
             for bank, own in zip(banks, numbers, strict=True)
         ]
-        patches = [distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True)]
-        memory = grow_memory(patches, views * (h * w // len(patches)), merged.config)
+        patches = (distinct(Candidates.join(parts)) for parts in zip(*per_bank, strict=True))
+        memory = grow_memory(patches, views * (h * w // num_patches), merged.config)
         memories.append(replace(memory, metrics=largest.memories[j].metrics))
         on_stage("select", j + 1, len(first.map_sizes))
     return replace(merged, memories=tuple(memories), thresholds=anew(merged))
@@ -213,7 +218,7 @@ def _joined_light(largest: Bank, banks: Sequence[Bank]) -> Light | None:
 
 def _join_thumbnails(
     banks: Sequence[Bank], order: Sequence[tuple[int, int]]
-) -> tuple[bytes, ...] | None:
+) -> Sequence[bytes] | None:
     """The thumbnails of those pictures; None if a bank lacks them."""
     thumbnails = [bank.thumbnails for bank in banks if bank.thumbnails is not None]
-    return tuple(thumbnails[i][j] for i, j in order) if len(thumbnails) == len(banks) else None
+    return Joined(thumbnails, order) if len(thumbnails) == len(banks) else None

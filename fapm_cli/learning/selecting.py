@@ -44,24 +44,34 @@ def _keys_of(
     """Keys, their numbers, and what is known of the coresets of some patches: from the first to the
     end, and which of their vectors are shown.
     """
+    first, end, _ = patches
+    coresets = _coresets_of(vectors, copies, config, patches)
+    indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
+    keys = _gather(_both(vectors, copies, first, end), indices, known["key_counts"])
+    return {"keys": keys, "indices": indices, **known}
+
+
+def _coresets_of(
+    vectors: Vectors,
+    copies: Vectors,
+    config: BankConfig,
+    patches: tuple[int, int, Tensor | None],
+) -> list[Coreset]:
+    """The coresets of some patches; what was read for them is no longer held then."""
     first, end, shown = patches
     stored = not isinstance(vectors, Tensor)
     own = _both(vectors, copies, first, end)
     if shown is not None and not stored and not copies.shape[1]:
         own = own.clone()  # what is not shown is changed, and others need it as it is
-    threshold = config.spread_threshold if config.adaptive else None
-    coresets = coreset_of_shown(
+    return coreset_of_shown(
         own,
         shown,
         config.coreset_ratio,
-        threshold,
+        config.spread_threshold if config.adaptive else None,
         MIN_KEYS,
         config.max_keys,
         spend=stored,  # they are read again: to hold all of a patch's twice takes more
     )
-    indices, known = torch.cat([c.indices for c in coresets]), what_is_known(coresets)
-    keys = _gather(_both(vectors, copies, first, end), indices, known["key_counts"])
-    return {"keys": keys, "indices": indices, **known}
 
 
 def _both(vectors: Vectors, copies: Vectors, first: int, end: int) -> Tensor:

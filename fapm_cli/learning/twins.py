@@ -115,8 +115,10 @@ def join_groups(one: Sequence[int], other: Sequence[int]) -> list[int]:
 def _usual_sq(values: Tensor) -> float:
     """What the squared distance of two pictures mostly is: pairs at strides all over the set."""
     strides = set(np.linspace(1, max(len(values) - 1, 1), _STRIDES).round().astype(int).tolist())
-    found = [(values - values.roll(stride, 0)).square().mean(dim=1) for stride in sorted(strides)]
-    return float(np.quantile(torch.cat(found).numpy(), _USUAL))
+    found = values.new_empty(len(strides), len(values))  # now, not between what is freed below
+    for row, stride in zip(found, sorted(strides), strict=True):
+        torch.mean((values - values.roll(stride, 0)).square_(), dim=1, out=row)
+    return float(np.quantile(found.numpy(), _USUAL))
 
 
 def _distances_sq(values: Tensor, start: int) -> Tensor:

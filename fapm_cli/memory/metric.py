@@ -49,7 +49,8 @@ class Variation:
             sums = torch.stack([(v * of).sum(dim=0) for v, of in zip(by_place, there, strict=True)])
             mean = (sums / there.sum(dim=1).clamp(min=1)).unsqueeze(1)
         for fold in range(self.num_folds):
-            own = by_place[:, (folds == fold).to(vectors.device)] - mean
+            own = by_place[:, (folds == fold).to(vectors.device)]  # a copy
+            own -= mean
             if shown is not None:
                 own *= there[:, (folds == fold).to(vectors.device)]
             self._sums.append(own.sum(dim=1))

@@ -17,6 +17,7 @@ from fapm_cli.scores.spreader import Spreader
 
 UPPER_SHARE = 0.02
 _BLUR = 1.0
+_PLACES = 64  # a multiple of what is summed side by side: the same sums as of all at once
 
 
 def local_calibration(
@@ -104,13 +105,19 @@ def place_share(responses: Tensor, shown: Tensor | None = None) -> float:
     """
     if responses[0].numel() < 2:
         return 0.0
-    logs = responses.double().clamp(min=1e-6).log()
-    if shown is None:
-        means, within = logs.mean(dim=0), logs.var(dim=0).mean()
-    else:
-        counts = shown.sum(dim=0)
-        means = (logs * shown).sum(dim=0) / counts
-        squares = ((logs - means) * shown).square().sum(dim=0)
-        within = (squares / (counts - 1).clamp(min=1)).mean()
-    between = means.var()
-    return float(between / (between + within).clamp(min=1e-12))
+    means, within = [], []
+    # Some places at a time: as float64, those of many pictures take hundreds of MB.
+    for first in range(0, responses[0].numel(), _PLACES):
+        some = slice(first, first + _PLACES)
+        logs = responses.flatten(1)[:, some].double().clamp_(min=1e-6).log_()
+        if shown is None:
+            means.append(logs.mean(dim=0))
+            within.append(logs.var(dim=0))
+            continue
+        there = shown.flatten(1)[:, some]
+        counts = there.sum(dim=0)
+        means.append((logs * there).sum(dim=0) / counts)
+        squares = ((logs - means[-1]) * there).square().sum(dim=0)
+        within.append(squares / (counts - 1).clamp(min=1))
+    between, usual = torch.cat(means).var(), torch.cat(within).mean()
+    return float(between / (between + usual).clamp(min=1e-12))

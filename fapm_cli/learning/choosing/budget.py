@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import bank_bytes
+from fapm_cli.bank.thumbnails import sizes_of
 from fapm_cli.errors import OptionError
 from fapm_cli.learning.extracting import Extracted
 from fapm_cli.learning.learn import learn
@@ -90,8 +91,7 @@ def learn_within(
 
 def file_bytes(bank: Bank) -> int:
     """How large a bank's file is at most, once it knows all that it will."""
-    thumbnails = bank.thumbnails or ()
-    shown = sum(len(one) + _THUMBNAIL_BYTES for one in thumbnails)
+    shown = sum(size + _THUMBNAIL_BYTES for size in sizes_of(bank.thumbnails or ()))
     aligned = 0 if bank.config.align == "none" else 3 * math.prod(bank.config.preprocessing.crop_px)
     return len(bank_bytes(replace(bank, thumbnails=None))) + shown + aligned + _LATER_BYTES
 

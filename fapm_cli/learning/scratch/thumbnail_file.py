@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fapm_cli.bank.thumbnails import Packed
 from fapm_cli.errors import OptionError
@@ -76,5 +77,32 @@ class ThumbnailFile:
 
     def finish(self) -> Packed:
         """All of them, read from the file as they are asked for, even once it has no name."""
-        data = np.memmap(self._path, np.uint8, "c") if self._ends else np.empty(0, np.uint8)
-        return Packed(data, self._ends)
+        with writing(self._path):
+            return Packed(_Unmapped(self._path, self._end), self._ends)
+
+
+class _Unmapped:
+    """A file's bytes, read and not mapped: what is mapped counts as the program's memory."""
+
+    def __init__(self, path: Path, size: int):
+        """Open it."""
+        self._path, self._size = path, size
+        self._file = path.open("rb", buffering=0)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._size
+
+    def __getitem__(self, span: slice) -> NDArray[np.uint8]:
+        """Some of them.
+
+        Raises:
+            OutputError: they can't be read.
+        """
+        first, end, _ = span.indices(self._size)
+        with writing(self._path):
+            self._file.seek(first)
+            data = np.fromfile(self._file, np.uint8, end - first)
+            if len(data) < end - first:
+                raise OSError(0, f"it ends before byte {end}")
+            return data

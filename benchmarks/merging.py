@@ -1,0 +1,108 @@
+"""Compare a hundred banks that were merged, at once, as a tree or one by one, with one build.
+
+Usage: python benchmarks/merging.py CATEGORY... [--banks 100] [--together 10]
+
+The banks hold no thumbnails: with them a merge learns all pictures anew, and is that build byte for
+byte. Their pictures are the category's good ones, evenly. A bank of under ten pictures has no
+metric of each patch's own, and one merged of such has none; so there are two builds at once.
+Pseudo-defects are left out: no figure here asks for a threshold. Prints keys, image and pixel
+AUROC, and the largest slack and covering radius.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.presets import configure
+from fapm_cli.compute.plan import make_plan
+from fapm_cli.detection.detector import Detector
+from fapm_cli.evaluation.datasets import Category, read_category
+from fapm_cli.evaluation.evaluate import evaluate
+from fapm_cli.growing.merge import merge_banks
+from fapm_cli.growing.opening import to_join
+from fapm_cli.learning.build import build_from_files
+from fapm_cli.network.extraction import FeatureExtractor
+from fapm_cli.network.loading import load_extractor
+
+Files = Sequence[tuple[Path, str]]
+
+
+def as_a_tree(banks: Sequence[Bank], extractor: FeatureExtractor, together: int) -> Bank:
+    """Merge some at a time, and then what came of them, until one is left."""
+    while len(banks) > 1:
+        some = [banks[i : i + together] for i in range(0, len(banks), together)]
+        banks = [merge_banks(to_join(each), extractor) for each in some]
+    return banks[0]
+
+
+def report(category: Category, way: str, bank: Bank, at_once: int, took: float) -> None:
+    """Print a line."""
+    detector = Detector(bank, plan=make_plan(torch.device("cpu"), "fp32"))
+    found = evaluate(category, detector, 16, lambda *_: None)
+    keys = sum(len(m.keys) for m in bank.memories)
+    slack = [float(m.key_slack.amax()) for m in bank.memories if m.key_slack is not None]
+    radius = max(float(m.radius_sq.sqrt().amax()) for m in bank.memories)
+    print(
+        f"{category.name:14}{way:24}{keys:8}{keys / at_once:7.2f}"
+        f"{100 * (found.curve.area() or 0):9.2f} / {100 * (found.figures.pixel_auroc or 0):5.2f}"
+        f"{max(slack, default=0):8.3f}{radius:8.3f}{took:8.1f}",
+        flush=True,
+    )
+
+
+def compare(category: Category, number: int, together: int) -> None:
+    """A line for each way to come to a bank of all pictures."""
+    files = [(Path(str(path)), f"{i:06}") for i, path in enumerate(category.train)]
+    extractor = load_extractor(configure())
+    learn = functools.partial(build_from_files, extractor=extractor, batch_size=16)
+    learn = functools.partial(learn, thumbnails=False)
+    at_once = {
+        "at once": learn(files, configure()),
+        "at once, plain metric": learn(files, configure(metric="plain")),
+    }
+    keys = sum(len(m.keys) for m in at_once["at once"].memories)
+    for way, bank in at_once.items():
+        report(category, way, bank, keys, 0.0)
+    cuts = [i * len(files) // number for i in range(number + 1)]
+    banks = [learn(files[a:b], configure()) for a, b in itertools.pairwise(cuts)]
+    ways = {
+        f"{number} banks at once": number,
+        f"a tree of {together} each": together,
+        "one by one": 0,
+    }
+    for way, some in ways.items():
+        begun = time.process_time()
+        if some:
+            merged = as_a_tree(banks, extractor, some)
+        else:
+            merged = functools.reduce(lambda a, b: merge_banks([a, b], extractor), banks)
+        report(category, way, merged, keys, time.process_time() - begun)
+
+
+def main() -> None:
+    """Compare in each category."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("categories", nargs="+", type=Path)
+    parser.add_argument("--banks", type=int, default=100)
+    parser.add_argument("--together", type=int, default=10)
+    asked = parser.parse_args()
+    print(
+        "category      way                         keys   times  image / pixel AUROC   slack"
+        "  radius   CPU s"
+    )
+    with mock.patch("fapm_cli.learning.nominal_response.pseudo_scores", return_value=None):
+        for root in asked.categories:
+            compare(read_category(root), asked.banks, asked.together)
+
+
+if __name__ == "__main__":
+    main()
