@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -228,6 +230,40 @@ def test_a_head_that_is_too_long_is_refused(server: Server) -> None:
     ):
         said = send(server, head(path, *lines, method="GET"))
         assert said.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+
+
+def test_a_connection_lasts_as_long_as_whole_requests_come(server: Server) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        connection.request("GET", "/banks")
+        held = connection.sock
+        assert connection.getresponse().read()
+        assert connection.sock is held
+        time.sleep(0.02)
+    connection.close()
+
+
+def test_a_head_without_an_end_is_cut(server: Server) -> None:
+    begun = b"GET /banks HTTP/1.1\r\nHost: localhost\r\nX: "
+    assert send(server, begun + b"x" * 20_000).startswith(b"HTTP/1.1 400")
+
+
+def test_an_answer_may_take_longer_than_a_head_and_others_may_wait_behind_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Loaded.judge
+
+    def slowly(self: Loaded, item: Any) -> Any:
+        time.sleep(0.7)
+        return judge(self, item)
+
+    monkeypatch.setattr(Loaded, "judge", slowly)
+    picture = ONE_GOOD.read_bytes()
+    lines = "Content-Type: image/jpeg", f"Content-Length: {len(picture)}"
+    asked = head("/banks/bank/score", *lines) + picture
+    last = head("/banks", "Connection: close", method="GET")
+    assert send(server, asked + asked + last).count(b"HTTP/1.1 200 OK") == 3
 
 
 def test_a_body_without_an_end_is_cut(server: Server) -> None:
