@@ -68,10 +68,14 @@ def test_distances_are_mahalanobis_with_a_floor_of_the_mean_variance(floor: floa
     )
 
 
-def test_a_good_vector_lies_one_from_its_places_mean() -> None:
-    all_vectors = vectors()
+@pytest.mark.parametrize("floor", [0.1, 30])
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e3])
+def test_a_good_vector_lies_one_from_its_places_mean_in_whatever_unit(
+    unit: float, floor: float
+) -> None:
+    all_vectors = vectors() * unit
     covariances = Variation(all_vectors, torch.zeros(PICTURES, dtype=torch.int64)).covariances()
-    mapped = torch.bmm(all_vectors, patch_metrics(covariances, 0.1))
+    mapped = torch.bmm(all_vectors, patch_metrics(covariances, floor))
     by_place = mapped.view(PATCHES, PICTURES, PLACES, -1)
     apart = by_place - by_place.mean(dim=1, keepdim=True)
     assert float(apart.square().sum(dim=3).mean()) == pytest.approx(1, rel=1e-2)

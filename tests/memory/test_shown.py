@@ -89,6 +89,10 @@ def test_what_is_not_shown_does_not_tell_how_vectors_vary(without: int | None) -
         torch.testing.assert_close(found[patch].double(), total / number, rtol=1e-4, atol=1e-5)
     made_up = torch.where(shown.unsqueeze(2), vectors, 1e3)
     torch.testing.assert_close(Variation(made_up, folds, shown).covariances(without), found)
+    apart = [
+        Variation(v[None], folds, s[None]).tensors() for v, s in zip(vectors, shown, strict=True)
+    ]
+    assert torch.equal(Variation.of_patches(apart, folds).covariances(without), found)
     everywhere = Variation(vectors, folds, torch.ones(2, 36, dtype=torch.bool))
     torch.testing.assert_close(
         everywhere.covariances(without), Variation(vectors, folds).covariances(without)
