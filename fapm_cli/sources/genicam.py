@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -131,7 +132,8 @@ class _Producer:
                         f"{self._file}, camera {device!r}: name one by its serial number, after #; "
                         f"there are {there}"
                     )
-                acquirer = self._harvester.create(found[0])
+                with ThreadPoolExecutor(1) as thread:  # in the main one it would take Ctrl-C
+                    acquirer = thread.submit(self._harvester.create, found[0]).result()
             except DeviceError:
                 raise
             except Exception as error:  # of harvesters, GenTL and GenApi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,11 +77,13 @@ def test_a_camera_that_can_not_be_had_is_told_in_one_line(
     assert_fails(fapm("score", bank, f"--camera={camera}"), said)
 
 
-def test_score_judges_frames_of_a_camera(bank: Path) -> None:
+def test_score_judges_frames_of_a_camera_and_ctrl_c_stays_its_own(bank: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
     done = fapm("score", bank, "--camera", RED, "--limit", 2, "--format", "jsonl", "--exit-zero")
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [one["path"] for one in records] == ["genicam:0"] * 2
     assert records[0]["frame"] < records[1]["frame"]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_the_extra_is_named_where_it_is_missing(
