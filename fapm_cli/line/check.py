@@ -145,9 +145,9 @@ def _token_file(line: Line) -> Path | None:
 def _port(line: Line) -> str:
     for package in PACKAGES:
         need(package, "serve")
-    family, _, _, _, where = socket.getaddrinfo(line.host, line.port, type=socket.SOCK_STREAM)[0]
     try:
-        socket.create_server(where[:2], family=family).close()
+        found = socket.getaddrinfo(line.host, line.port, type=socket.SOCK_STREAM)
+        socket.create_server(found[0][4][:2], family=found[0][0]).close()
     except OSError as error:
         raise OptionError(
             f"port {line.port} of {line.host} can't be had ({error.strerror}): is another running? "
