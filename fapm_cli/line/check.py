@@ -149,7 +149,8 @@ def _port(line: Line) -> str:
         found = socket.getaddrinfo(line.host, line.port, type=socket.SOCK_STREAM)
         socket.create_server(found[0][4][:2], family=found[0][0]).close()
     except OSError as error:
-        said = os.strerror(error.errno) if (error.errno or -1) > 0 else reason_of(error)
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else reason_of(error)
         raise OptionError(
             f"port {line.port} of {line.host} can't be had ({said}): is another running? "
             "Stop it, or name another port"

@@ -134,6 +134,8 @@ WRONG = [
     ("[service]\nbody-timeout = nan", "service.body-timeout", "wanted a number from 0.1"),
     ("[service]\ndrift = 1", "service.drift", "1: wanted true or false"),
     ("[service]\nroot = ''", "service.root", "''"),
+    ("[sinks]\nqueue = 'q'", "sinks.queue", "there are no sinks: add to"),
+    ("[sinks]\nto = []\nqueue-size = 3", "sinks.queue-size", "there are no sinks"),
     ("[sinks]\nto = 'mqtt://me:hush@h'", "sinks.to", "a list"),
     ("[sinks]\nto = [{a = 'hush'}]", "sinks.to.1", "wanted an address"),
     ("[sources]\nwatch = 'a'", "sources", "[[sources]]"),
