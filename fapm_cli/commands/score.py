@@ -107,9 +107,11 @@ def score(
         ),
     ] = False,
     camera: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=0, metavar="N", help="Judge a camera's newest frames.", rich_help_panel=PICTURES
+            metavar="N",
+            help="Judge a camera's newest frames; of GenICam: genicam:PRODUCER.cti#SERIAL.",
+            rich_help_panel=PICTURES,
         ),
     ] = None,
     drift: Annotated[
@@ -211,7 +213,7 @@ def _follow(detector: Detector) -> Drift:
 
 
 def _open_source(
-    paths: list[AnyPath], watch: Path | None, only_new: bool, camera: int | None, every: int
+    paths: list[AnyPath], watch: Path | None, only_new: bool, camera: str | None, every: int
 ) -> Source:
     if (bool(paths), watch is not None, camera is not None).count(True) != 1:
         raise OptionError("name what to judge: either PATH..., or --watch FOLDER, or --camera N")
@@ -226,5 +228,5 @@ def _open_source(
         note_left_out(watch, source.left_out)
         return source
     if camera is not None:
-        return camera_source(camera)
+        return camera_source(int(camera) if camera.isdecimal() else camera)
     return files_source([item for item, _ in find_named(paths)], every)

@@ -145,12 +145,14 @@ def _token_file(line: Line) -> Path | None:
 def _port(line: Line) -> str:
     for package in PACKAGES:
         need(package, "serve")
-    family, _, _, _, where = socket.getaddrinfo(line.host, line.port, type=socket.SOCK_STREAM)[0]
     try:
-        socket.create_server(where[:2], family=family).close()
+        found = socket.getaddrinfo(line.host, line.port, type=socket.SOCK_STREAM)
+        socket.create_server(found[0][4][:2], family=found[0][0]).close()
     except OSError as error:
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else reason_of(error)
         raise OptionError(
-            f"port {line.port} of {line.host} can't be had ({error.strerror}): is another running? "
+            f"port {line.port} of {line.host} can't be had ({said}): is another running? "
             "Stop it, or name another port"
         ) from error
     return f"{line.port} of {line.host} is free"

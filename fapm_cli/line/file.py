@@ -81,7 +81,11 @@ def read_line(path: Path) -> LineFile:
     banks = _banks(findings, tables.get("banks", {}))
     sources = take_sources(findings, tables.get("sources", []), banks)
     sinks = dict(findings.table("sinks", tables.get("sinks", {})))
-    to = _addresses(findings, sinks.pop("to", []))
+    given = sinks.pop("to", [])
+    to = _addresses(findings, given)
+    for key in SINKS.keys() & sinks.keys() if given == [] else ():
+        findings.wrong(f"sinks.{key}", f"there are no sinks: add to = ['{_SQLITE}results.db']")
+        del sinks[key]
     values |= findings.options("sinks", sinks, {"to": Text(), **SINKS})
     service = findings.table("service", tables.get("service", {}))
     values |= findings.options("service", service, SERVICE)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fapm_cli.sources.genicam import SCHEME as GENICAM
+
 Table = Mapping[str, Any]
 
 
@@ -87,13 +89,33 @@ class Switch:
         return value
 
 
-Kind = Text | File | Number | Switch
+@dataclass(frozen=True)
+class Camera:
+    """A camera's number, or a GenICam camera with its producer's path."""
+
+    def take(self, value: Any, folder: Path) -> int | str:
+        """Check a value, and say where its path leads.
+
+        Raises:
+            WrongError: it is another kind.
+        """
+        if isinstance(value, str) and value.removeprefix(GENICAM).partition("#")[0]:
+            if value.startswith(GENICAM):
+                return f"{GENICAM}{folder / value.removeprefix(GENICAM)}"
+        elif type(value) is int and value >= 0:
+            return value
+        raise WrongError(
+            f"{shown(value)}: wanted a number from 0 up, or {GENICAM}PRODUCER.cti#SERIAL"
+        )
+
+
+Kind = Text | File | Number | Switch | Camera
 LOG = Text(("text", "json"))
 SOURCE_KINDS = ("watch", "camera", "video")
 SOURCES: dict[str, Kind] = {
     "bank": Text(),
     "watch": File(),
-    "camera": Number(0),
+    "camera": Camera(),
     "video": File(),
     "only-new": Switch(),
     "every": Number(1),

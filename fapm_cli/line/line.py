@@ -20,7 +20,7 @@ class LineSource:
     Attributes:
         bank: by name.
         watch: a folder.
-        camera: a number.
+        camera: a number, or ``genicam:PRODUCER#DEVICE``.
         video: a file.
         only_new: of a folder, whether to leave out what is there at first.
         every: of a video, judge each so many-th frame.
@@ -28,7 +28,7 @@ class LineSource:
 
     bank: str
     watch: Path | None = None
-    camera: int | None = None
+    camera: int | str | None = None
     video: Path | None = None
     only_new: bool = False
     every: int = 1
@@ -36,7 +36,9 @@ class LineSource:
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        return f"camera:{self.camera}" if self.camera is not None else str(self.watch or self.video)
+        if isinstance(self.camera, int):
+            return f"camera:{self.camera}"
+        return str(self.camera or self.watch or self.video)
 
     def open(self) -> Source:
         """Open it.

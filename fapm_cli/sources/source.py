@@ -69,12 +69,17 @@ def watch_source(folder: Path, *, only_new: bool = False) -> Source:
     return Source(watch, live=True, wants=watch.wants, left_out=watch.left_out)
 
 
-def camera_source(number: int) -> Source:
+def camera_source(camera: int | str) -> Source:
     """Give a camera's newest frame whenever one is asked for, each once.
 
     Frames that come meanwhile are left out, so that judging never lags behind.
 
+    Args:
+        camera: its number, of those that OpenCV finds; or ``genicam:PRODUCER.cti#SERIAL``, one of
+            GenICam by its maker's GenTL producer (extra ``fapm[genicam]``).
+
     Raises:
         DeviceError: it can't be opened.
+        OptionError: the package that it takes is missing.
     """
-    return Source(open_camera(number), live=True)
+    return Source(open_camera(camera), live=True)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from fapm_cli.errors import DeviceError, PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Frame, Moment
+from fapm_cli.sources.genicam import SCHEME, GenicamCamera
 from fapm_cli.stores.stored import AnyPath
 
 VIDEO_SUFFIXES = frozenset(
@@ -67,23 +68,40 @@ def _breaks_off(capture: cv2.VideoCapture, number: int, time_s: float) -> bool:
     return count > number and fps > 0 and count / fps - time_s > _SLACK_S + 1 / fps
 
 
-def open_camera(number: int) -> Iterator[Frame | Unreadable | None]:
+class Camera(Protocol):
+    """A camera that is open, as :class:`cv2.VideoCapture` is one."""
+
+    def read(self) -> tuple[bool, Any]:
+        """Whether it still gives frames; the next, (height, width, 3) BGR, or None for none yet."""
+
+    def release(self) -> None:
+        """Close it."""
+
+
+def open_camera(camera: int | str) -> Iterator[Frame | Unreadable | None]:
     """Open a camera: its newest frame whenever one is asked for, each once, None while none comes.
 
     Frames that come while the engine works are left out, so that it never lags behind; their
     numbers are missing.
 
+    Args:
+        camera: its number, of those that OpenCV finds, or ``genicam:PRODUCER#DEVICE``.
+
     Raises:
         DeviceError: it can't be opened.
+        OptionError: the package that it takes is missing.
     """
-    capture = _open(number)
+    if isinstance(camera, str):
+        one = GenicamCamera(camera)
+        return _newest_frames(one, Path(f"{SCHEME}{one.name}"))
+    capture = _open(camera)
     if not capture.isOpened():
-        raise DeviceError(f"camera {number} can't be opened; is it plugged in, and free?")
-    return _newest_frames(capture, Path(f"camera:{number}"))
+        raise DeviceError(f"camera {camera} can't be opened; is it plugged in, and free?")
+    return _newest_frames(capture, Path(f"camera:{camera}"))
 
 
 def _newest_frames(
-    capture: cv2.VideoCapture, name: Path, patience_s: float = 0.2
+    capture: Camera, name: Path, patience_s: float = 0.2
 ) -> Iterator[Frame | Unreadable | None]:
     newest = _Newest(capture, name)
     try:
@@ -97,7 +115,7 @@ def _newest_frames(
 class _Newest:
     """Reads a camera in a thread, and keeps its newest frame alone."""
 
-    def __init__(self, capture: cv2.VideoCapture, name: Path):
+    def __init__(self, capture: Camera, name: Path):
         self.ended = False
         self._capture, self._name = capture, name
         self._frame: Frame | None = None
@@ -120,8 +138,8 @@ class _Newest:
             self._capture.release()
 
     def _read(self) -> None:
-        begun = 0.0
-        for number in itertools.count():
+        begun, numbers = 0.0, itertools.count()
+        while not self.ended:
             try:
                 good, bgr = self._capture.read()
             except Exception:  # a driver may raise anything
@@ -129,14 +147,12 @@ class _Newest:
             now = time.monotonic()
             begun = begun or now
             with self._fresh:
-                if good:
-                    moment = Moment(number, round(now - begun, 6))
-                    self._frame = Frame(self._name, moment, np.asarray(bgr, np.uint8))
-                else:
+                if not good:
                     self.ended = True
+                elif bgr is not None:
+                    moment = Moment(next(numbers), round(now - begun, 6))
+                    self._frame = Frame(self._name, moment, np.asarray(bgr, np.uint8))
                 self._fresh.notify()
-            if self.ended:
-                return
 
 
 def _open(source: str | int) -> cv2.VideoCapture:

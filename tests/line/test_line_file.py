@@ -99,6 +99,12 @@ def test_paths_are_looked_for_from_the_files_own_folder(tmp_path: Path) -> None:
     )
 
 
+def test_a_genicam_camera_is_named_by_its_producers_file(tmp_path: Path) -> None:
+    text = "[banks]\na = 'a'\n[[sources]]\nbank = 'a'\ncamera = 'genicam:x.cti#12'\n"
+    (source,) = load_line(written(tmp_path, text)).sources
+    assert source.name == source.camera == f"genicam:{tmp_path}/x.cti#12"
+
+
 def test_keys_of_the_file_are_the_options_of_serve_with_their_bounds_and_defaults() -> None:
     options = inspect.signature(serve, eval_str=True).parameters
     keys = {"log": LOG, "to": None, **SINKS, **SERVICE}
@@ -128,6 +134,8 @@ WRONG = [
     ("[service]\nbody-timeout = nan", "service.body-timeout", "wanted a number from 0.1"),
     ("[service]\ndrift = 1", "service.drift", "1: wanted true or false"),
     ("[service]\nroot = ''", "service.root", "''"),
+    ("[sinks]\nqueue = 'q'", "sinks.queue", "there are no sinks: add to"),
+    ("[sinks]\nto = []\nqueue-size = 3", "sinks.queue-size", "there are no sinks"),
     ("[sinks]\nto = 'mqtt://me:hush@h'", "sinks.to", "a list"),
     ("[sinks]\nto = [{a = 'hush'}]", "sinks.to.1", "wanted an address"),
     ("[sources]\nwatch = 'a'", "sources", "[[sources]]"),
@@ -138,6 +146,8 @@ WRONG = [
     ("[[sources]]\ncamera = 0\nbank = 'part'\nevery = 2", "sources.1", "every is for a video"),
     ("[[sources]]\nwacht = 'a'\nbank = 'part'", "sources.1.wacht", "did you mean watch?"),
     ("[[sources]]\ncamera = -1\nbank = 'part'", "sources.1.camera", "-1"),
+    ("[[sources]]\ncamera = 'x'\nbank = 'part'", "sources.1.camera", "'x': wanted a number"),
+    ("[[sources]]\ncamera = 'genicam:#1'\nbank = 'part'", "sources.1.camera", "PRODUCER"),
     (
         "[[sources]]\nwatch = 'a'\nbank = 'part'\n[[sources]]\nwatch = 'a/b/..'\nbank = 'part'",
         "sources.2",

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -212,10 +213,28 @@ def test_what_changed_is_told_of_one_banks_records(place: Path, program: str) ->
     assert done.stdout.startswith("alarm: light, of 120 pictures")
 
 
-def test_the_pages_line_is_one_and_what_check_prints_is_told_so(place: Path) -> None:
+def test_the_pages_line_is_in_order(place: Path) -> None:
     section = PAGE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
     (text,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
     Path("line.toml").write_text(text)
     read = read_line(Path("line.toml"))
     assert read.findings.faults == []
     assert (len(read.sources), len(read.to), read.line.drift) == (3, 2, True)
+
+
+def test_check_prints_what_the_page_shows(place: Path) -> None:
+    section = PAGE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
+    (shown,) = re.findall(r"```text\n\$ fapm check\n(.*?)```", section, re.DOTALL)
+    shutil.copy("bank.st", "part.st")
+    Path("token").write_text("x" * 20)
+    Path("token").chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        Path("fapm.toml").write_text(
+            "banks = {part = 'part.st'}\nsources = [{wacht = 'inbox', bank = 'part'}]\n"
+            "sinks = {to = ['mqtt://bus.local/line3']}\n"
+            f"service = {{port = {port}, token-file = 'token'}}\n"
+        )
+        printed = fapm("check").out.replace(str(port), "8000")
+    numbers = re.compile(r"\d+(\.\d+)?|; pseudo-defects")  # of the bank, which is another
+    assert numbers.sub("", printed) == numbers.sub("", shown)

@@ -78,7 +78,10 @@ def until(found: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(
-    banks: Mapping[str, Path], sources: Sequence[Inlet] = (), **settings: Any
+    banks: Mapping[str, Path],
+    sources: Sequence[Inlet] = (),
+    alive: Callable[[], None] = lambda: None,
+    **settings: Any,
 ) -> Iterator[Server]:
     """Run a server on a free port."""
     ready: Queue[str | BaseException] = Queue()
@@ -95,6 +98,7 @@ def serving(
                 until=over.is_set,
                 sinks=[server.told.append],
                 sources=sources,
+                alive=alive,
             )
         except BaseException as error:
             ready.put(error)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import cv2
@@ -153,6 +156,37 @@ def test_a_folder_that_comes_back_is_watched_on(bank: Path, tmp_path: Path) -> N
         put(ONE_BAD, inbox / "b.jpg")
         assert [Path(one["path"]).name for one in records(s, 2)] == ["a.jpg", "b.jpg"]
         until(lambda: s.said[-1] == f"source {inbox} works again")
+
+
+def test_a_source_that_hangs_is_no_sign_of_life_and_one_that_waits_is(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "STILL_S", 0.3)
+    hangs, goes_on, signs = threading.Event(), threading.Event(), Queue[float]()
+
+    def items() -> Iterator[Item | None]:
+        while not hangs.wait(0.01):
+            yield None  # nothing comes for now
+        assert goes_on.wait(20)
+        while True:
+            yield None
+            time.sleep(0.01)
+
+    def quiet() -> bool:
+        try:
+            signs.get(timeout=1)
+        except Empty:
+            return True
+        return False
+
+    inlet = Inlet("disk", "bank", lambda: Source(items()))
+    with serving({"bank": bank}, [inlet], lambda: signs.put(0)):
+        for _ in range(5):  # half a second
+            signs.get(timeout=20)
+        hangs.set()
+        until(quiet)
+        goes_on.set()
+        signs.get(timeout=20)
 
 
 def test_a_source_that_is_not_there_at_first_ends_it(bank: Path, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def numbers(frames: list[Frame | Unreadable | None]) -> list[int]:
 
 def test_only_the_newest_frame_is_given_and_none_while_none_comes() -> None:
     fake = Camera(frames=9, released=False)
-    frames = _newest_frames(fake, Path("camera:0"), 0.05)  # type: ignore[arg-type]
+    frames = _newest_frames(fake, Path("camera:0"), 0.05)
     assert next(frames) is None
     fake.give(1)
     assert numbers([next(frames)]) == [0]
@@ -216,7 +216,7 @@ def test_only_the_newest_frame_is_given_and_none_while_none_comes() -> None:
 
 def test_camera_that_ends_gives_its_last_frame_then_an_error_and_is_let_go() -> None:
     fake = Camera(frames=3)
-    given = list(_newest_frames(fake, Path("camera:0")))  # type: ignore[arg-type]
+    given = list(_newest_frames(fake, Path("camera:0")))
     *frames, last = given
     assert numbers(frames)[-1] == 2
     assert isinstance(last, Unreadable)
@@ -226,7 +226,7 @@ def test_camera_that_ends_gives_its_last_frame_then_an_error_and_is_let_go() -> 
 def test_closing_lets_the_camera_go_and_leaves_no_thread() -> None:
     before = threading.active_count()
     fake = Camera(frames=10**6)
-    frames = _newest_frames(fake, Path("camera:0"))  # type: ignore[arg-type]
+    frames = _newest_frames(fake, Path("camera:0"))
     list(itertools.islice(frames, 3))
     frames.close()  # type: ignore[attr-defined]
     assert fake.closed

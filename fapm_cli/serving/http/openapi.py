@@ -139,7 +139,10 @@ _SCHEMAS = {
     "decision": _object(decision={"enum": ["good", "defect", "unsure"]}),
     "refusal": _object(error=_TEXT),
     "banks": _object(banks=_BANKS, decisions=_FLAG),
-    "health": {**_object(status={"enum": ["ok", "degraded"]}), "description": "banks with a token"},
+    "health": {
+        **_object(status={"enum": ["ok", "degraded"]}),
+        "description": "and banks and sources, of who may ask",
+    },
     "judgement": _object(
         id=_TEXT,
         bank=_TEXT,
