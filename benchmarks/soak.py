@@ -13,7 +13,8 @@ go to Mosquitto, where somebody hears them. Meanwhile
 Pictures without an answer, of which there are some at each kill, are sent again. Each answer's
 score has to be that of one of the bank's files, to the last digit, and each record has to arrive.
 Memory is compared by life: from one start of the service to its end. Prints a table, and what went
-wrong; exit code 1 where something did. Needs Mosquitto, and `fapm[serve,mqtt]`; Linux.
+wrong; exit code 1 where something did. Ctrl-C ends it early, with a table. Needs Mosquitto, and
+`fapm[serve,mqtt]`; Linux.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse
 import hashlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -203,6 +205,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
         soak = Soak(folder, asked.pictures, asked.options)
+        signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=soak.pace.stop).start())
         seconds = soak.run(asked.clients)
         soak.finish()
         left = sum(p.stat().st_size for p in (folder / "tmp").rglob("*") if p.is_file()) / 1e6

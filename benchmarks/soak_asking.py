@@ -29,10 +29,8 @@ class Pace:
     def next(self) -> int | None:
         """The next picture's number; None after the last."""
         with self._news:
-            self._news.wait_for(
-                lambda: self.given < min([*self._horizons.values(), self.total + 1])
-            )
-            if self.given == self.total:
+            self._news.wait_for(lambda: self.given < self._horizon())
+            if self.given >= self.total:
                 return None
             self.given += 1
             return self.given - 1
@@ -46,6 +44,12 @@ class Pace:
             self.answered += 1
             self._news.notify_all()
 
+    def stop(self) -> None:
+        """Hand out no more; events that would have come later don't."""
+        with self._news:
+            self.total = self.given
+            self._news.notify_all()
+
     def events(self, kind: str, times: Sequence[int], work: Callable[[int], None]) -> None:
         """Do some work once so many pictures are answered; what is due is done before the next."""
         for number, due in enumerate(times):
@@ -53,8 +57,10 @@ class Pace:
             with self._news:
                 self._horizons[kind] = following
                 self._news.notify_all()
-                while self.answered < due:
+                while self.answered < due <= self.total:
                     self._news.wait()
+            if due > self.total:
+                break
             work(number)
         with self._news:
             self._horizons[kind] = self.total + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import http.client
 import json
@@ -57,6 +58,7 @@ class Broker:
         """Run it."""
         assert MOSQUITTO is not None
         self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)])
+        atexit.register(self._process.kill)
 
     def stop(self) -> None:
         """Have it end."""
@@ -116,6 +118,7 @@ class Served:
             self._process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=errors, env=self._environment
             )
+        atexit.register(self._process.kill)
         assert self._process.stdout is not None
         if not self._process.stdout.readline().startswith(b"http"):
             raise RuntimeError(f"fapm serve did not start: {self.said()[-500:]}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from fapm_cli.finding.labels import DECISIONS
 from fapm_cli.pictures.picture import Encoded, Frame, read_bytes
 from fapm_cli.pictures.reading import Item
 from fapm_cli.serving.history import Judgement
+from fapm_cli.serving.own_folder import OwnFolder
 
 DECISIONS_FILE = "decisions.jsonl"
 _LAST, _DECIDED = "last", "decided"
@@ -43,7 +43,11 @@ class Keep:
         """
         self.lasting = folder is not None
         try:
-            self._folder = folder or Path(tempfile.mkdtemp(prefix="fapm-"))
+            own = None
+            if folder is None:
+                own = OwnFolder()
+                folder = own.path
+            self._own, self._folder = own, folder
             for bank in banks:
                 shutil.rmtree(self._folder / bank / _LAST, ignore_errors=True)
                 for name in (_LAST, *[_DECIDED] * self.lasting):
@@ -107,8 +111,8 @@ class Keep:
 
     def close(self) -> None:
         """Take the folder away, if it was for this run alone."""
-        if not self.lasting:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._own is not None:
+            self._own.remove()
 
 
 def ending_of(data: bytes) -> str:
