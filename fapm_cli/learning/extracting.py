@@ -20,7 +20,7 @@ from fapm_cli.learning.scratch.field import Field, FieldRows
 from fapm_cli.learning.scratch.picture_vectors import vector_fields, vectors_of
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Job, Tensors, Workspace
 from fapm_cli.learning.turned import angles, turned_copies
-from fapm_cli.learning.twins import Looks, look_at, twin_groups
+from fapm_cli.learning.twins import Looking, twin_groups
 from fapm_cli.memory.shown import shown_enough
 from fapm_cli.memory.vectors import Rows, Vectors, only, rows_of
 from fapm_cli.network.extraction import FeatureExtractor
@@ -121,7 +121,7 @@ def extract(
     fields = _fields(config, extractor)
     store = workspace.store("pictures", fields, capacity, device)
     pictures: list[NominalPicture] = []
-    looks: list[Looks] = []
+    looking = Looking(capacity)
     parts: list[str] = []
     moved = False
     work = functools.partial(_vectors_of, extractor, config)
@@ -144,15 +144,17 @@ def extract(
             spoiling.take(batch.pixels, first, roi, batch.judged)
         pictures += batch.pictures
         parts += batch.parts or ()
-        looks += () if batch.parts else (look_at(batch.pixels),)
+        if not batch.parts:
+            looking.add(batch.pixels)
         moved = moved or batch.seen is not None
         on_stage("extract", len(pictures), capacity)
     store.finish(len(pictures))
     spoiled = None
     if spoiling is not None:
         spoiled = spoiling.taken(lambda: on_stage("extract", len(pictures), capacity))
-    if looks:
-        pictures = in_groups(pictures, twin_groups(Looks.join(looks)))
+    looks = looking.finish()
+    if looks is not None:
+        pictures = in_groups(pictures, twin_groups(looks))
     elif parts:
         pictures = in_groups(pictures, parts)
     memories = range(len(extractor.map_shapes))

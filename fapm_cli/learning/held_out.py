@@ -8,7 +8,7 @@ in the metric, by folds of parts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -170,3 +170,19 @@ def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None)
     if bank.roi is not None:
         places = covered_places(bank.roi.to(responses.device), max(bank.map_sizes))
     return local_calibration(responses, places, shown)
+
+
+def responses_of(
+    scorer: Scorer, parts: Iterable[tuple[Found, Tensor | None]], total: int
+) -> Tensor:
+    """(total, h, w), responses of all parts, in memory that is taken once: pieces of it between
+    what each part takes and gives back would keep that from being used again.
+    """
+    whole, count = None, 0
+    for part in parts:
+        some = scorer.combine(*part).responses
+        whole = some.new_empty(total, *some.shape[1:]) if whole is None else whole
+        whole[count : count + len(some)] = some
+        count += len(some)
+    assert whole is not None
+    return whole

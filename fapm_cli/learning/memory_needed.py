@@ -21,7 +21,6 @@ from fapm_cli.scores.extents import FEWEST_PARTS
 _TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
 _PATCH_TIMES = 2  # as they are read, and as some are chosen or taken less their mean
 _EACH_BYTES, _PLACE_BYTES = 32 * 2**10, 40
-_THUMBNAIL_SHARE = 4  # of its px's bytes, compressed: 34 kB of 150 were seen
 _MAPS = 8  # of a picture's px, float32, that are there at a time
 
 
@@ -72,8 +71,8 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
 
     But for the reading of pictures. Keys are held, twice while they are laid out for search; the
     vectors of one patch, or of some if they are small, twice at most, and distances between them; a
-    little of each picture: what tells twins, what is said of its places, and at the end its
-    thumbnail, twice while the bank is written.
+    little of each picture: what tells twins, and what is said of its places. Thumbnails are written
+    one after another.
     """
     shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
     views = 1 + len(angles(config.turn))
@@ -85,8 +84,7 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     judging = keys + TOGETHER * per_picture + JUDGED_BYTES
     spoiled = 2 * per_picture * most_spoiled(num_pictures)
     places = max(h * w for _, h, w in shapes)
-    thumbnail = math.prod(config.preprocessing.crop_px) * 3 // _THUMBNAIL_SHARE
-    of_each = num_pictures * (_EACH_BYTES + _PLACE_BYTES * places + 2 * thumbnail)
+    of_each = num_pictures * (_EACH_BYTES + _PLACE_BYTES * places)
     own = config.metric == "own" and num_pictures >= FEWEST_PARTS
     held = keys + (varying + spoiled if own else 0)
     return _TORCH_BYTES + held + max(selecting, judging, of_each, 4 * BLOCK_BYTES)

@@ -18,6 +18,7 @@ from fapm_cli.learning.held_out import (
     bank_calibration,
     bank_memories,
     bank_scorer,
+    responses_of,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
 from fapm_cli.learning.scratch.found_parts import (
@@ -144,7 +145,7 @@ def nominal_response(
     parts = ShownParts(found, shown)
     calibration = bank.calibration
     if first == 0:
-        responses = torch.cat([scorer.combine(*part).responses for part in parts])
+        responses = responses_of(scorer, parts, len(bank.pictures))
         groups = torch.tensor([p.group for p in bank.pictures], device=responses.device)
         there = shown if shown is None else shown_places(shown, max(bank.map_sizes))
         calibration = bank_calibration(bank, *of_parts(responses, groups, there))

@@ -52,6 +52,38 @@ class Looks:
         return Looks(torch.cat(means), torch.cat(details), parts[0].block_px)
 
 
+class Looking:
+    """Looks of pictures that come one after another, in memory that is taken once.
+
+    Were those of each batch kept where they come, they would lie between what else a batch takes
+    and gives back, and memory in pieces is not used again.
+    """
+
+    def __init__(self, capacity: int):
+        """Take so many pictures at most."""
+        self._capacity, self._count = capacity, 0
+        self._whole: Looks | None = None
+
+    def add(self, pixels: Tensor) -> None:
+        """Look at (B, H, W, 3) uint8 pictures."""
+        some, end = look_at(pixels), self._count + len(pixels)
+        if self._whole is None:
+            means, details = (
+                one.new_empty(self._capacity, one.shape[1]) for one in (some.means, some.details)
+            )
+            self._whole = Looks(means, details, some.block_px)
+        self._whole.means[self._count : end] = some.means
+        self._whole.details[self._count : end] = some.details
+        self._count = end
+
+    def finish(self) -> Looks | None:
+        """Those of all; None of none."""
+        if self._whole is None:
+            return None
+        means, details = self._whole.means[: self._count], self._whole.details[: self._count]
+        return Looks(means, details, self._whole.block_px)
+
+
 def look_at(pixels: Tensor) -> Looks:
     """Reduce (B, H, W, 3) uint8 pictures to what tells near twins."""
     grey = pixels.cpu().float().mean(dim=3)

@@ -23,6 +23,7 @@ from fapm_cli.learning.held_out import (
     bank_calibration,
     bank_memories,
     bank_scorer,
+    responses_of,
     where_known,
 )
 from fapm_cli.learning.nominal_response import OnStage
@@ -222,7 +223,7 @@ def usual_response(
         parts += some
     scorer = bank_scorer(bank, plain)
     both = ShownParts(FoundParts(rows, HERE, len(features), parts, features[0].device), shown)
-    return float(torch.cat([scorer.combine(*part).responses for part in both]).mean())
+    return float(responses_of(scorer, both, total).mean())
 
 
 def _shares(
