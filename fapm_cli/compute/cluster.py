@@ -8,7 +8,6 @@ dies is done again, and so is what it had made that is still needed.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import warnings
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 from fapm_cli.compute.cores import allowed_cores
 from fapm_cli.compute.worker import each, run, terms_here
 from fapm_cli.errors import ClusterError, FapmError, OptionError
+from fapm_cli.packages import need
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,7 +157,7 @@ def connected(on: str | None) -> Iterator[Cluster | None]:
 def started(on: str, num_cores: int) -> Iterator[Any]:
     """Ray, connected as :func:`connected` says, to so many cores where it begins here."""
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
-    ray = _need_ray()
+    ray = need("ray", "ray")
     if ray.is_initialized():
         yield ray
         return
@@ -174,15 +174,6 @@ def started(on: str, num_cores: int) -> Iterator[Any]:
             yield ray
     finally:
         ray.shutdown()
-
-
-def _need_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise OptionError(
-            f"--on: ray can't be imported ({error}); install it with: pip install 'fapm[ray]'"
-        ) from error
 
 
 @contextmanager
