@@ -34,7 +34,7 @@ PAGES = {
     ]
 }
 
-PYTHON, PRODUCTION = PAGES["docs/python.md"], PAGES["docs/in-production.md"]
+PYTHON, RECIPES = PAGES["docs/python.md"], PAGES["docs/recipes.md"]
 DEPLOYMENT = PAGES["docs/deployment.md"]
 NO_EXTRA = "the extra fapm[export] is not installed"
 
@@ -225,7 +225,7 @@ def recipe(workplace: Path, bank: Path, program: str) -> Recipe:
     def run_recipe(
         name: str, *arguments: object, failing: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        found = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", PRODUCTION, re.DOTALL)
+        found = re.search(rf"<!-- recipe: {name} -->\n```\w+\n(.*?)```", RECIPES, re.DOTALL)
         assert found is not None
         Path(name).write_text(found[1])
         cases = "".join(f"{key}) {what} ;;\n" for key, what in (failing or {}).items())

@@ -1,4 +1,4 @@
-"""The recipes for lines in docs/in-production.md do what they say."""
+"""The recipes for lines in docs/recipes.md do what they say."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fapm_cli.serving.serve import serve
 from fapm_cli.sinks.delivery import Delivery
 
 DRIFT = {"evidence": 0.1, "alarm": False}
-PAGE = (ROOT / "docs" / "in-production.md").read_text("utf-8")
+PAGE, SERVICE = ((ROOT / "docs" / name).read_text("utf-8") for name in ("recipes.md", "service.md"))
 
 
 def recipe(name: str) -> str:
@@ -214,7 +214,7 @@ def test_what_changed_is_told_of_one_banks_records(place: Path, program: str) ->
 
 
 def test_the_pages_line_is_in_order(place: Path) -> None:
-    section = PAGE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
+    section = SERVICE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
     (text,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
     Path("line.toml").write_text(text)
     read = read_line(Path("line.toml"))
@@ -223,7 +223,7 @@ def test_the_pages_line_is_in_order(place: Path) -> None:
 
 
 def test_check_prints_what_the_page_shows(place: Path) -> None:
-    section = PAGE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
+    section = SERVICE.split("\n## fapm.toml\n")[1].split("\n## ")[0]
     (shown,) = re.findall(r"```text\n\$ fapm check\n(.*?)```", section, re.DOTALL)
     shutil.copy("bank.st", "part.st")
     Path("token").write_text("x" * 20)

@@ -1,4 +1,4 @@
-"""The recipes of docs/in-production.md that ask a service."""
+"""The recipes of docs/service.md that ask a service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from conftest import ONE_BAD, ONE_GOOD, ROOT
 from servers import Server, serving
 
-PAGE = (ROOT / "docs" / "in-production.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The addresses, and what is answered at each: docs/in-production.md has them in a table."""
+"""The addresses, and what is answered at each: docs/service.md has them in a table."""
 
 from __future__ import annotations
 
