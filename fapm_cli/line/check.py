@@ -14,6 +14,7 @@ from fapm_cli.api.bank import load
 from fapm_cli.errors import FapmError, OptionError, OutputError
 from fapm_cli.line.file import LineFile, read_line
 from fapm_cli.line.findings import Finding
+from fapm_cli.line.keys import SECTIONS
 from fapm_cli.line.line import Line, LineSource
 from fapm_cli.packages import need, reason_of
 from fapm_cli.secret import check_kept, secret_file
@@ -52,9 +53,8 @@ def check_line(path: Path, *, connect: bool = False) -> Iterator[Finding]:
 
 
 def _section(entry: str) -> int:
-    sections = ("log", "banks", "sources", "sinks", "service")
     first = entry.split(".")[0]
-    return sections.index(first) if first in sections else -1
+    return SECTIONS.index(first) if first in SECTIONS else -1
 
 
 def _found(entry: str, check: Check) -> Finding:
