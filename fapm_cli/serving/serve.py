@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fapm_cli.compute.cores import usable_cores
+from fapm_cli.compute.resident import share_pools
 from fapm_cli.errors import OptionError
 from fapm_cli.packages import need
 from fapm_cli.serving.settings import Settings
@@ -69,6 +71,7 @@ def serve(
     for one in sources:
         if one.bank not in banks:
             raise OptionError(f"source {one.name}: there is no bank {one.bank!r}")
+    share_pools(usable_cores())  # one for each thread that judges: memory is used again
     listening = _listen(settings)
     with contextlib.closing(listening):
         service = Service({name: Path(path) for name, path in banks.items()}, settings, say)

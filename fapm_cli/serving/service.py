@@ -168,8 +168,12 @@ class Service:
 
     async def watch(self) -> None:
         """Look for new files of banks, for ever."""
+        replaced = False
         while True:
             await asyncio.sleep(_LOOK_S)
+            if replaced:  # and what was being judged by the old one is done
+                await asyncio.to_thread(give_back_freed)
+                replaced = False
             for bank in self.banks.values():
                 done = await asyncio.to_thread(bank.look)
                 if done is None:
@@ -177,7 +181,7 @@ class Service:
                 self.metrics.load(bank.name, done)
                 if done:
                     self.history.let_go(bank.name, bank.loaded)
-                    await asyncio.to_thread(give_back_freed)
+                    replaced = True
                     self._say(f"bank {bank.name}: loaded anew, {bank.loaded.digest[:12]}")
                 else:
                     self._say(f"bank {bank.name}: the one loaded goes on: {bank.fault}")

@@ -35,16 +35,41 @@ del held
 print(resident_mb() - before)
 """
 
+_POOLS = """
+import ctypes, sys, tempfile, threading
+from fapm_cli.compute.resident import share_pools
+{share}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fclose.argtypes = [ctypes.c_void_p]
+ready = threading.Barrier(8)
+def work():
+    ready.wait()
+    libc.malloc(2000)
+    ready.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+with tempfile.NamedTemporaryFile() as told:
+    file = libc.fopen(told.name.encode(), b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    print(told.read().count(b"<heap"))
+"""
 
-def peak_mb(program: str) -> float:
+
+def told(program: str) -> float:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def test_memory_that_was_given_back_counts() -> None:
-    least = peak_mb(_PEAK.format(held=1))
-    assert 200 < peak_mb(_PEAK.format(held=200)) < 200 + 2 * least
+    least = told(_PEAK.format(held=1))
+    assert 200 < told(_PEAK.format(held=200)) < 200 + 2 * least
 
 
 def test_memory_of_the_one_who_started_it_does_not_count() -> None:
@@ -54,10 +79,16 @@ import subprocess, sys
 held = b"1" * 300_000_000
 print(subprocess.check_output([sys.executable, "-c", {inner!r}], text=True))
 """
-    assert peak_mb(outer) < 100
+    assert told(outer) < 100
 
 
 @pytest.mark.skipif(not GLIBC, reason="pools of freed memory are given back by glibc's own call")
 def test_what_is_freed_between_what_is_used_is_given_back() -> None:
-    assert peak_mb(_FREED.format(give_back="pass")) > 80
-    assert peak_mb(_FREED.format(give_back="give_back_freed()")) < 40
+    assert told(_FREED.format(give_back="pass")) > 80
+    assert told(_FREED.format(give_back="give_back_freed()")) < 40
+
+
+@pytest.mark.skipif(not GLIBC, reason="pools of memory are glibc's")
+def test_threads_share_as_many_pools_as_are_asked_for() -> None:
+    assert told(_POOLS.format(share="pass")) > 2
+    assert told(_POOLS.format(share="share_pools(2)")) == 2
