@@ -118,10 +118,10 @@ def responses(category: Category, extracted: Extracted, num_own: int) -> None:
                 lines.setdefault(k, []).append(line)
         for k, found in lines.items():
             radius, usual, spread, takes = (sum(of) / len(of) for of in zip(*found, strict=True))
-            below = sum(one[0] < one[2] for one in found)
+            below = f"{sum(one[0] < one[2] for one in found)} of {len(found)} patches"
             print(
                 f"{category.name:14}{total:6}  layer {j}{k:6}{radius:9.4f}{usual:9.4f}{spread:9.4f}"
-                f"{100 * takes:8.1f} %   radius below spread in {below} of {len(found)} patches",
+                f"{100 * takes / spread:8.1f} %   radius below spread in {below}",
                 flush=True,
             )
 
@@ -137,7 +137,7 @@ def _falling(keys: torch.Tensor, queries: torch.Tensor) -> Iterator[tuple[int, t
         k *= 2
     for (k, radius, one), (_, _, more) in itertools.pairwise(found):
         spread = float(one.std())
-        yield k, (radius, float(one.mean()), spread, float((one - more).mean()) / spread)
+        yield k, (radius, float(one.mean()), spread, float((one - more).mean()))
 
 
 def main() -> None:

@@ -91,9 +91,7 @@ def plot(measured: str) -> bytes:
     left.loglog(numbers, [one.seconds for one in totals], color="#3b75af", label="model")
     left.loglog(*_points(found, "cpu", 1), "o", color="#c5352c", label="measured")
     left.set_ylabel("CPU seconds, one thread")
-    right.semilogx(
-        numbers, [one.memory / 1e9 for one in totals], color="#3b75af", label="foreseen, at most"
-    )
+    right.semilogx(numbers, [one.memory / 1e9 for one in totals], color="#3b75af", label="foreseen")
     right.semilogx(*_points(found, "VmHWM", 1e-3), "s", color="#777777", label="measured, VmHWM")
     right.semilogx(*_points(found, "RssAnon", 1e-3), "o", color="#c5352c", label="measured, own")
     right.set_ylabel("GB of memory, with scratch files")

@@ -66,7 +66,13 @@ class ScratchFolder(Workspace):
         try:
             return load_file(path)
         except (SafetensorError, OSError):
-            found = job()
+            self._write(path, job())
+        # Where they were made they would lie between what else a step takes and gives back, and
+        # that would not be used again.
+        with writing(path):
+            return load_file(path)
+
+    def _write(self, path: Path, found: Tensors) -> None:
         with writing(path):
             whole = path.with_suffix(".new")
             try:
@@ -74,7 +80,6 @@ class ScratchFolder(Workspace):
             except SafetensorError as error:
                 raise OSError(0, str(error)) from error
             os.replace(whole, path)
-        return found
 
     def under(self, name: str) -> ScratchFolder:
         """A folder below, for steps of which the names may be the same."""
