@@ -15,7 +15,10 @@ from fapm_cli import HOMES as DOOR
 PACKAGE = Path(__file__).parents[1] / "fapm_cli"
 
 # In the order in which data flow. A folder imports from those before it; commands from all.
-UNDER_ALL = ["version", "errors", "files", "packages", "secret", "plain_values", "arrays", "config"]
+UNDER_ALL = [
+    *("version", "errors", "files", "own_folder", "packages", "secret"),
+    *("plain_values", "arrays", "config"),
+]
 FOLDERS = [
     *("compute", "stores", "finding", "pictures", "network", "memory", "scores", "bank", "graph"),
     "learning",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +16,13 @@ from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.files import write_atomically
 from fapm_cli.finding.kinds import FORMATS, format_of
 from fapm_cli.finding.labels import DECISIONS
+from fapm_cli.own_folder import OwnFolder
 from fapm_cli.pictures.picture import Encoded, Frame, read_bytes
 from fapm_cli.pictures.reading import Item
 from fapm_cli.serving.history import Judgement
-from fapm_cli.serving.own_folder import OwnFolder
 
 DECISIONS_FILE = "decisions.jsonl"
-_LAST, _DECIDED = "last", "decided"
+_LAST, _DECIDED, _OWN = "last", "decided", "fapm-serve"
 
 
 class Keep:
@@ -45,7 +46,7 @@ class Keep:
         try:
             own = None
             if folder is None:
-                own = OwnFolder()
+                own = OwnFolder(_OWN, Path(tempfile.gettempdir()))
                 folder = own.path
             self._own, self._folder = own, folder
             for bank in banks:

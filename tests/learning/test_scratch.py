@@ -264,6 +264,7 @@ def test_private_folders_go_in_any_case_and_those_of_dead_processes_too(
     monkeypatch.setattr(tempfile, "tempdir", None)
     for name in ("dead", "live", "other"):
         (tmp_path / (f"fapm-scratch-{name}" if name != "other" else name)).mkdir()
+    (tmp_path / "fapm-scratch-dead" / "lock").touch()
     monkeypatch.setattr(Allowance, "suffices", lambda *all_of_it: False)
     with FileLock(tmp_path / "fapm-scratch-live" / "lock"):
         assert fapm("build", *PICTURES[:4], *FAST, "-o", tmp_path / "bank.st").code == 0

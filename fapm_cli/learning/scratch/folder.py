@@ -1,22 +1,17 @@
-"""The scratch folder: a workspace in files, which a build that was stopped goes on from.
-
-A build locks its folder, and the system takes the lock back when the process ends, however it does.
-So a folder that can be locked is of a process that is no longer there.
-"""
+"""The scratch folder: a workspace in files, which a build that was stopped goes on from."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -28,8 +23,9 @@ from fapm_cli.learning.scratch.found_rows import FileRows
 from fapm_cli.learning.scratch.journal import writing
 from fapm_cli.learning.scratch.thumbnail_file import ThumbnailFile
 from fapm_cli.learning.scratch.workspace import Job, T, Tensors, Workspace
+from fapm_cli.own_folder import LOCK, OwnFolder, locked
 
-_NAME, _LOCK, _PLAN = "fapm-scratch", "lock", "plan.json"
+_NAME, _PLAN = "fapm-scratch", "plan.json"
 Plan = Mapping[str, Any]
 
 
@@ -106,30 +102,39 @@ def scratch_folder(
         OptionError: another build uses it, or what is there has another plan.
         OutputError: it can't be written, or has too little room.
     """
-    _remove_left_behind()
-    with writing(parent or large_temporary()):
-        if parent is None:
-            folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=large_temporary()))
-        else:
-            folder = parent / _NAME
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
+    wanted = json.loads(json.dumps(plan))
+    if parent is None:
+        with writing(large_temporary()):
+            own = OwnFolder(_NAME, large_temporary())
         try:
-            lock.acquire(timeout=0)
+            yield _open(own.path, wanted, needed_bytes, resume=resume)
+        finally:
+            own.remove()
+        return
+    folder = parent / _NAME
+    with writing(parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = locked(folder)
         except Timeout:
             raise OptionError(
                 f"--scratch {parent}: another build is using it; give another folder"
             ) from None
-    kept = parent is not None
+    ended = False
     try:
-        _begin(folder, json.loads(json.dumps(plan)), resume=resume)
-        _check_room(folder, needed_bytes)
-        yield ScratchFolder(folder)
-        kept = False
+        yield _open(folder, wanted, needed_bytes, resume=resume)
+        ended = True
     finally:
         lock.release()
-        if not kept:
+        if ended:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open(folder: Path, plan: dict[str, Any], needed_bytes: int, *, resume: bool) -> ScratchFolder:
+    """Begin in a folder, or go on there, if there is room."""
+    _begin(folder, plan, resume=resume)
+    _check_room(folder, needed_bytes)
+    return ScratchFolder(folder)
 
 
 def _begin(folder: Path, plan: dict[str, Any], *, resume: bool) -> None:
@@ -153,7 +158,7 @@ def _begin(folder: Path, plan: dict[str, Any], *, resume: bool) -> None:
         for one in folder.iterdir():
             if one.is_dir():
                 shutil.rmtree(one)
-            elif one.name != _LOCK:
+            elif one.name != LOCK:
                 one.unlink()
         whole = file.with_suffix(".new")
         whole.write_text(json.dumps(plan, sort_keys=True), "utf-8")
@@ -173,16 +178,3 @@ def _check_room(folder: Path, needed_bytes: int) -> None:
             f"scratch files take up to {needed_bytes / 1e9:.1f} GB, and {folder.parent} has "
             f"{(free + there) / 1e9:.1f} GB free: give a --scratch with more, or more --memory"
         )
-
-
-def _remove_left_behind() -> None:
-    """Remove the private folders of processes that are no longer there."""
-    for folder in large_temporary().glob(f"{_NAME}-*"):
-        try:
-            if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-                continue
-            with FileLock(folder / _LOCK, timeout=0):
-                pass
-        except (OSError, Timeout):
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
