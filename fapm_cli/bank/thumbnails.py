@@ -8,6 +8,7 @@ same as from the files. JPEG takes half of that and moves scores of good parts b
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Protocol, overload
@@ -101,16 +102,8 @@ class Stretch(Protocol):
         """Some of them."""
 
 
-class Packed(Sequence[bytes]):
-    """Thumbnails as they lie in a bank's file: none is read before it is asked for."""
-
-    def __init__(self, data: Stretch, ends: Sequence[int]):
-        """Take all bytes, and where each ends: these are rising."""
-        self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._spans)
+class _Lazy(Sequence[bytes]):
+    """Thumbnails of which none is read before it is asked for."""
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -121,7 +114,25 @@ class Packed(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         """One of them, or some."""
         if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+            return [self._read(i) for i in range(len(self))[index]]
+        return self._read(index)
+
+    @abstractmethod
+    def _read(self, index: int) -> bytes: ...
+
+
+class Packed(_Lazy):
+    """Thumbnails as they lie in a bank's file."""
+
+    def __init__(self, data: Stretch, ends: Sequence[int]):
+        """Take all bytes, and where each ends: these are rising."""
+        self.data, self._spans = data, [*itertools.pairwise([0, *ends])]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._spans)
+
+    def _read(self, index: int) -> bytes:
         first, end = self._spans[index]
         return self.data[first:end].tobytes()
 
@@ -142,8 +153,8 @@ class Packed(Sequence[bytes]):
         return self.data[first : min(first + _HEADER_BYTES, end)].tobytes()
 
 
-class Joined(Sequence[bytes]):
-    """Thumbnails of several banks: none is read before it is asked for."""
+class Joined(_Lazy):
+    """Thumbnails of several banks."""
 
     def __init__(self, banks: Sequence[Sequence[bytes]], order: Sequence[tuple[int, int]]):
         """Take which bank's, and which of its, each one is."""
@@ -153,16 +164,7 @@ class Joined(Sequence[bytes]):
         """How many there are."""
         return len(self._order)
 
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        """One of them, or some."""
-        if isinstance(index, slice):
-            return [self._banks[i][j] for i, j in self._order[index]]
+    def _read(self, index: int) -> bytes:
         bank, number = self._order[index]
         return self._banks[bank][number]
 
