@@ -19,7 +19,7 @@ from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.memory.metric import TOGETHER_BYTES, Variation, patch_metrics
 from fapm_cli.memory.patch_memory import PatchMemory, patch_memory
 from fapm_cli.memory.shown import shown_vectors
-from fapm_cli.memory.vectors import Rows, Vectors, patches_of
+from fapm_cli.memory.vectors import Gathered, Rows, Vectors, patches_of
 from fapm_cli.scores.calibration import local_calibration
 from fapm_cli.scores.extents import Calibration
 from fapm_cli.scores.scorer import Found, Scorer
@@ -175,14 +175,8 @@ def bank_calibration(bank: Bank, responses: Tensor, shown: Tensor | None = None)
 def responses_of(
     scorer: Scorer, parts: Iterable[tuple[Found, Tensor | None]], total: int
 ) -> Tensor:
-    """(total, h, w), responses of all parts, in memory that is taken once: pieces of it between
-    what each part takes and gives back would keep that from being used again.
-    """
-    whole, count = None, 0
+    """(total, h, w), responses of all parts."""
+    responses = Gathered(total)
     for part in parts:
-        some = scorer.combine(*part).responses
-        whole = some.new_empty(total, *some.shape[1:]) if whole is None else whole
-        whole[count : count + len(some)] = some
-        count += len(some)
-    assert whole is not None
-    return whole
+        responses.add(scorer.combine(*part).responses)
+    return responses.all()

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fapm_cli.memory.vectors import Gathered
+
 _BLOCK_PX = 14
 _MOST_BLOCKS = 16  # a side
 _SAMPLES = 32  # px a side
@@ -53,35 +55,25 @@ class Looks:
 
 
 class Looking:
-    """Looks of pictures that come one after another, in memory that is taken once.
-
-    Were those of each batch kept where they come, they would lie between what else a batch takes
-    and gives back, and memory in pieces is not used again.
-    """
+    """Looks of pictures that come one after another, in memory that is taken once."""
 
     def __init__(self, capacity: int):
         """Take so many pictures at most."""
-        self._capacity, self._count = capacity, 0
-        self._whole: Looks | None = None
+        self._means, self._details = Gathered(capacity), Gathered(capacity)
+        self._block_px: float | None = None
 
     def add(self, pixels: Tensor) -> None:
         """Look at (B, H, W, 3) uint8 pictures."""
-        some, end = look_at(pixels), self._count + len(pixels)
-        if self._whole is None:
-            means, details = (
-                one.new_empty(self._capacity, one.shape[1]) for one in (some.means, some.details)
-            )
-            self._whole = Looks(means, details, some.block_px)
-        self._whole.means[self._count : end] = some.means
-        self._whole.details[self._count : end] = some.details
-        self._count = end
+        some = look_at(pixels)
+        self._means.add(some.means)
+        self._details.add(some.details)
+        self._block_px = some.block_px
 
     def finish(self) -> Looks | None:
         """Those of all; None of none."""
-        if self._whole is None:
+        if self._block_px is None:
             return None
-        means, details = self._whole.means[: self._count], self._whole.details[: self._count]
-        return Looks(means, details, self._whole.block_px)
+        return Looks(self._means.all(), self._details.all(), self._block_px)
 
 
 def look_at(pixels: Tensor) -> Looks:

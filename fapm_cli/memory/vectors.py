@@ -81,3 +81,34 @@ def only(vectors: Vectors, kept: Sequence[int], num_pictures: int) -> Vectors:
 def rows_of(rows: Rows, kept: Sequence[int]) -> Rows:
     """Some of the rows, for good."""
     return rows[torch.tensor(kept)] if isinstance(rows, Tensor) else rows.of(kept)
+
+
+class Gathered:
+    """Rows that come in parts, in memory that is taken once.
+
+    Were each part kept where it came, it would lie between what else is taken and given back, and
+    memory in pieces is not used again.
+    """
+
+    def __init__(self, most: int):
+        """Take so many rows at most."""
+        self._most, self._count = most, 0
+        self._whole: Tensor | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows, (n, ...); all are alike but for n."""
+        if self._whole is None:
+            self._whole = rows.new_empty(self._most, *rows.shape[1:])
+        end = self._count + len(rows)
+        self._whole[self._count : end] = rows
+        self._count = end
+
+    def all(self) -> Tensor:
+        """All of them so far.
+
+        Raises:
+            ValueError: there was none.
+        """
+        if self._whole is None:
+            raise ValueError("no rows were added")
+        return self._whole[: self._count]
