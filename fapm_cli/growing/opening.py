@@ -37,22 +37,39 @@ def to_join(banks: Sequence[Bank | Path]) -> list[Bank]:
     largest = holder = 0
     for number, one in enumerate(banks):
         found.append(load_bank(one, mapped=mapped) if isinstance(one, Path) else as_tensors(one))
-        bank = found[-1]
-        if number and len(bank.pictures) > len(found[largest].pictures):
-            found[largest], largest = without_metrics(found[largest]), number
-        elif number:
-            bank = without_metrics(bank)
-        if number and len(bank.backbone or ()) > len(found[holder].backbone or ()):
-            found[holder], holder = replace(found[holder], backbone=None), number
-        elif number:
-            bank = replace(bank, backbone=None)
-        found[-1] = bank
+        largest = _stripped(
+            found, largest, number, lambda bank: len(bank.pictures), without_metrics
+        )
+        holder = _stripped(
+            found, holder, number, lambda bank: len(bank.backbone or ()), without_backbone
+        )
     return found
+
+
+def _stripped(
+    banks: list[Bank],
+    best: int,
+    number: int,
+    size: Callable[[Bank], int],
+    strip: Callable[[Bank], Bank],
+) -> int:
+    """Strip the smaller of two banks, the later of equal ones; gives the other's number."""
+    if number == best:
+        return best
+    more = size(banks[number]) > size(banks[best])
+    best, other = (number, best) if more else (best, number)
+    banks[other] = strip(banks[other])
+    return best
 
 
 def without_metrics(bank: Bank) -> Bank:
     """The bank less its patches' own metrics; what was chosen is still known."""
     return replace(bank, memories=tuple(replace(m, metrics=None) for m in bank.memories))
+
+
+def without_backbone(bank: Bank) -> Bank:
+    """The bank less its backbone."""
+    return replace(bank, backbone=None)
 
 
 @contextmanager
