@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def read_token(file: Path | None = None) -> str | None:
         OptionError: it can't be read, or is too short to be a secret.
     """
     token, where = secret(TOKEN, file), file or secret_file(TOKEN)
-    if not token:
+    if not token and TOKEN not in os.environ:
         return None
     if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
         raise OptionError(

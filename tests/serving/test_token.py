@@ -71,5 +71,7 @@ def test_a_token_is_a_secret_as_all_others_are(
     assert read_token() == TOKEN
     monkeypatch.delenv("FAPM_TOKEN_FILE")
     assert read_token() == TOKEN
-    monkeypatch.setenv("FAPM_TOKEN", "")
+    monkeypatch.delenv("FAPM_TOKEN")
     assert read_token() is None
+    monkeypatch.setenv("FAPM_TOKEN", "")  # most likely what should have filled it failed
+    assert_fails(fapm("serve", bank), "FAPM_TOKEN has 0 characters", "16")
