@@ -33,8 +33,8 @@ class WebhookSink(Sink):
         Raises:
             OptionError: there is none.
         """
-        self._address, self._key = address, secret(SECRETS[address.scheme])
         name = SECRETS[address.scheme]
+        self._address, self._key = address, secret(name)
         if not self._key:
             raise OptionError(
                 f"--to {address.name}: set {name}, or {name}_FILE to a file that holds it: "
