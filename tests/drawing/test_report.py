@@ -11,16 +11,16 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from browsers import browser, opened
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 from helpers import small_bank
 from hypothesis import given, settings
@@ -35,7 +35,8 @@ from fapm_cli.errors import OutputError
 from fapm_cli.files import one_line, write_atomically
 from fapm_cli.scores.thresholds import UNSET
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+__all__ = ["browser"]
+
 HOSTILE = [
     "</script><script>document.title='broken out'</script>",
     "<!-- <script> .png",
@@ -364,22 +365,18 @@ def test_write_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None:
 # --- In a browser ------------------------------------------------------------------------------
 
 
-def browse(path: Path, fragment: str = "") -> str:
-    """Open a page from disk, let its script run, and give the document it made."""
-    assert CHROMIUM is not None
-    options = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,800"),
-        *("--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom"),
-        "--run-all-compositor-stages-before-draw",  # else the time may be over before a frame
-    )
-    done = subprocess.run(
-        [CHROMIUM, *options, f"{path.as_uri()}{fragment}"],
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
-    assert b"CONSOLE" not in done.stderr, done.stderr
-    return done.stdout.decode("utf-8")
+class Browse(Protocol):
+    """Open a page of a report, and give the document that it made of itself."""
+
+    def __call__(self, path: Path, fragment: str = "", until: str = ...) -> str: ...
+
+
+DRAWN = "!document.querySelector('.card') || document.querySelector('.heat')"
+
+
+@pytest.fixture
+def browse(browser: Any) -> Browse:
+    return lambda path, fragment="", until=DRAWN: opened(browser, path, fragment, until)
 
 
 def groups(document: str) -> dict[str, list[float]]:
@@ -396,13 +393,9 @@ def groups(document: str) -> dict[str, list[float]]:
     return found
 
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-
-
-@needs_browser
 @pytest.mark.parametrize("threshold", [None, 1.3, -1.0, 99.0])
 def test_browser_judges_by_the_threshold_and_sorts_by_score(
-    threshold: float | None, page_path: Path, page: Page
+    browse: Browse, threshold: float | None, page_path: Path, page: Page
 ) -> None:
     document = browse(page_path, "" if threshold is None else f"#threshold={threshold}")
     cut = page.index["threshold"] if threshold is None else threshold
@@ -421,8 +414,9 @@ def test_browser_judges_by_the_threshold_and_sorts_by_score(
     assert f"{over} of 12 good pictures of the bank lie above" in document
 
 
-@needs_browser
-def test_browser_filters_orders_and_enlarges_as_the_address_says(page_path: Path) -> None:
+def test_browser_filters_orders_and_enlarges_as_the_address_says(
+    browse: Browse, page_path: Path
+) -> None:
     document = browse(page_path, "#show=ok&find=GOOD&sort=path&picture=3")
     shown = groups(document)
     assert shown["anomalous"] == []
@@ -432,8 +426,7 @@ def test_browser_filters_orders_and_enlarges_as_the_address_says(page_path: Path
     assert re.search(r'id="large-name">[^<]*good/000.jpg<', document)
 
 
-@needs_browser
-def test_browser_parts_what_is_for_review(tmp_path: Path) -> None:
+def test_browser_parts_what_is_for_review(browse: Browse, tmp_path: Path) -> None:
     report = small_report(threshold=2.0, review=1.0)
     for score in (2.5, 1.5, 0.5):
         add(report, score=score)
@@ -447,8 +440,7 @@ def test_browser_parts_what_is_for_review(tmp_path: Path) -> None:
     assert moved == {"anomalous": [2.5, 1.5], "review": [], "ok": [0.5]}
 
 
-@needs_browser
-def test_browser_shows_hostile_names_as_text(tmp_path: Path) -> None:
+def test_browser_shows_hostile_names_as_text(browse: Browse, tmp_path: Path) -> None:
     report = small_report(name=HOSTILE[0])
     for name in HOSTILE:
         add(report, name)
@@ -464,9 +456,10 @@ def test_browser_shows_hostile_names_as_text(tmp_path: Path) -> None:
         assert f"<li>{shown}</li>" in document
 
 
-@needs_browser
 @pytest.mark.parametrize("count", [0, 1])
-def test_browser_opens_a_report_of_hardly_anything(count: int, tmp_path: Path) -> None:
+def test_browser_opens_a_report_of_hardly_anything(
+    browse: Browse, count: int, tmp_path: Path
+) -> None:
     report = small_report(comparable=False)
     for _ in range(count):
         add(report)
@@ -487,9 +480,11 @@ def with_script(path: Path, script: str) -> Path:
     return target
 
 
-def copied(path: Path, script: str) -> str:
+def copied(browse: Browse, path: Path, script: str) -> str:
     """What a page copies after a script."""
-    document = browse(with_script(path, script))
+    document = browse(
+        with_script(path, script), until="document.querySelector('#copied').textContent"
+    )
     found = re.search(r'<textarea id="copied"[^>]*>(.*?)</textarea>', document, re.DOTALL)
     assert found is not None
     return html.unescape(found[1])
@@ -498,12 +493,11 @@ def copied(path: Path, script: str) -> str:
 CLICK = "document.getElementById('{}').click();"
 
 
-@needs_browser
 def test_browser_copies_a_command_that_judges_what_is_shown_again(
-    page_path: Path, bank: Path
+    browse: Browse, page_path: Path, bank: Path
 ) -> None:
     script = "change({find: 'stain', threshold: 1.1}); " + CLICK.format("copy-command")
-    program, *arguments = shlex.split(copied(page_path, script))
+    program, *arguments = shlex.split(copied(browse, page_path, script))
     stains = [str(p) for p in sorted((SAMPLES / "test" / "stain").iterdir())]
     assert program == "fapm"
     assert arguments[:5] == ["score", str(bank), "--threshold", "1.1", "--"]
@@ -513,12 +507,13 @@ def test_browser_copies_a_command_that_judges_what_is_shown_again(
     ]
 
 
-@needs_browser
 def test_browser_copies_csv_of_the_chosen_pictures_as_score_writes_it(
-    page_path: Path, bank: Path
+    browse: Browse, page_path: Path, bank: Path
 ) -> None:
     choose = "document.querySelectorAll('.card input')[1].click(); "
-    (row,) = csv.DictReader(io.StringIO(copied(page_path, choose + CLICK.format("copy-csv"))))
+    (row,) = csv.DictReader(
+        io.StringIO(copied(browse, page_path, choose + CLICK.format("copy-csv")))
+    )
     wanted = fapm("score", bank, row["path"], "--format", "csv").out
     (own,) = csv.DictReader(io.StringIO(wanted))
     assert float(row.pop("score")) == pytest.approx(float(own["score"]), rel=1e-6)
@@ -526,23 +521,21 @@ def test_browser_copies_csv_of_the_chosen_pictures_as_score_writes_it(
     assert row == {key: own[key] for key in row}
 
 
-@needs_browser
-def test_browser_quotes_hostile_names_for_shell_and_csv(tmp_path: Path) -> None:
+def test_browser_quotes_hostile_names_for_shell_and_csv(browse: Browse, tmp_path: Path) -> None:
     report = small_report(name="it's a bank.st")
     for name in HOSTILE:
         add(report, name)
     written(report, tmp_path)
-    words = shlex.split(copied(tmp_path / "page.html", CLICK.format("copy-command")))
+    words = shlex.split(copied(browse, tmp_path / "page.html", CLICK.format("copy-command")))
     assert words[2] == "it's a bank.st"
     assert set(words[4:]) == {one_line(name) for name in HOSTILE}
     rows = csv.DictReader(
-        io.StringIO(copied(tmp_path / "page.html", CLICK.format("copy-csv"))), strict=True
+        io.StringIO(copied(browse, tmp_path / "page.html", CLICK.format("copy-csv"))), strict=True
     )
     assert {row["path"] for row in rows} == {one_line(name) for name in HOSTILE}
 
 
-@needs_browser
-def test_browser_shortens_a_long_path_in_its_middle(tmp_path: Path) -> None:
+def test_browser_shortens_a_long_path_in_its_middle(browse: Browse, tmp_path: Path) -> None:
     name = f"line 7/{'deep/' * 30}shift 2/part_000123.png"
     report = small_report()
     add(report, name, unlike=True)
@@ -559,7 +552,7 @@ def test_browser_shortens_a_long_path_in_its_middle(tmp_path: Path) -> None:
     assert "unlike the training pictures" in document
 
 
-def layout(path: Path, width: int, height: int) -> dict[str, Any]:
+def layout(browse: Browse, path: Path, width: int, height: int) -> dict[str, Any]:
     """Where things lie in a page of a size: left, top, right and bottom in px."""
     script = """
         const at = (name) => { const r = document.querySelector(name).getBoundingClientRect();
@@ -574,18 +567,17 @@ def layout(path: Path, width: int, height: int) -> dict[str, Any]:
         "document.body.dataset.found = JSON.stringify(e.data); });</script>"
         f'<iframe src="{inner.name}" style="width:{width}px;height:{height}px;border:0"></iframe>'
     )
-    found = re.search(r'data-found="([^"]+)"', browse(frame))
+    found = re.search(r'data-found="([^"]+)"', browse(frame, until="document.body.dataset.found"))
     assert found is not None
     said: dict[str, Any] = json.loads(html.unescape(found[1]))
     return said
 
 
-@needs_browser
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900), (2560, 1300)])
 def test_browser_shows_pictures_and_controls_at_once_at_any_width(
-    width: int, height: int, page_path: Path
+    browse: Browse, width: int, height: int, page_path: Path
 ) -> None:
-    found = layout(page_path, width, height)
+    found = layout(browse, page_path, width, height)
     assert found["width"] == width
     assert found["scrolls"] <= width
     panel, card = found["panel"], found["card"]

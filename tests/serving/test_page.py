@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import browser
 from conftest import ONE_BAD, ONE_GOOD, SAMPLES
 from servers import Server, serving, until
 
 from fapm_cli.finding.labels import read_labels
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+__all__ = ["browser"]
+
 TOKEN = "a token of some length"
 PRESS_G_AS_IT_COMES = """() => {
   const press = () => document.body.dispatchEvent(
     new KeyboardEvent("keydown", { key: "g", bubbles: true }));
   new MutationObserver(press).observe(document.getElementById("verdict"), { childList: true });
 }"""
-
-if CHROMIUM is None:
-    pytest.skip("Chromium is not on the path", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
