@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -116,54 +115,6 @@ def test_heatmaps_are_those_of_torch_to_one_grey_level(bank: Path, tmp_path: Pat
         [path] = fapm("heatmap", bank, ONE_BAD, *options).out.splitlines()
         pictures.append(np.asarray(Image.open(path)).astype(int))
     assert (np.abs(pictures[0] - pictures[1]) > 1).mean() < 1e-3
-
-
-_PROGRAM = """
-import sys
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchvision"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Refused())
-sys.argv = ["fapm", *sys.argv[1:]]
-from fapm_cli.__main__ import main
-main()
-"""
-
-
-def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run fapm where torch can't be imported."""
-    return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_judging_takes_no_torch(bank: Path, tmp_path: Path) -> None:
-    done = without_torch("score", bank, ONE_GOOD, ONE_BAD, "--json", "--exit-zero")
-    assert (done.returncode, done.stderr) == (0, "")
-    wanted = fapm("score", bank, ONE_GOOD, ONE_BAD, "--json", "--exit-zero").json
-    assert json.loads(done.stdout) == wanted
-    report = tmp_path / "report.html"
-    done = without_torch("heatmap", bank, ONE_BAD, "-o", tmp_path / "out", "--html", report)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert report.is_file()
-    assert without_torch("info", bank).stdout == fapm("info", bank).out
-
-
-def test_what_takes_torch_says_so(bank: Path, tmp_path: Path) -> None:
-    for arguments in (
-        ("score", bank, ONE_GOOD, "--precision", "fp32", "--engine", "torch"),
-        ("build", ONE_GOOD, "-o", tmp_path / "new.st"),
-        ("score", bank, ONE_GOOD, "--engine", "torch"),
-    ):
-        done = without_torch(*arguments)
-        assert done.returncode == 2
-        assert len(done.stderr.splitlines()) == 1
-        assert "pip install fapm" in done.stderr
 
 
 def test_why_it_takes_torch(bank: Path) -> None:
