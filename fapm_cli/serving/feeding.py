@@ -86,7 +86,9 @@ class Feed(threading.Thread):
         """Go on until told to end, or until the source is at its end."""
         while not self._over.is_set():
             try:
-                self._pass_on(self._source or self._inlet.open())
+                _ = self._banked.loaded  # else nothing is taken from the source
+                source, self._source = self._source or self._inlet.open(), None
+                self._pass_on(source)
                 if self._inlet.ends:
                     self._say(f"source {self.name}: at its end")
                     return
@@ -99,7 +101,7 @@ class Feed(threading.Thread):
                 return
             if self.fault is None:
                 self._say(f"note: source {self.name}: {failed}; it is tried again")
-            self._source, self.fault, self._seen_at = None, failed, time.monotonic()
+            self.fault, self._seen_at = failed, time.monotonic()
             self._over.wait(AGAIN_S)
 
     def _pass_on(self, source: Source) -> None:

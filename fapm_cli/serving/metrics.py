@@ -11,7 +11,7 @@ from fapm_cli.serving.history import Judgement
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10)
 _CHANCES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 VERDICTS = ("ok", "review", "anomalous", "judged", "error")
-REFUSALS = ("busy", "large", "slow", "format", "address", "token", "other")
+REFUSALS = ("busy", "bank", "large", "slow", "format", "address", "token", "other")
 
 
 class Metrics:

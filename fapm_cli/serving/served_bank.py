@@ -75,29 +75,39 @@ class ServedBank:
     """
 
     def __init__(self, name: str, path: Path, *, drift: bool = False):
-        """Load it.
-
-        Raises:
-            FapmError: it can't be loaded.
-        """
-        self.name, self.path, self.fault = name, path, None
+        """Load it; where that fails :attr:`fault` says why, until a file comes that does."""
+        self.name, self.path = name, path
+        self.fault: str | None = None
         self._drift = drift
-        self._mark = self._seen = _mark_of(path)
-        self._loaded: Loaded = self._load()
+        self._loaded: Loaded | None = None
+        self._seen = _mark_of(path)
+        self._take(self._seen)
 
-    fault: str | None
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it judges."""
+        return self._loaded is not None
 
     @property
     def loaded(self) -> Loaded:
-        """What judges now."""
+        """What judges now.
+
+        Raises:
+            BankError: nothing does: no file that was there could be loaded.
+        """
+        if self._loaded is None:
+            raise BankError(self.fault or "")
         return self._loaded
 
     def to_json(self) -> dict[str, Any]:
-        """What is to be known of it."""
-        thresholds, learnt = self._loaded.detector.thresholds, self._loaded.detector.learnt
+        """What is to be known of it; all null, but for its fault, where nothing is loaded."""
+        loaded, known = self._loaded, dict.fromkeys(("digest", "since", "threshold", "pictures"))
+        if loaded is None:
+            return {**known, "fault": self.fault}
+        thresholds, learnt = loaded.detector.thresholds, loaded.detector.learnt
         return {
-            "digest": self._loaded.digest,
-            "since": utc_text(self._loaded.since, "seconds"),
+            "digest": loaded.digest,
+            "since": utc_text(loaded.since, "seconds"),
             "threshold": None if thresholds is None else thresholds.score,
             "pictures": len(learnt.pictures),
             "fault": self.fault,
@@ -114,11 +124,13 @@ class ServedBank:
         if seen != self._seen:
             self._seen = seen
             return None
-        if seen == self._mark:
-            return None
-        self._mark = seen
+        return None if seen == self._mark else self._take(seen)
+
+    def _take(self, mark: _Mark | None) -> bool:
+        """Load what lies there, or say why not: then what is loaded goes on, if anything is."""
+        self._mark = mark
         try:
-            if seen is None:
+            if mark is None and self._loaded is not None:
                 raise BankError(f"bank {self.path} is gone")
             self._loaded = self._load()
         except Exception as error:  # whatever it is, the bank that is there goes on

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fapm_cli.compute.resident import give_back_freed
 from fapm_cli.detection.stream import Judged
+from fapm_cli.errors import BankError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.pictures.picture import Encoded
 from fapm_cli.pictures.reading import Item
@@ -76,7 +77,7 @@ class Service:
         settings: Settings,
         say: Callable[[str], None] = lambda line: None,
     ):
-        """Load all banks.
+        """Load all banks; one that can't be is waited for, while the others judge.
 
         Args:
             banks: their files, by name.
@@ -84,14 +85,20 @@ class Service:
             say: told what an operator should know, in lines.
 
         Raises:
-            FapmError: a bank can't be loaded, or pictures can't be kept.
+            FapmError: no bank can be loaded, or pictures can't be kept.
         """
         self.settings, self._say = settings, say
         self.banks = {
             name: ServedBank(name, path, drift=settings.drift) for name, path in banks.items()
         }
+        broken = [bank for bank in self.banks.values() if bank.fault is not None]
+        if broken and len(broken) == len(self.banks):
+            raise BankError(broken[0].fault)
         self.keep = Keep(settings.keep, banks)
         self.metrics = Metrics(banks)
+        for bank in broken:
+            self.metrics.load(bank.name, False)
+            self._say_fault(bank)
         self.workers = Workers(settings.queue)
         self.history = History(settings.keep_last)
         self.sinks: list[Sink] = [self.metrics]
@@ -108,6 +115,7 @@ class Service:
 
         Raises:
             QueueFullError: too many wait.
+            BankError: nothing is loaded of it.
         """
         begun = time.perf_counter()
         id = new_id(now := time.time())
@@ -128,6 +136,9 @@ class Service:
             item: the picture.
             id: a new one; None to have one made.
             now: when it came, in seconds since 1970; None for just now.
+
+        Raises:
+            BankError: nothing is loaded of the bank.
         """
         begun, now = time.perf_counter(), now or time.time()
         item = in_memory(item)
@@ -184,7 +195,13 @@ class Service:
                     replaced = True
                     self._say(f"bank {bank.name}: loaded anew, {bank.loaded.digest[:12]}")
                 else:
-                    self._say(f"bank {bank.name}: the one loaded goes on: {bank.fault}")
+                    self._say_fault(bank)
+
+    def _say_fault(self, bank: ServedBank) -> None:
+        goes_on = (
+            "the one loaded goes on" if bank.is_loaded else "judges nothing until that is mended"
+        )
+        self._say(f"bank {bank.name}: {goes_on}: {bank.fault}")
 
     def health(self) -> dict[str, Any]:
         """Whether all is well, and what judges."""

@@ -12,7 +12,10 @@ import pytest
 from conftest import GOOD, ONE_BAD, build, fapm
 from servers import Server, serving, until
 
-from fapm_cli.serving import service
+from fapm_cli.errors import BankError
+from fapm_cli.serving import feeding, service
+from fapm_cli.serving.feeding import Inlet
+from fapm_cli.sources.source import Source, watch_source
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,45 @@ def test_drift_begins_anew_with_a_new_bank(server: Server, file: Path, other: Pa
     put(other, file)
     until(lambda: server.ask("/banks").json["banks"]["part"]["digest"] != digest)
     assert server.score(ONE_BAD, bank="part").json["drift"] != first
+
+
+def test_one_broken_bank_of_two_keeps_the_other_from_nothing(
+    tmp_path: Path, file: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_LOOK_S", 0.02)
+    monkeypatch.setattr(feeding, "AGAIN_S", 0.05)
+    late, inbox = tmp_path / "late.st", tmp_path / "inbox"
+    late.write_bytes(b"{}" * 50)
+    inbox.mkdir()
+    part = Path(shutil.copy(ONE_BAD, inbox / "part.jpg"))
+    opened: list[Source] = []
+
+    def watch() -> Source:
+        opened.append(watch_source(inbox))
+        return opened[0]
+
+    with serving({"part": file, "late": late}, [Inlet("inbox", "late", watch)]) as server:
+        assert server.score(ONE_BAD, bank="part").status == 200
+        refused = server.score(ONE_BAD, bank="late")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+        health = server.ask("/healthz").json
+        assert health["status"] == "degraded"
+        assert health["banks"]["part"]["fault"] is None
+        assert refused.json["error"] == health["banks"]["late"]["fault"]
+        assert health["banks"]["late"]["digest"] is None
+        until(lambda: bool(server.ask("/healthz").json["sources"][0]["fault"]))
+        assert len(server.told) == 1
+        metrics = server.ask("/metrics").body
+        assert b'fapm_bank_fault{bank="late"} 1.0' in metrics
+        assert b'fapm_refused_total{reason="bank"} 1.0' in metrics
+        assert "bank late: judges nothing until that is mended" in server.said[0]
+        put(other, late)
+        until(lambda: len(server.told) == 2)
+        assert server.told[1].record["path"] == str(part)
+        until(lambda: server.ask("/healthz").json["status"] == "ok")
+        assert len(opened) == 1
+
+
+def test_a_service_without_one_bank_that_judges_does_not_begin(tmp_path: Path) -> None:
+    with pytest.raises(BankError, match=r"none\.st"), serving({"none": tmp_path / "none.st"}):
+        pass

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fapm_cli.errors import FapmError, PictureError
+from fapm_cli.errors import BankError, FapmError, PictureError
 from fapm_cli.serving.drawings import SHOWN, draw
 from fapm_cli.serving.history import Judgement
 from fapm_cli.serving.http.asking import Budget, read_asked, read_body, read_json
@@ -73,6 +73,8 @@ async def _score(request: Request) -> Response:
             one = await service.judge(bank, asked.data, asked.path)
         except QueueFullError:
             raise busy() from None
+        except BankError as error:
+            raise RefusedError(503, str(error), "bank", {"Retry-After": "60"}) from None
     address = f"/banks/{one.bank}/pictures/{one.id}"
     status = 422 if "error" in one.record else 200
     return JSONResponse(one.record, status, {"Location": address, "X-Picture-Id": one.id})

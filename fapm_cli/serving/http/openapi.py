@@ -127,10 +127,10 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 _TEXT, _FLAG, _NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "number"}
 _BANK = _object(
-    digest=_TEXT,
-    since={"type": "string", "format": "date-time"},
+    digest={"type": ["string", "null"]},
+    since={"type": ["string", "null"], "format": "date-time"},
     threshold={"type": ["number", "null"]},
-    pictures={"type": "integer"},
+    pictures={"type": ["integer", "null"]},
     fault={"type": ["string", "null"]},
 )
 _BANKS = {"type": "object", "additionalProperties": _BANK}
