@@ -1,6 +1,7 @@
 """What few good pictures give, with and without turned copies, and whether the promise holds.
 
 Usage: python benchmarks/few_pictures.py CATEGORY... [--numbers 1,2,4,8,16] [--draws 3] [--limit 60]
+           [--backbone NAME] [--weights FILE]
 
 Draws so many of a category's good pictures, builds a bank by default of them and judges the test
 pictures (at most so many good and so many defective, evenly taken), as often as is asked. Prints a
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,8 @@ def main() -> None:
     parser.add_argument("--numbers", default="1,2,4,8,16")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--weights")
     options = parser.parse_args()
     print("| set | pictures | without copies | by default | turned by |\n|---|---:|---|---|---:|")
     for root in options.categories:
@@ -62,31 +66,26 @@ def main() -> None:
                 chosen = np.random.default_rng([number, draw])
                 some = chosen.choice(len(category.train), number, replace=False)
                 good = [category.train[i] for i in some]
-                without.append(judge(good, paths, bad, 0))
-                default.append(judge(good, paths, bad, None, without[-1]))
+                build = partial(
+                    fapm.build, good, backbone=options.backbone, weights=options.weights
+                )
+                without.append(judge(build(turn=0, thumbnails=False), paths, bad))
+                default.append(without[-1])
+                if (bank := build(thumbnails=False)).learnt.config.turn:
+                    default[-1] = judge(bank, paths, bad)
             turned = "/".join(str(one.turn) for one in default)
             cells = " | ".join(map(cell, (without, default)))
             print(f"| {root.name} | {number} | {cells} | {turned} |", flush=True)
 
 
-def judge(
-    good: list[AnyPath],
-    paths: list[AnyPath],
-    bad: NDArray[np.bool_],
-    turn: int | None,
-    without: Draw | None = None,
-) -> Draw:
-    """Build a bank and judge by it; ``without`` is what came of no copies, if there are none."""
-    bank = fapm.build(good, turn=turn, thumbnails=False)
-    found = bank.learnt.config.turn
-    if without is not None and found == 0:
-        return without
+def judge(bank: fapm.Bank, paths: list[AnyPath], bad: NDArray[np.bool_]) -> Draw:
+    """Judge by a bank."""
     results = bank.detector(precision="fp32").stream(list(paths))
     scores = np.array([one.score for one in results])
     auroc = image_curve(scores, bad).area()
     assert auroc is not None
     alarms = float((scores[~bad] > bank.thresholds.score).mean())
-    return Draw(auroc, alarms, bank.thresholds.at_most, found)
+    return Draw(auroc, alarms, bank.thresholds.at_most, bank.learnt.config.turn)
 
 
 def cell(draws: list[Draw]) -> str:

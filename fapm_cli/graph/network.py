@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import WeightsError
 from fapm_cli.graph.half import Rounding
+from fapm_cli.graph.transformer import Transformer
 from fapm_cli.graph.writer import Graph, Value
 from fapm_cli.network.architectures import Block, Convolution, cut_stages
 from fapm_cli.scores.geometry import resize_matrix
@@ -38,10 +39,11 @@ class Network:
         """
         self._graph, self._config, self._cut = graph, config, cut
         self._weights, self._rounding = weights, rounding
+        self._transformer = Transformer(graph, self._take)
 
     def maps(self, pixels: Value) -> list[Value]:
         """The locally aware maps (B, C, h, w) of each memory, of (B, H, W, 3) float32 px."""
-        pooled = [self._pooled(tap, size) for tap, size in self._taps(pixels)]
+        pooled = self._taps(pixels)
         scales = self._config.layer_scales
         maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
         if not self._config.layer_wise:
@@ -51,7 +53,7 @@ class Network:
         return [self._graph.named(f"{MAP}{j}", one) for j, one in enumerate(maps)]
 
     def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
-        """What each tapped layer gives, (B, C_j, h_j, w_j), and its size."""
+        """What each tapped layer gives, locally aware, (B, C_j, h_j, w_j), and its size."""
         preprocessing = self._config.preprocessing
         size = preprocessing.crop_px
         # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
@@ -62,11 +64,14 @@ class Network:
         )
         x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
         kept: dict[str, tuple[Value, Size]] = {}
+        tapped: dict[str, tuple[Value, Size]] = {}
         before = ""
         for stage in cut_stages(self._config.backbone, self._config.layers):
             if stage.name == self._cut:  # a sum behind it takes what it is fed, too
                 x = self._graph.named(FED, x)
                 kept[before] = x, size
+            if stage.transformer is not None:
+                x, size = self._transformer.stage(stage.name, stage.transformer, x, size)
             for block in stage.blocks:
                 x, size = self._block(block, x, size)
             if stage.max_pool:
@@ -78,7 +83,13 @@ class Network:
                 x = x + kept[stage.adds][0]
             kept[stage.name] = x, size
             before = stage.name
-        return [kept[name] for name in self._config.layers]
+            if stage.name not in self._config.layers:
+                continue
+            if stage.transformer is None:
+                tapped[stage.name] = self._pooled(x, size)
+            else:
+                tapped[stage.name] = self._transformer.as_map(stage.transformer, x, size), size
+        return [tapped[name] for name in self._config.layers]
 
     def _block(self, block: Block, fed: Value, fed_size: Size) -> tuple[Value, Size]:
         x, size = fed, fed_size

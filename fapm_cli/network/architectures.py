@@ -1,7 +1,7 @@
 """The backbones' architectures, as plain descriptions that networks and graphs are made of.
 
 ``efficientnet_lite0`` is Tan & Le's EfficientNet-Lite0 (2019; no squeeze-and-excitation, ReLU6).
-The ResNets are torchvision's, by the names of its state dicts. This file imports no torch.
+The ResNets are torchvision's, by its state dicts' names. This file imports no torch.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import partial
 from typing import Literal
 
 from fapm_cli.errors import OptionError
+from fapm_cli.network.vision_transformers import TRANSFORMERS, TransformerShape, stage_names
 
 Activation = Literal["relu", "relu6"]
 
-# Of the side of an input that is run in one, or of a tile of a larger one, what lies around it
-# among it. On a CPU more is slower: glibc maps, and clears, blocks of more than 32 MB anew each
-# time, and the caches are left behind.
+# Of the side of an input that is run in one, or of a tile, its rim among it. On a CPU more is
+# slower: glibc maps, and clears, blocks of more than 32 MB anew each time, and caches are left.
 TILE_PX = {"cpu": 640, "cuda": 2048}
 
 
@@ -78,12 +78,14 @@ class Stage:
         blocks: in order.
         max_pool: whether the largest of 3×3, at stride 2, is taken of what they give.
         adds: the stage whose output is added to this one's; None for none.
+        transformer: that it is a part of, instead of blocks; None for none.
     """
 
     name: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...] = ()
     max_pool: bool = False
     adds: str | None = None
+    transformer: TransformerShape | None = None
 
 
 # (repeats, kernel, stride of the first, expansion, channels out), EfficientNet-Lite0
@@ -198,17 +200,21 @@ def _resnet(shape: ResNetShape) -> tuple[Stage, ...]:
         channels, blocks = 64 * 2**i, []
         for j in range(depth):
             stride = 2 if i > 0 and j == 0 else 1
-            blocks.append(
-                residual_block(f"layer{i + 1}.{j}.", channels_in, channels, stride, shape)
-            )
+            name = f"layer{i + 1}.{j}."
+            blocks.append(residual_block(name, channels_in, channels, stride, shape))
             channels_in = blocks[-1].convs[-1].channels[1]
         stages.append(Stage(f"layer{i + 1}", tuple(blocks)))
     return tuple(stages)
 
 
+def _transformer(shape: TransformerShape) -> tuple[Stage, ...]:
+    return tuple(Stage(name, transformer=shape) for name in stage_names(shape))
+
+
 ARCHITECTURES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {
     "efficientnet_lite0": lite0,
     **{name: partial(_resnet, shape) for name, shape in RESNETS.items()},
+    **{name: partial(_transformer, shape) for name, shape in TRANSFORMERS.items()},
 }
 """Of each backbone, what makes its stages, in order."""
 
@@ -220,26 +226,25 @@ def cut_stages(backbone: str, layers: Sequence[str]) -> tuple[Stage, ...]:
         OptionError: no such backbone or layer.
     """
     if backbone not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise OptionError(f"backbone {backbone!r} is unknown; use one of {known}")
+        raise OptionError(
+            f"backbone {backbone!r} is unknown; use one of {', '.join(ARCHITECTURES)}"
+        )
     stages = ARCHITECTURES[backbone]()
     names = [stage.name for stage in stages]
-    unknown = [layer for layer in layers if layer not in names]
-    if unknown:
-        raise OptionError(
-            f"{backbone} has no layer {unknown[0]!r}; its layers are {', '.join(names)}"
-        )
+    for layer in layers:
+        if layer not in names:
+            raise OptionError(
+                f"{backbone} has no layer {layer!r}; its layers are {', '.join(names)}"
+            )
     return stages[: max(names.index(layer) for layer in layers) + 1]
 
 
 def coarse_from(backbone: str, precision: str) -> str | None:
-    """The first stage that half precision is enough for; None where float32 is asked for.
-
-    What is rounded before goes through everything behind: nearly all that rounding moves comes from
-    there (docs/accuracy.md).
-    """
+    """The first stage that half precision is enough for; None for float32 (docs/accuracy.md)."""
     if precision == "fp32":
         return None
     if backbone == "efficientnet_lite0":
         return "block4_expand" if precision == "bf16" else "block1_expand"
+    if backbone in TRANSFORMERS:
+        return "layer1"
     return "layer2" if precision == "bf16" else "stem"

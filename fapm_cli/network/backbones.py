@@ -19,7 +19,13 @@ from fapm_cli.network.architectures import RESNETS, ResNetShape
 from fapm_cli.network.efficientnet_lite import lite0_file_name, lite0_stages
 from fapm_cli.network.folding import conv_norm_pairs
 from fapm_cli.network.resnet import resnet_file_name, resnet_stages
-from fapm_cli.network.weights import packaged_weights, torchvision_weights
+from fapm_cli.network.transformer import transformer_modules
+from fapm_cli.network.vision_transformers import (
+    TRANSFORMERS,
+    TransformerShape,
+    transformer_file_name,
+)
+from fapm_cli.network.weights import dinov2_weights, packaged_weights, torchvision_weights
 
 Stages = dict[str, nn.Module]
 
@@ -47,6 +53,7 @@ class Backbone:
         mean: normalisation per RGB channel on a 0–255 scale.
         std: normalisation per RGB channel on a 0–255 scale.
         finest_stride: px per place of the finest memory.
+        most_px: of an input; None for any, as one that sees no farther than so far is run by tiles.
     """
 
     make_stages: Callable[[], Stages]
@@ -61,6 +68,7 @@ class Backbone:
     finest_stride: int = 8
     deep_layer: str | None = None
     deep_layer_scale: float = 1.0
+    most_px: int | None = None
 
     def stages(self) -> Stages:
         """Make the network's stages, in order and without values (on the meta device)."""
@@ -78,7 +86,7 @@ class Backbone:
 
     def is_head(self, name: str) -> bool:
         """Whether a name in a weights file belongs to a classifier, behind all stages."""
-        return name.split(".")[0] in self.head
+        return any(name == part or name.startswith(f"{part}.") for part in self.head)
 
 
 # The expanded features, behind an activation, detect far better than the narrow linear outputs
@@ -112,9 +120,26 @@ def _resnet(name: str, shape: ResNetShape) -> Backbone:
     )
 
 
+def _dinov2(name: str, shape: TransformerShape) -> Backbone:
+    return Backbone(
+        make_stages=partial(transformer_modules, shape),
+        own_weights=partial(dinov2_weights, name),
+        file_name=transformer_file_name,
+        head=("layernorm", "embeddings.mask_token"),
+        default_layers=("layer6", "layer8"),
+        layer_scale=0.2,
+        layer_weights=(1.0, 1.0),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        finest_stride=shape.place_px,
+        most_px=2**20,  # each token looks at all: 4,096 take 0.4 GB
+    )
+
+
 BACKBONES = {  # help names them without importing torch: in commands/options.py
     DEFAULT_BACKBONE: _LITE0,
     **{name: _resnet(name, shape) for name, shape in RESNETS.items()},
+    **{name: _dinov2(name, shape) for name, shape in TRANSFORMERS.items()},
 }
 
 

@@ -14,6 +14,7 @@ from fapm_cli.config import BankConfig
 from fapm_cli.network.architectures import coarse_from
 from fapm_cli.network.backbones import Stages
 from fapm_cli.network.tiling import TILE_PX, Tiling
+from fapm_cli.network.transformer import Tokens
 
 
 class FeatureExtractor(nn.Module):
@@ -67,7 +68,11 @@ class FeatureExtractor(nn.Module):
                 x = x + kept[adds]
             if name in self._needed:
                 kept[name] = x
-        return [kept[name] for name in self.config.layers]
+        return [self._as_map(name, kept[name], pixels.shape[1]) for name in self.config.layers]
+
+    def _as_map(self, name: str, tapped: Tensor, height_px: int) -> Tensor:
+        stage = self.stages[name]
+        return stage.as_map(tapped, height_px) if isinstance(stage, Tokens) else tapped
 
     def follow(self, plan: Plan) -> FeatureExtractor:
         """Make one like it on the plan's device, in its precision; this one stays as it is.
@@ -134,8 +139,10 @@ class FeatureExtractor(nn.Module):
         are not layer-wise.
         """
         maps = [
-            self._pool(tap.float(), height_px) * scale
-            for tap, scale in zip(taps, self.config.layer_scales, strict=True)
+            self._pool(name, tap.float(), height_px) * scale
+            for name, tap, scale in zip(
+                self.config.layers, taps, self.config.layer_scales, strict=True
+            )
         ]
         if self.config.layer_wise:
             return maps
@@ -145,8 +152,12 @@ class FeatureExtractor(nn.Module):
         ]
         return [torch.cat(upsampled, dim=1)]
 
-    def _pool(self, tap: Tensor, height_px: int) -> Tensor:
-        """Average 3×3 places, after bringing the map to the finest stride."""
+    def _pool(self, layer: str, tap: Tensor, height_px: int) -> Tensor:
+        """Average 3×3 places, after bringing the map to the finest stride; tokens have looked at
+        all around them, and stay as they are (docs/accuracy.md).
+        """
+        if isinstance(self.stages[layer], Tokens):
+            return tap
         stride = height_px // tap.shape[-2]
         if stride < self.config.finest_stride:
             tap = F.avg_pool2d(tap, self.config.finest_stride // stride)

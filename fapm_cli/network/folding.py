@@ -85,13 +85,15 @@ def _remove_norms(network: nn.Module) -> None:
 
 
 def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Draw folded weights: He-normal kernels, zero biases; the same for the same seed."""
+    """Draw folded weights: He-normal kernels, zero biases, scales of 1; the same of a seed."""
     _remove_norms(network)
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
         std = (2 / value[0].numel()) ** 0.5 if value.dim() > 1 else 0.0
-        state[name] = torch.randn(value.shape, generator=generator) * std
+        drawn = torch.randn(value.shape, generator=generator) * std
+        is_scale = value.dim() == 1 and not name.endswith("bias")
+        state[name] = torch.ones_like(drawn) if is_scale else drawn
     return state
 
 

@@ -90,7 +90,13 @@ def tapping(extractor: FeatureExtractor, config: BankConfig) -> FeatureExtractor
 
 def _cut(config: BankConfig) -> Stages:
     """Keep the stages up to the last tapped layer."""
-    stages = look_up(config.backbone).stages()
+    backbone, (height, width) = look_up(config.backbone), config.preprocessing.crop_px
+    if backbone.most_px is not None and height * width > backbone.most_px:
+        raise OptionError(
+            f"size {height}x{width}: {config.backbone} sees all of an input at once, so of at most "
+            f"{backbone.most_px} px in all; take a smaller --size, or another --backbone"
+        )
+    stages = backbone.stages()
     unknown = [layer for layer in config.layers if layer not in stages]
     if unknown:
         raise OptionError(

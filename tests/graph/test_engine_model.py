@@ -153,6 +153,15 @@ def test_bottlenecks_and_groups(backbone: str) -> None:
     compare(*ragged(default_config(backbone, size_px=(32, 64), grid=(1, 2), layers=["layer1"])))
 
 
+@pytest.mark.parametrize(("variant", "grid"), [("A", (1, 1)), ("E", (2, 3))])
+def test_a_vision_transformer(variant: str, grid: tuple[int, int]) -> None:
+    layers = ["layer1", "layer2"]
+    config = default_config(
+        "dinov2_small", layers=layers, size_px=SMALL, grid=grid, variant=variant
+    )
+    compare(*ragged(config))
+
+
 @pytest.mark.parametrize("layers", [["block2", "block11_expand"], ["stem"], ["block5"]])
 def test_layers_of_any_depth_stride_and_kind(layers: list[str]) -> None:
     compare(*ragged(default_config(layers=layers, size_px=SMALL, grid=(2, 3))))
