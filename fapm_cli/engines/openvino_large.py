@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -69,12 +70,28 @@ class OpenVinoLargeJudge(Judge):
     def _detect(self, pixels: np.ndarray[Any, Any]) -> Detection:
         shown = pixels[..., 3] > 0 if pixels.shape[2] == 4 else None
         with self._alone, said(), ThreadPoolExecutor(self._cores) as threads:
-
-            def run(work: Callable[[Any], None], each: Iterable[Any]) -> None:
-                for _ in threads.map(work, each):
-                    pass
-
+            run = functools.partial(_run, threads, self._cores)
             distances, nearest = self._tiles(pixels[..., :3], run)
             layers, as_spots, anomaly_map, peak = self._scoring(distances, shown, run)
         parts = (as_spots.max(), layers, anomaly_map, peak, nearest, as_spots)
         return Detection(*(np.asarray(part)[np.newaxis] for part in parts))
+
+
+def _run(
+    threads: ThreadPoolExecutor, number: int, work: Callable[[Any], None], each: Iterable[Any]
+) -> None:
+    """Do something with each of several things, in this thread and others, ``number`` in all."""
+    left, taking = iter(each), threading.Lock()
+
+    def some() -> None:
+        while True:
+            with taking:
+                one = next(left, None)
+            if one is None:
+                return
+            work(one)
+
+    others = [threads.submit(some) for _ in range(number - 1)]
+    some()
+    for other in others:
+        other.result()
