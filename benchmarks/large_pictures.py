@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -78,6 +77,7 @@ def write(folder: Path, pictures: int, judged: int) -> None:
 def measure(folder: Path, size: str) -> None:
     """Build and judge at one size, in this process; prints figures as JSON."""
     import fapm_cli as fapm
+    from fapm_cli.compute.resident import peak_resident_mb
 
     bank = folder / f"{size}.st"
     command = [sys.executable, "-m", "fapm_cli", "build", str(folder / "train"), "-o", str(bank)]
@@ -94,7 +94,7 @@ def measure(folder: Path, size: str) -> None:
             verdicts.append(detector(path).verdict == "anomalous")
             times.append(time.perf_counter() - begin)
         found[kind] = float(np.mean(verdicts))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_mb() * 10**6
     figures = {"size": size, "build_s": built, "bank": bank.stat().st_size, "peak": peak}
     print(json.dumps({**figures, "s": float(np.median(times[1:])), **found}))
 

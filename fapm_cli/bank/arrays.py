@@ -22,7 +22,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-_MAPPED_BYTES, _FEW_BYTES = 256 * 2**20, 2**16
+_LARGE_BYTES = 256 * 2**20  # of a file
+_MAPPED_BYTES, _FEW_BYTES = 16 * 2**20, 2**16  # of an array in a large one, or if it is asked for
 
 
 def check_array(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int) -> None:
@@ -55,9 +56,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_arrays(path: Path, *, mapped: bool = False) -> Arrays:
     """Read the arrays of a file that :func:`read_metadata` has checked, by name.
 
-    Copied, since the file may be overwritten while they are in use; a very large one stays in the
-    file, and is read as it is needed, and so do all but small ones if they are to be ``mapped``.
-    bfloat16 comes as its bits, uint16.
+    Copied, since the file may be overwritten while they are in use; of a very large file those that
+    are large stay there, and are read as they are needed, and so do all but small ones if they are
+    to be ``mapped``. bfloat16 comes as its bits, uint16.
 
     Raises:
         OSError: it can't be read.
@@ -67,7 +68,8 @@ def read_arrays(path: Path, *, mapped: bool = False) -> Arrays:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        most = _FEW_BYTES if mapped else _MAPPED_BYTES
+        size = path.stat().st_size
+        most = _FEW_BYTES if mapped else _MAPPED_BYTES if size > _LARGE_BYTES else size
         return {n: _read(path, file, 8 + length, header[n], n, most) for n in sorted(header)}
 
 

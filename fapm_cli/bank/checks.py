@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fapm_cli.arrays import let_go
 from fapm_cli.bank.arrays import check_array, from_bfloat16
 from fapm_cli.bank.bank import LayerMemory, MetricChoice
 from fapm_cli.config import METRIC_DIMENSIONS, BankConfig
@@ -25,6 +26,7 @@ DTYPES = {
     "radius_sq": np.float32,
     "widened": np.bool_,
 }
+_AT_A_TIME = 2**22  # numbers
 
 
 def check_thresholds(plain: dict[str, Any], scores: NDArray[Any] | None) -> Thresholds:
@@ -186,5 +188,12 @@ def check_choice(choice: Any, metrics: Sequence[NDArray[Any] | None]) -> MetricC
 
 
 def _largest(values: NDArray[np.float32]) -> float:
-    """The largest absolute value, not a number if one is none."""
-    return max(abs(float(values.min())), abs(float(values.max())))
+    """The largest absolute value, not a number if one is none; what is read of a file for that is
+    given back.
+    """
+    largest, rows = 0.0, max(_AT_A_TIME // max(values[:1].size, 1), 1)
+    for first in range(0, len(values), rows):
+        part = values[first : first + rows]
+        largest = np.maximum(largest, max(abs(float(part.min())), abs(float(part.max()))))
+        let_go(part)
+    return float(largest)

@@ -6,20 +6,23 @@ import ctypes
 import sys
 from typing import TYPE_CHECKING
 
-from fapm_cli.arrays import Array
+from fapm_cli.arrays import Array, host
 from fapm_cli.bank.bank import Bank
 from fapm_cli.compute.precision import check_precision
 from fapm_cli.config import Query
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import OptionError
+from fapm_cli.network.segments import segments
+from fapm_cli.network.vision_transformers import TRANSFORMERS
 from fapm_cli.packages import is_there
 
 if TYPE_CHECKING:
     from fapm_cli.network.extraction import FeatureExtractor
 
 ENGINES = ("auto", "openvino", "torch")
-MOST_PX = 1792  # a larger input takes much memory: torch runs it by tiles
+MOST_PX = 1792  # of a side: a larger input takes much memory, and is gone through by tiles
 _MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
+_MOST_PATCH_PX, _MOST_KEYS = 512, 2**13  # that a tile has at least one of
 
 
 def open_judge(
@@ -55,8 +58,12 @@ def open_judge(
     if engine not in ENGINES:
         raise OptionError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
     check_precision(precision)
-    reason = why_torch(bank, device, precision, weights=weights, compiled=compiled)
+    reason = why_torch(bank, device, precision, weights=weights, compiled=compiled, query=query)
     if reason is None and engine != "torch":
+        if is_large(bank):
+            from fapm_cli.engines.openvino_large import OpenVinoLargeJudge
+
+            return OpenVinoLargeJudge(bank, query=query, roi=roi, pixel_threshold=pixel_threshold)
         from fapm_cli.engines.openvino_judge import OpenVinoJudge
 
         return OpenVinoJudge(bank, precision, query=query, roi=roi, pixel_threshold=pixel_threshold)
@@ -77,14 +84,24 @@ def open_judge(
     )
 
 
-def why_torch(
-    bank: Bank, device: str, precision: str, *, weights: str | None = None, compiled: bool = False
-) -> str | None:
-    """Why only torch can judge by a bank as it is asked to; None where OpenVINO can."""
-    sides = bank.config.preprocessing.crop_px
+def is_large(bank: Bank) -> bool:
+    """Whether inputs are gone through by tiles: they, or the keys, are too many for one graph."""
     num_bytes = sum(
         part.nbytes for one in bank.memories for part in (one.keys, one.metrics) if part is not None
     )
+    return max(bank.config.preprocessing.crop_px) > MOST_PX or num_bytes > _MOST_BYTES
+
+
+def why_torch(
+    bank: Bank,
+    device: str,
+    precision: str,
+    *,
+    weights: str | None = None,
+    compiled: bool = False,
+    query: Query | None = None,
+) -> str | None:
+    """Why only torch can judge by a bank as it is asked to; None where OpenVINO can."""
     reasons = {
         f"device {device}": device not in ("auto", "cpu"),
         "a CUDA device is here": device == "auto" and is_there("torch") and _has_cuda(),
@@ -92,11 +109,33 @@ def why_torch(
         "--compile": compiled,
         "--weights": weights is not None,
         "the bank holds no backbone": bank.backbone is None,
-        f"an input of {sides[1]}×{sides[0]} px": max(sides) > MOST_PX,
-        f"a bank of {num_bytes / 2**30:.1f} GiB": num_bytes > _MOST_BYTES,
         "OpenVINO is not installed": not (is_there("openvino") and is_there("onnx")),
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    found = next((reason for reason, holds in reasons.items() if holds), None)
+    if found is None and is_large(bank):
+        return _why_not_by_tiles(bank, precision, query or bank.config.query)
+    return found
+
+
+def _why_not_by_tiles(bank: Bank, precision: str, query: Query) -> str | None:
+    """Why OpenVINO can't go through a bank's large inputs by tiles; None where it can."""
+    height, width = bank.config.preprocessing.crop_px
+    if bank.config.backbone in TRANSFORMERS:
+        return f"{bank.config.backbone} with a large input, {width}×{height} px"
+    rows, columns = bank.config.grid
+    patch_px = height // rows, width // columns
+    unit_px = max(segment.unit_px for segment in segments(bank.config))
+    most_keys = max(int(host(one.key_counts).max()) for one in bank.memories)
+    reasons = {
+        "a reach": query.reach > 0,
+        f"image score {query.image_score}": query.image_score == "paper",
+        f"precision {precision}": precision == "bf16",
+        f"patches of {patch_px[1]}×{patch_px[0]} px": max(patch_px) > _MOST_PATCH_PX
+        or any(side % unit_px for side in (*patch_px, height, width)),
+        f"patches of {most_keys} keys": most_keys > _MOST_KEYS,
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return reason and f"{reason} with a large input, {width}×{height} px"
 
 
 def _has_cuda() -> bool:

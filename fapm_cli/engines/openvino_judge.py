@@ -19,12 +19,10 @@ from fapm_cli.config import BankConfig, Query
 from fapm_cli.detection.detection import Detection, join
 from fapm_cli.detection.judge import Judge
 from fapm_cli.engines.openvino_parts import Row, in_parts, whole
-from fapm_cli.errors import ModelError, OptionError
+from fapm_cli.engines.openvino_requests import core, said
+from fapm_cli.errors import OptionError
 from fapm_cli.graph.model import engine_model
 from fapm_cli.network.architectures import TILE_PX, coarse_from, cut_stages
-from fapm_cli.packages import need, reason_of, version_of
-
-_NAME = "openvino"
 
 
 class OpenVinoJudge(Judge):
@@ -73,8 +71,8 @@ class OpenVinoJudge(Judge):
             as_spots=True,
             cut=cut,
         )
-        with _said():
-            self._core = need(_NAME).Core()
+        with said():
+            self._core = core()
             read = self._core.read_model(io.BytesIO(model.SerializeToString()))
             self._parts = whole(read) if cut is None else in_parts(read, len(bank.memories))
         self._cores, self._side_by_side = usable_cores(), False
@@ -108,14 +106,14 @@ class OpenVinoJudge(Judge):
         free = self._free_requests(self._cores if apart else 1)
         request = free.get()
         try:
-            with _said():
+            with said():
                 return Detection(*request(pixels))
         finally:
             free.put(request)
 
     def _free_requests(self, number: int) -> SimpleQueue[Row]:
         """Requests of a graph that is laid out for so many pictures at a time, over all cores."""
-        with self._laying_out, _said():
+        with self._laying_out, said():
             if number not in self._requests:
                 self._requests[number] = self._lay_out(number)
         return self._requests[number]
@@ -152,15 +150,3 @@ def first_rounded(config: BankConfig, precision: str) -> str | None:
             f"precision {precision} leaves {early[0]}, which is tapped, in fp32: use fp32"
         )
     return first
-
-
-@contextlib.contextmanager
-def _said() -> Iterator[None]:
-    """Say in one line what OpenVINO says of its failure."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ModelError(
-            f"{_NAME} {version_of(_NAME)} can't run the bank ({reason_of(error)}); "
-            "try --engine torch"
-        ) from error

@@ -18,10 +18,9 @@ from fapm_cli.config import Query
 from fapm_cli.errors import OptionError
 from fapm_cli.graph.half import as_is, store_in_half, to_half
 from fapm_cli.graph.network import Network
-from fapm_cli.graph.patches import from_patches, to_patches
 from fapm_cli.graph.resizing import resized
 from fapm_cli.graph.scoring import Scoring
-from fapm_cli.graph.search import Memory
+from fapm_cli.graph.search import Memory, from_patches, to_patches
 from fapm_cli.graph.writer import Graph, Side, Value
 
 OUTPUTS = ("score", "layer_scores", "anomaly_map", "peak", "nearest")

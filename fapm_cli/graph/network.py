@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,13 @@ from fapm_cli.errors import WeightsError
 from fapm_cli.graph.half import Rounding
 from fapm_cli.graph.transformer import Transformer
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.network.architectures import Block, Convolution, cut_stages
+from fapm_cli.network.architectures import Block, Convolution, Stage, cut_stages
+from fapm_cli.network.vision_transformers import TRANSFORMERS
 from fapm_cli.scores.geometry import resize_matrix
 
 Size = tuple[int, int]
+Tapped = dict[str, tuple[Value, Size]]
+"""What stages give, (B, C, h, w), and its size, by their names."""
 FED, MAP = "fed", "map."
 """Names of the values that a network is cut at."""
 
@@ -30,43 +33,54 @@ class Network:
         weights: Mapping[str, NDArray[np.float32]],
         rounding: Rounding,
         cut: str | None = None,
+        size: Size | None = None,
     ):
         """Take what it is made of; ``weights``, with norms folded into them, are by the names of
         the stages.
 
         What the stage ``cut`` is fed, and the maps, then have the names :data:`FED` and
-        :data:`MAP` and their number.
+        :data:`MAP` and their number. ``size`` is that of the px it is for, H and W; None for the
+        input's.
         """
         self._graph, self._config, self._cut = graph, config, cut
         self._weights, self._rounding = weights, rounding
         self._transformer = Transformer(graph, self._take)
+        self._size = config.preprocessing.crop_px if size is None else size
 
     def maps(self, pixels: Value) -> list[Value]:
         """The locally aware maps (B, C, h, w) of each memory, of (B, H, W, 3) float32 px."""
-        pooled = self._taps(pixels)
-        scales = self._config.layer_scales
-        maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
-        if not self._config.layer_wise:
-            maps = [_joined(self._graph, maps, [size for _, size in pooled])]
-        if self._cut is None:
-            return maps
-        return [self._graph.named(f"{MAP}{j}", one) for j, one in enumerate(maps)]
+        stages = cut_stages(self._config.backbone, self._config.layers)
+        return self.locally_aware(self.through(stages, self.normalised(pixels)))
 
-    def _taps(self, pixels: Value) -> list[tuple[Value, Size]]:
-        """What each tapped layer gives, locally aware, (B, C_j, h_j, w_j), and its size."""
-        preprocessing = self._config.preprocessing
-        size = preprocessing.crop_px
+    def normalised(self, pixels: Value) -> Value:
+        """What the first stage is fed, (B, 3, H, W)."""
         # A row at a time: to repeat three numbers is slow. And engines whose convolutions want
         # channels last drop a transpose that stands right before one.
+        preprocessing = self._config.preprocessing
         mean, std = (
-            np.tile(np.array(one, np.float32), (size[1], 1))
+            np.tile(np.array(one, np.float32), (self._size[1], 1))
             for one in (preprocessing.mean, preprocessing.std)
         )
-        x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
-        kept: dict[str, tuple[Value, Size]] = {}
-        tapped: dict[str, tuple[Value, Size]] = {}
-        before = ""
-        for stage in cut_stages(self._config.backbone, self._config.layers):
+        return ((pixels - mean) / std).transpose(0, 3, 1, 2)
+
+    def through(
+        self, stages: Sequence[Stage], fed: Value, before: str = "", stride: int = 1
+    ) -> Tapped:
+        """Run some stages, one after another.
+
+        Args:
+            stages: of the network, without a gap.
+            fed: (B, C, h, w), what the first of them is fed.
+            before: the stage that gives that; none for the px.
+            stride: px per place of it.
+
+        Returns:
+            What each stage gives, (B, C_j, h_j, w_j), and its size, by its name; and what the
+            first was fed.
+        """
+        x, size = fed, (self._size[0] // stride, self._size[1] // stride)
+        kept = {before: (x, size)}
+        for stage in stages:
             if stage.name == self._cut:  # a sum behind it takes what it is fed, too
                 x = self._graph.named(FED, x)
                 kept[before] = x, size
@@ -83,13 +97,24 @@ class Network:
                 x = x + kept[stage.adds][0]
             kept[stage.name] = x, size
             before = stage.name
-            if stage.name not in self._config.layers:
-                continue
-            if stage.transformer is None:
-                tapped[stage.name] = self._pooled(x, size)
-            else:
-                tapped[stage.name] = self._transformer.as_map(stage.transformer, x, size), size
-        return [tapped[name] for name in self._config.layers]
+        return kept
+
+    def locally_aware(self, tapped: Tapped) -> list[Value]:
+        """The maps of each memory, of what each tapped layer gives."""
+        shape = TRANSFORMERS.get(self._config.backbone)
+        pooled = [
+            self._pooled(x, size)
+            if shape is None
+            else (self._transformer.as_map(shape, x, size), size)
+            for x, size in (tapped[name] for name in self._config.layers)
+        ]
+        scales = self._config.layer_scales
+        maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
+        if not self._config.layer_wise:
+            maps = [_joined(self._graph, maps, [size for _, size in pooled])]
+        if self._cut is None:
+            return maps
+        return [self._graph.named(f"{MAP}{j}", one) for j, one in enumerate(maps)]
 
     def _block(self, block: Block, fed: Value, fed_size: Size) -> tuple[Value, Size]:
         x, size = fed, fed_size
@@ -142,7 +167,7 @@ class Network:
     def _pooled(self, tap: Value, size: Size) -> tuple[Value, Size]:
         """Average 3×3 places, after bringing the map to the finest stride."""
         finest = self._config.finest_stride
-        stride = self._config.preprocessing.crop_px[0] // size[0]
+        stride = self._size[0] // size[0]
         if stride < finest:
             sides = [finest // stride] * 2
             tap = self._graph.node("AveragePool", tap, kernel_shape=sides, strides=sides)

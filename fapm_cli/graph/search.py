@@ -1,7 +1,10 @@
-"""Search: patch-local k nearest neighbours (§2.3), as :mod:`fapm_cli.memory.search` finds them."""
+"""Search: patch-local k nearest neighbours (§2.3), as :mod:`fapm_cli.memory.search` finds them in
+maps that are cut into a grid of patches as :mod:`fapm_cli.memory.grid` does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,78 @@ from numpy.typing import NDArray
 from fapm_cli.arrays import host
 from fapm_cli.bank.bank import LayerMemory
 from fapm_cli.graph.half import Rounding
-from fapm_cli.graph.writer import Graph, Value
+from fapm_cli.graph.writer import Graph, Operand, Value
 from fapm_cli.memory.grid import Grid
+from fapm_cli.memory.laying_out import lay_out
 from fapm_cli.memory.pages import Pages
 
 Array = NDArray[Any]
+Size = tuple[int, int]
+_FAR = 1e38  # beyond all that is a distance, squared
+
+
+def to_patches(feature_map: Value, channels: int, size: Size, grid: Grid) -> Value:
+    """(N_p, C, Q) of a (B, C, h, w) map: a vector is a column, which products then read as it is.
+
+    Q = B·N_v runs over pictures first, then over the patch's cells in reading order.
+    """
+    (h, w), (rows, columns) = size, grid
+    cells = feature_map.reshape(-1, channels, rows, h // rows, columns, w // columns)
+    return cells.transpose(2, 4, 1, 0, 3, 5).reshape(rows * columns, channels, -1)
+
+
+def from_patches(values: Value, k: int, size: Size, grid: Grid) -> Value:
+    """Put each vector's k values back in its place: (B, k, h, w) of (N_p, k, Q)."""
+    (h, w), (rows, columns) = size, grid
+    cells = values.reshape(rows, columns, k, -1, h // rows, w // columns)
+    return cells.transpose(3, 2, 0, 4, 1, 5).reshape(-1, k, h, w)
+
+
+@dataclass(frozen=True)
+class OnPages:
+    """Keys on p pages, as :class:`fapm_cli.memory.laying_out.LaidOut` has them: constants of a
+    graph, or what it is given. ``first`` is asked for by those that are named.
+    """
+
+    keys: Operand
+    norms_sq: Operand
+    first: Operand | None = None
+
+    def nearest(
+        self, graph: Graph, centered: Value, lengths_sq: Value, k: int
+    ) -> tuple[Value, Value | None]:
+        """Find the nearest keys on each page.
+
+        Args:
+            graph: that it is written to.
+            centered: (p, C, Q), vectors less the page's center.
+            lengths_sq: (p, 1, Q), their squared lengths.
+            k: how many keys.
+
+        Returns:
+            Squared distances (p, k, Q), and, if there is ``first``, the nearest one's index,
+            (p, 1, Q) int64.
+        """
+        # ‖key‖² - 2·key·query: of all that is needed to tell which keys are nearest.
+        products = graph.node("MatMul", self.keys, centered) + self.norms_sq
+        places = None
+        if k > 1:
+            nearest, places = products.top(k, 1, largest=False, ordered=True)
+            places = places.slice(0, 1, 1)
+        else:
+            nearest = products.min(1, keep=True)
+            if self.first is not None:
+                places = products.arg_min(1).unsqueeze(1)
+        if places is not None and self.first is not None:
+            return nearest + lengths_sq, places + self.first
+        return nearest + lengths_sq, None
+
+
+def filled(graph: Graph, distances_sq: Value) -> Value:
+    """Have the farthest key stand for those that are missing, infinitely far (p, k, Q)."""
+    missing = distances_sq > _FAR
+    farthest = graph.where(missing, 0.0, distances_sq).max(1, keep=True)
+    return graph.where(missing, farthest, distances_sq)
 
 
 class Memory:
@@ -25,23 +95,13 @@ class Memory:
         self._graph, self._grid = graph, grid
         self._counts = host(memory.key_counts)
         self._pages = Pages.of(self._counts)
-        keys = host(memory.keys).astype(np.float32, copy=False)
-        ends = self._counts.cumsum()
-        self._metrics = None
-        if memory.metrics is not None:
-            metrics = host(memory.metrics).astype(np.float32, copy=False)
-            parts = np.split(keys, ends[:-1])
-            keys = np.concatenate([part @ own for part, own in zip(parts, metrics, strict=True)])
-            # Its transpose from the left maps columns.
-            self._metrics = rounding(metrics.transpose(0, 2, 1)[self._pages.patches])
-        means = np.stack([part.mean(axis=0) for part in np.split(keys, ends[:-1])])
-        self._centers = means[self._pages.patches]
-        places = self._pages.places
-        there = places < self._pages.end[:, None]
-        block = keys[places.clip(max=len(keys) - 1)] - self._centers[:, None]
-        self._keys = rounding(np.where(there[..., None], block, np.float32(0)))
-        norms_sq = np.square(self._keys).sum(axis=2)
-        self._norms_sq = np.where(there, norms_sq, np.float32(np.inf))
+        keys, metrics = (
+            None if one is None else host(one).astype(np.float32, copy=False)
+            for one in (memory.keys, memory.metrics)
+        )
+        assert keys is not None
+        self._channels = keys.shape[1]
+        self._laid_out = lay_out(keys, self._pages, metrics, rounding)
 
     def nearest(
         self, vectors: Value, k: int, reach: int, *, named: bool
@@ -70,26 +130,19 @@ class Memory:
     def _of_pages(
         self, vectors: Value, pages: Array, k: int, named: bool
     ) -> tuple[Value, Value | None]:
-        """Squared distances (p, k, Q) of columns (p, C, Q) to each page's nearest keys."""
-        graph = self._graph
-        if self._metrics is not None:
-            vectors = graph.constant(self._metrics[pages], "metrics") @ vectors
-        centered = vectors - graph.constant(self._centers[pages][..., None], "centers")
-        keys = graph.constant(-2 * self._keys[pages], "keys")
-        # ‖key‖² - 2·key·query: of all that is needed to tell which keys are nearest.
-        products = keys @ centered + graph.constant(self._norms_sq[pages][..., None], "norms_sq")
-        places = None
-        if k > 1:
-            nearest, places = products.top(k, 1, largest=False, ordered=True)
-            places = places.slice(0, 1, 1)
-        else:
-            nearest = products.min(1, keep=True)
-            if named:
-                places = products.arg_min(1).unsqueeze(1)
-        indices = None
-        if named and places is not None:
-            indices = places + graph.constant(self._pages.first[pages][:, None, None], "first")
-        return nearest + (centered * centered).sum(1, keep=True), indices
+        """As :meth:`OnPages.nearest`, of columns (p, C, Q) and some pages."""
+        keys, norms_sq = (
+            self._graph.constant(getattr(self._laid_out, name)[pages], name)
+            for name in ("keys", "norms_sq")
+        )
+        centers = self._graph.constant(self._laid_out.centers[pages].transpose(0, 2, 1), "centers")
+        if self._laid_out.metrics is not None:  # its transpose from the left maps columns
+            metrics = self._laid_out.metrics[pages].transpose(0, 2, 1)
+            vectors = self._graph.constant(metrics, "metrics") @ vectors
+        first = self._laid_out.first[pages] if named else None
+        centered = vectors - centers
+        lengths_sq = (centered * centered).sum(1, keep=True)
+        return OnPages(keys, norms_sq, first).nearest(self._graph, centered, lengths_sq, k)
 
     def _around(
         self, vectors: Value, k: int, reach: int, named: bool
@@ -131,7 +184,7 @@ class Memory:
         num_pages, n = pairs
         if n == 1:
             return vectors
-        channels = self._centers.shape[1] if self._metrics is None else self._metrics.shape[2]
+        channels = self._channels
         apart = vectors.reshape(num_pages, n, channels, -1).transpose(0, 2, 1, 3)
         return apart.reshape(num_pages, channels, -1)
 

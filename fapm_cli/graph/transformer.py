@@ -1,4 +1,4 @@
-"""A vision transformer: what :mod:`fapm_cli.network.transformer` is in torch, node by node."""
+"""A vision transformer: its torch modules (:mod:`fapm_cli.network.families.transformer`), as nodes."""
 
 from __future__ import annotations
 

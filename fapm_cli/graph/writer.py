@@ -80,7 +80,7 @@ class Value:
         """The values with their sides in another order."""
         return self.graph.node("Transpose", self, perm=order)
 
-    def gather(self, indices: NDArray[np.int64], axis: int = 0) -> Value:
+    def gather(self, indices: Value | NDArray[np.int64], axis: int = 0) -> Value:
         """Those of some places of a side."""
         return self.graph.node("Gather", self, indices, axis=axis)
 

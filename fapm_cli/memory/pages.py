@@ -29,6 +29,7 @@ class Pages:
         numbers: (p,) int64, which of its patch's pages it is, from 0.
         first: (p,) int64, index of each page's first key among all keys.
         end: (p,) int64, one past the index of the last key of its patch.
+        counts: (N_p,) int64, keys of each patch.
     """
 
     width: int
@@ -37,17 +38,21 @@ class Pages:
     numbers: Numbers
     first: Numbers
     end: Numbers
+    counts: Numbers
 
     @classmethod
-    def of(cls, key_counts: Numbers) -> Pages:
-        """Lay out so many keys of each patch, (N_p,) int64, each at least 1."""
-        width = _page_width(key_counts)
+    def of(cls, key_counts: Numbers, width: int | None = None) -> Pages:
+        """Lay out so many keys of each patch, (N_p,) int64, each at least 1.
+
+        A page then holds ``width`` of them; None for as many as cost least.
+        """
+        width = width or _page_width(key_counts)
         num_pages = -(-key_counts // width)
         patches = np.repeat(np.arange(len(num_pages)), num_pages)
         numbers = np.arange(len(patches)) - (num_pages.cumsum() - num_pages)[patches]
         ends = key_counts.cumsum()
         first = (ends - key_counts)[patches] + width * numbers
-        return cls(width, int(num_pages.max()), patches, numbers, first, ends[patches])
+        return cls(width, int(num_pages.max()), patches, numbers, first, ends[patches], key_counts)
 
     @property
     def places(self) -> Numbers:

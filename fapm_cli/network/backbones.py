@@ -16,10 +16,10 @@ from torch import nn
 
 from fapm_cli.errors import OptionError
 from fapm_cli.network.architectures import RESNETS, ResNetShape
-from fapm_cli.network.efficientnet_lite import lite0_file_name, lite0_stages
+from fapm_cli.network.families.efficientnet_lite import lite0_file_name, lite0_stages
+from fapm_cli.network.families.resnet import resnet_file_name, resnet_stages
+from fapm_cli.network.families.transformer import transformer_modules
 from fapm_cli.network.folding import conv_norm_pairs
-from fapm_cli.network.resnet import resnet_file_name, resnet_stages
-from fapm_cli.network.transformer import transformer_modules
 from fapm_cli.network.vision_transformers import (
     TRANSFORMERS,
     TransformerShape,

@@ -13,8 +13,8 @@ from fapm_cli.compute.plan import Plan
 from fapm_cli.config import BankConfig
 from fapm_cli.network.architectures import coarse_from
 from fapm_cli.network.backbones import Stages
+from fapm_cli.network.families.transformer import Tokens
 from fapm_cli.network.tiling import TILE_PX, Tiling
-from fapm_cli.network.transformer import Tokens
 
 
 class FeatureExtractor(nn.Module):

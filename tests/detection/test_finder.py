@@ -98,6 +98,7 @@ def test_a_bank_read_as_needed_judges_alike_after_its_file_was_replaced(
     wanted = judge(whole, picture())
     path = tmp_path / "large.st"
     save_bank(whole, path)
+    monkeypatch.setattr(fapm_cli.bank.arrays, "_LARGE_BYTES", 0)
     monkeypatch.setattr(fapm_cli.bank.arrays, "_MAPPED_BYTES", 0)
     bank = load_bank(path)
     before = path.stat().st_ino

@@ -9,7 +9,7 @@ from torchvision import models
 from torchvision.models import resnet as theirs
 
 from fapm_cli.network.architectures import RESNETS, ResNetShape
-from fapm_cli.network.resnet import (
+from fapm_cli.network.families.resnet import (
     ResidualBlock,
     resnet_file_name,
     resnet_stages,

@@ -18,8 +18,8 @@ from fapm_cli.errors import OptionError, WeightsError
 from fapm_cli.graph.transformer import bicubic, shrinking
 from fapm_cli.network import weights
 from fapm_cli.network.backbones import look_up
+from fapm_cli.network.families.transformer import Embedding, Layer, transformer_modules
 from fapm_cli.network.loading import load_extractor
-from fapm_cli.network.transformer import Embedding, Layer, transformer_modules
 from fapm_cli.network.vision_transformers import TransformerShape
 from fapm_cli.network.weights import read_weights
 
