@@ -1,4 +1,4 @@
-"""A vision transformer: its torch modules (:mod:`fapm_cli.network.families.transformer`), as nodes."""
+"""A vision transformer: :mod:`fapm_cli.network.families.transformer`, node by node."""
 
 from __future__ import annotations
 

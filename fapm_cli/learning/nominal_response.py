@@ -52,9 +52,10 @@ from fapm_cli.scores.thresholds import (
 OnStage = Callable[[str, int, int], None]
 
 _TOGETHER = 16
-# A part alone has no other to be judged by. Others of its kind were seen to score 1.3 to 2.8
-# times what it does in its own bank.
-_ALONE = 3.0
+# A part alone has no other to be judged by, but by its other shots, or what else is in its one.
+# Others of its kind were seen to score 0.6 to 2.5 times what that does in its own bank (medians of
+# six sets by two backbones), and shots of one part are more alike.
+_ALONE, _SHOTS = 1.75, 3.0
 _RIM = 1 / 14
 _LEVEL = 0.9
 
@@ -164,7 +165,8 @@ def nominal_response(
     if elsewhere is not None:
         pseudo = pseudo_scores(scorer, parts, elsewhere, bank.roi, generator)
     if bank.num_groups == 1:
-        scores, peaks = ([_ALONE * one for one in values] for values in (scores, peaks))
+        factor = _ALONE if len(bank.pictures) == 1 else _SHOTS
+        scores, peaks = ([factor * one for one in values] for values in (scores, peaks))
     return NominalResponse(calibration, scores, peaks, spots, levels, pseudo)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from fapm_cli.learning.nominal_response import (
     own_scores,
 )
 from fapm_cli.learning.pseudo_defects import elsewhere_patches, pseudo_scores
+from fapm_cli.learning.scratch.searching import HERE, Part, find_nearest
+from fapm_cli.memory.grid import to_patches
 from fapm_cli.memory.shown import shown_enough, shown_vectors
 from fapm_cli.scores.calibration import local_calibration, mean_of_groups
 from fapm_cli.scores.image_score import extent_means, usual_extents
@@ -408,15 +411,43 @@ def test_a_picture_is_scored_as_by_a_bank_without_its_part(
         torch.testing.assert_close(torch.tensor(values), torch.stack(expected))
 
 
-def test_a_picture_alone_counts_three_times_what_it_does_in_its_own_bank(
-    few_pseudo_defects: None,
-) -> None:
-    bank, features = busy_bank([0])
-    found = nominal_response(bank, features)
-    assert bool((found.calibration.factors == 1).all())
-    bank = replace(bank, calibration=found.calibration)
-    (wanted,) = scored_without(bank, features, 0, set()).image_scores.tolist()
-    assert found.scores == pytest.approx([3 * wanted])
+def alone_bank(generator: torch.Generator) -> tuple[Bank, list[Tensor]]:
+    """A bank of one picture, each of its vectors a key, in any order; and the vectors."""
+    bank, features = bank_and_features(torch.zeros(1))
+    memories = []
+    for j, (memory, size) in enumerate(zip(bank.memories, bank.map_sizes, strict=True)):
+        vectors = torch.randn(features[j].shape, generator=generator)
+        features[j] = vectors
+        cells = to_patches(torch.arange(math.prod(size)).view(1, 1, *size), bank.config.grid)
+        order = torch.randperm(vectors.shape[1], generator=generator)
+        memories.append(
+            replace(
+                memory,
+                keys=vectors[:, order].flatten(0, 1),
+                key_counts=torch.full((6,), len(order)),
+                key_pictures=torch.zeros(6 * len(order)).int(),
+                key_cells=cells[:, order, 0].flatten().int(),
+            )
+        )
+    return replace(bank, memories=tuple(memories)), features
+
+
+def test_a_picture_alone_is_judged_by_what_else_is_in_it(few_pseudo_defects: None) -> None:
+    bank, features = alone_bank(torch.Generator().manual_seed(5))
+    scorer = scorer_of(bank, bank.config.query, bank.roi)
+    zero = torch.zeros(1).long()
+    found = find_nearest(scorer, bank, features, 1, Part(zero, zero))[HERE]
+    for (distances, _), vectors, size in zip(found, features, bank.map_sizes, strict=True):
+        placed = to_patches(distances[..., 0].view(1, 1, *size), bank.config.grid)[..., 0]
+        for patch, own in zip(placed.tolist(), vectors, strict=True):
+            for i, distance in enumerate(patch):
+                others = [float((own[i] - own[k]).norm()) for k in range(len(own)) if k != i]
+                assert distance == pytest.approx(min(others), rel=1e-3)
+    response = nominal_response(bank, features)
+    assert bool((response.calibration.factors == 1).all())
+    bank = replace(bank, calibration=response.calibration)
+    scored = scorer_of(bank, bank.config.query, bank.roi).combine(found)
+    assert response.scores == pytest.approx([1.75 * float(scored.image_scores[0])])
 
 
 def test_where_all_keys_are_a_pictures_own_the_largest_distance_found_is_assumed() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.learning.scratch.found_parts import named_rows, of_memory
 from fapm_cli.learning.scratch.workspace import FoundRows, Tensors, Workspace
+from fapm_cli.memory.grid import Grid
 from fapm_cli.memory.patch_memory import LeaveOut
 from fapm_cli.memory.shown import wholly
 from fapm_cli.memory.vectors import Rows, Vectors, of_pictures
@@ -119,8 +120,8 @@ def key_owners(bank: Bank) -> Bank:
     return replace(bank, memories=tuple(memories), backbone=None, thumbnails=None)
 
 
-def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut] | None:
-    """Which keys the vectors of some of a bank's pictures must not meet; None in a bank of one.
+def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> list[LeaveOut]:
+    """Which keys the vectors of some of a bank's pictures must not meet.
 
     Args:
         bank: its memories and groups are used.
@@ -128,8 +129,14 @@ def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> li
         queries: per memory (N_p, n·N_v, C), their vectors.
     """
     total = len(bank.pictures)
-    if total == 1:
-        return None
+    if total == 1:  # it has no other to be judged by: what has become a key meets the other keys
+        return [
+            LeaveOut(
+                torch.arange(q.shape[1], device=q.device),
+                _cells_of_patches(m.key_cells.long(), size, bank.config.grid).to(q.device),
+            )
+            for q, m, size in zip(queries, bank.memories, bank.map_sizes, strict=True)
+        ]
     groups = torch.tensor([p.group for p in bank.pictures])
     if bank.num_groups == 1:
         groups = torch.arange(total)  # shots of one part say a little of each other
@@ -140,6 +147,13 @@ def leave_own_out(bank: Bank, pictures: Tensor, queries: Sequence[Tensor]) -> li
         )
         for q, m in zip(queries, bank.memories, strict=True)
     ]
+
+
+def _cells_of_patches(cells: Tensor, size: tuple[int, int], grid: Grid) -> Tensor:
+    """Of cells of an h×w map, in reading order, which of its patch's cells each is."""
+    (h, w), (rows, columns) = size, grid
+    height, width = h // rows, w // columns
+    return cells // w % height * width + cells % w % width
 
 
 def of_shown(found: Found, shown: Tensor | None) -> Found:
