@@ -11,11 +11,11 @@ from typing import Any
 from fapm_cli.errors import ModelError
 
 _NAMES = """
-Abs Add And ArgMax ArgMin AveragePool Cast CastLike Clip Concat Constant ConstantOfShape Conv Div
-Einsum Equal Exp Expand Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual
-Identity Less LessOrEqual Log MatMul Max MaxPool Min Mod Mul Neg Not Or Pad Pow Reciprocal ReduceL2
-ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Shape Sign Slice Softmax Split Sqrt
-Squeeze Sub TopK Transpose Unsqueeze Where
+Abs Add And ArgMax ArgMin AveragePool Cast CastLike Clip Concat Constant ConstantOfShape Conv
+Div Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gemm Greater
+GreaterOrEqual Identity LayerNormalization Less LessOrEqual Log MatMul Max MaxPool Min Mod Mul
+Neg Not Or Pad Pow Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape
+Resize Shape Sign Slice Softmax Split Sqrt Squeeze Sub TopK Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_NAMES.split())
 
