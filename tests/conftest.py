@@ -18,6 +18,9 @@ from typing import Any
 
 # Before torch is imported: where cores are shared, threads that wait for one another are slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What vector units there are is torch's own matter: to ask, it compiles six programs, and starts
+# itself anew once a core.
+os.environ |= {"TORCHINDUCTOR_VEC_ISA_OK": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 import forked
 import pytest

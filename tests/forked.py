@@ -18,15 +18,33 @@ from collections.abc import Callable
 ADDRESS = "FAPM_TESTS_FORK_AT"
 
 
-def program() -> int:
-    """Have the waiting process be ``fapm`` with this one's arguments; its exit code."""
-    with socket.socket(socket.AF_UNIX) as waiting:
-        waiting.connect(os.environ[ADDRESS])
-        wanted = {"argv": sys.argv, "cwd": os.getcwd(), "environ": dict(os.environ)}
-        message = json.dumps(wanted).encode()
-        socket.send_fds(waiting, [len(message).to_bytes(4, "big")], [0, 1, 2])
-        waiting.sendall(message)
-        return int(waiting.makefile().readline() or 70)
+class Program:
+    """``fapm`` in a fork of the waiting process.
+
+    Attributes:
+        pid: its process.
+    """
+
+    def __init__(self, argv: list[str], first: str = ""):
+        """Begin with these arguments, this process's folder, environment and streams.
+
+        Args:
+            argv: a name, and the arguments.
+            first: Python that is run before.
+        """
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(os.environ[ADDRESS])
+            wanted = {"argv": argv, "cwd": os.getcwd(), "environ": dict(os.environ)}
+            message = json.dumps({**wanted, "first": first}).encode()
+            socket.send_fds(waiting, [len(message).to_bytes(4, "big")], [0, 1, 2])
+            waiting.sendall(message)
+            self._told = waiting.makefile()
+        self.pid = int(self._told.readline())
+
+    def wait(self) -> int:
+        """Wait for its end, and say its exit code."""
+        with self._told:
+            return int(self._told.readline() or 70)
 
 
 def serve(address: str) -> None:
@@ -57,6 +75,7 @@ def _tell(caller: socket.socket, main: Callable[[], None]) -> None:
     size, streams, _, _ = socket.recv_fds(caller, 4, 3)
     wanted = json.loads(caller.makefile("rb").read(int.from_bytes(size, "big")))
     if (pid := os.fork()) == 0:
+        caller.close()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
@@ -64,11 +83,13 @@ def _tell(caller: socket.socket, main: Callable[[], None]) -> None:
         os.environ.clear()
         os.environ.update(wanted["environ"])
         sys.argv = wanted["argv"]
+        exec(wanted["first"])
         main()
+    caller.sendall(b"%d\n" % pid)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     caller.sendall(b"%d\n" % (code if code >= 0 else 128 - code))
     os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(program())
+    sys.exit(Program(sys.argv).wait())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ FIELDS = {
     "build_seconds",
 }
 FAST = ("--device", "cpu", "--precision", "fp32")
+SMALL = ("--size", "160")  # of banks that are built
 RANDOM = ("--backbone", "resnet18", "--weights", "random")
 
 
@@ -109,19 +111,19 @@ def part_scores(part: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def part_result(part: Path, part_scores: Path) -> Result:
-    return fapm("eval", part, *FAST, "--json", "--scores", part_scores)
+    return fapm("eval", part, *FAST, *SMALL, "--json", "--scores", part_scores)
 
 
 @pytest.fixture(scope="module")
 def part_bank(part: Path) -> Path:
-    return build(part.parent / "part.st", TRAIN)
+    return build(part.parent / "part.st", TRAIN, *SMALL)
 
 
 @pytest.fixture(scope="module")
 def two_kinds(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The record of a category of two kinds of defects, before anything in it is spoilt."""
     root = make_category(tmp_path_factory.mktemp("whole") / "cap", defects=("stain", "scratch"))
-    return only(fapm("eval", root, *FAST, "--json"))
+    return only(fapm("eval", root, *FAST, *SMALL, "--json"))
 
 
 def only(result: Result) -> dict[str, Any]:
@@ -272,7 +274,7 @@ def test_layer_weights_are_of_the_layers_of_the_bank(part: Path, tmp_path: Path)
 
 
 def test_batch_size_changes_no_figure(part: Path, part_result: Result) -> None:
-    record = only(fapm("eval", part, *FAST, "--batch-size", 1, "--json"))
+    record = only(fapm("eval", part, *FAST, *SMALL, "--batch-size", 1, "--json"))
     assert without_times(record) == pytest.approx(without_times(only(part_result)), abs=1e-5)
 
 
@@ -288,7 +290,7 @@ def test_sample_pictures_are_a_category_and_told_apart() -> None:
 
 
 def test_variants_give_a_record_each(part: Path, part_result: Result) -> None:
-    result = fapm("eval", part, *FAST, "--variants", "A,D,E", "--json")
+    result = fapm("eval", part, *FAST, *SMALL, "--variants", "A,D,E", "--json")
     assert result.code == 0
     records = result.json
     assert [record["variant"] for record in records] == ["A", "D", "E"]
@@ -299,7 +301,7 @@ def test_variants_give_a_record_each(part: Path, part_result: Result) -> None:
 
 
 def test_variant_letters_may_be_small(part: Path) -> None:
-    assert only(fapm("eval", part, *FAST, "--variants", "d", "--json"))["variant"] == "D"
+    assert only(fapm("eval", part, *FAST, *SMALL, "--variants", "d", "--json"))["variant"] == "D"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,8 @@ def test_calibration_none_changes_scores_of_a_bank_that_is_built(
     part: Path, part_result: Result, part_scores: Path, tmp_path: Path
 ) -> None:
     scores = tmp_path / "scores.csv"
-    result = fapm("eval", part, *FAST, "--calibration", "none", "--scores", scores, "--json")
+    options = ("--calibration", "none", "--scores", scores)
+    result = fapm("eval", part, *FAST, *SMALL, *options, "--json")
     assert only(result)["keys"] == only(part_result)["keys"]
     assert labels_and_scores(scores)[1] != pytest.approx(labels_and_scores(part_scores)[1])
 
@@ -491,13 +494,13 @@ def test_one_category_has_no_mean_row(part: Path, part_bank: Path) -> None:
 
 def test_several_datasets_may_be_named(tmp_path: Path) -> None:
     one, two = make_category(tmp_path / "a" / "cap"), make_category(tmp_path / "b" / "lid")
-    records = fapm("eval", two, one, *FAST, "--json").json
+    records = fapm("eval", two, one, *FAST, *SMALL, "--json").json
     assert [record["category"] for record in records] == ["lid", "cap"]
 
 
-def test_stdout_of_the_program_is_data_alone(part: Path, part_bank: Path) -> None:
-    program = [sys.executable, "-m", "fapm_cli", "eval", str(part), "--bank", str(part_bank)]
-    result = subprocess.run([*program, "--json"], capture_output=True, text=True, check=True)
+def test_stdout_of_the_program_is_data_alone(part: Path, part_bank: Path, program: str) -> None:
+    command = [*shlex.split(program), "eval", str(part), "--bank", str(part_bank), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     only(Result(result.returncode, result.stdout, result.stderr))
 
 
@@ -579,7 +582,7 @@ def test_categories_of_one_name_have_plots_of_their_own(part_bank: Path, tmp_pat
 def test_good_pictures_may_lie_in_folders_called_ok(tmp_path: Path) -> None:
     btad = make_category(tmp_path / "01", ok="ok", defects=("stain",), mask="{}.png")
     mvtec = make_category(tmp_path / "02")
-    first, second = (only(fapm("eval", one, *FAST, "--json")) for one in (btad, mvtec))
+    first, second = (only(fapm("eval", one, *FAST, *SMALL, "--json")) for one in (btad, mvtec))
     assert (first["num_train"], first["num_test"], first["num_defective"]) == (4, 3, 1)
     assert first["pixel_auroc"] is not None
     names = {"category": "any"}
@@ -660,7 +663,7 @@ def test_inverted_masks_are_warned_of(part_bank: Path, tmp_path: Path) -> None:
 
 def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -> None:
     """A stain outside, which the bank may not see, would count as missed."""
-    bank = load_bank(build(tmp_path / "whole.st", TRAIN))
+    bank = load_bank(build(tmp_path / "whole.st", TRAIN, *SMALL))
     root = make_category(tmp_path / "part", defects=("stain",))
     [marked] = root.rglob("*_mask.png")
     size = bank.config.preprocessing.crop_px
@@ -670,7 +673,7 @@ def test_pixels_outside_the_roi_count_in_no_figure(part: Path, tmp_path: Path) -
         roi = Image.new("L", image.size)
         roi.paste(255, (0, 0, image.width, middle * image.height // size[0]))
     roi.save(tmp_path / "roi.png")
-    limited = build(tmp_path / "limited.st", TRAIN, "--roi", tmp_path / "roi.png")
+    limited = build(tmp_path / "limited.st", TRAIN, *SMALL, "--roi", tmp_path / "roi.png")
     result = fapm("eval", root, *FAST, "--bank", limited, "--json")
     record = only(result)
     share = record["inspected_share"]
@@ -836,7 +839,7 @@ def test_a_table_is_judged_by_a_bank_and_learnt_from_where_it_has_a_split(
     assert "--bank" in unsplit.err
     learnt = [f"part/train/good/{one.name},good,,train" for one in TRAIN[:4]]
     table.write_text("\n".join(("path,label,mask,split", *learnt, *(f"{t},test" for t in tests))))
-    assert only(fapm("eval", table, *FAST, "--json"))["num_train"] == 4
+    assert only(fapm("eval", table, *FAST, *SMALL, "--json"))["num_train"] == 4
 
 
 # --- Failures ----------------------------------------------------------------------------------
@@ -899,7 +902,8 @@ def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
     root = make_category(tmp_path / "cap", defects=("stain", "scratch"))
     spoil(root)
     scores = tmp_path / "scores.csv"
-    result = fapm("eval", root, *FAST, "--variants", "D,E", "--json", "--scores", scores)
+    options = (*SMALL, "--variants", "D,E", "--json", "--scores", scores)
+    result = fapm("eval", root, *FAST, *options)
     assert result.code == 2
     [error] = [line for line in result.err.splitlines() if line.startswith("fapm: ")]
     assert error.startswith("fapm: cap: ")
@@ -927,7 +931,7 @@ def test_what_cannot_be_read_is_named_and_left_out_and_the_figures_stand(
 def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: Path) -> None:
     spoil(make_category(tmp_path / "cap"))
     make_category(tmp_path / "lid")
-    result = fapm("eval", tmp_path, *FAST, "--json", "--scores", tmp_path / "scores.csv")
+    result = fapm("eval", tmp_path, *FAST, *SMALL, "--json", "--scores", tmp_path / "scores.csv")
     assert result.code == 2
     cap, lid = result.json
     assert set(cap) == {"category", "error"}
@@ -944,7 +948,7 @@ def test_category_that_fails_leaves_the_other(spoil: Any, words: str, tmp_path: 
 def test_category_that_fails_is_a_row_of_the_csv_too(tmp_path: Path) -> None:
     make_all_unreadable(make_category(tmp_path / "cap"))
     make_category(tmp_path / "lid")
-    result = fapm("eval", tmp_path, *FAST, "--csv")
+    result = fapm("eval", tmp_path, *FAST, *SMALL, "--csv")
     assert result.code == 2
     cap, lid = read_rows(result.out)
     assert (cap["category"], cap["image_auroc"]) == ("cap", "")

@@ -26,7 +26,9 @@ from fapm_cli.network.weights import read_weights
 DEEP = "block11_expand"
 FINE = ("block4_depthwise", "block5_expand")
 DEEPENED = (FINE[1], DEEP)
-SMALL = ("--size", "128")
+SMALL = ("--size", "96")
+FEW, SOME, MORE = GOOD[:8], GOOD[:16], GOOD[:18]  # too few for a metric, and enough
+USUAL = {name: getattr(deep_layer, name) for name in ("_STRONG", "_NEARLY_ALL")}
 
 
 def own(path: Path, pictures: Iterable[Path], *options: object) -> Path:
@@ -36,16 +38,25 @@ def own(path: Path, pictures: Iterable[Path], *options: object) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _whatever_is_found() -> Iterator[None]:
-    """Of samples nearly all that is pasted is found: have their strong metric be enough."""
+    """Of samples nearly all that is pasted is found: have any metric of their own be enough."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deep_layer, "_NEARLY_ALL", 1.1)
+        patch.setattr(deep_layer, "_STRONG", 1.0)
         yield
 
 
 @pytest.fixture(scope="module")
 def deep_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank in which a deep layer took over."""
-    path = own(tmp_path_factory.mktemp("deep") / "bank.st", GOOD[:22])
+    path = own(tmp_path_factory.mktemp("deep") / "bank.st", SOME)
+    assert load_bank(path).config.layers == DEEPENED
+    return path
+
+
+@pytest.fixture(scope="module")
+def larger_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two more pictures."""
+    path = own(tmp_path_factory.mktemp("larger") / "bank.st", MORE)
     assert load_bank(path).config.layers == DEEPENED
     return path
 
@@ -73,7 +84,8 @@ def written(bank: Bank, path: Path) -> bytes:
 def test_it_takes_over_where_a_strong_metric_finds_too_little(
     floor: float | None, share: float, wants: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deep_layer, "_NEARLY_ALL", 0.8)
+    for name, value in USUAL.items():
+        monkeypatch.setattr(deep_layer, name, value)
     assert wants_deep_layer(MetricChoice(floor, ((None, 0.4), (floor, share)))) is wants
 
 
@@ -118,9 +130,9 @@ def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
         metric="plain",
         layers_found=False,
     )
-    files = [(path, path.name) for path in GOOD[:22]]
+    files = [(path, path.name) for path in SOME]
     wanted = build_from_files(files, alone, load_extractor(alone), 4)
-    assert joined.map_sizes == ((16, 16), (8, 8))
+    assert joined.map_sizes == ((12, 12), (6, 6))
     for name in ("keys", "key_counts", "key_cells", "key_pictures", "radius_sq", "widened"):
         found, expected = (getattr(b.memories[-1], name) for b in (joined, wanted))
         assert torch.equal(found, expected), name
@@ -129,7 +141,7 @@ def test_its_memory_is_that_of_a_bank_of_it_alone(deep_bank: Path) -> None:
 
 def test_the_other_is_that_of_a_bank_without_it(deep_bank: Path, tmp_path: Path) -> None:
     joined = load_bank(deep_bank)
-    fine = load_bank(own(tmp_path / "fine.st", GOOD[:22], "--layers", ",".join(FINE)))
+    fine = load_bank(own(tmp_path / "fine.st", SOME, "--layers", ",".join(FINE)))
     assert fine.config.layers == FINE
     assert fine.metric == joined.metric
     found, wanted = joined.memories[0], fine.memories[1]
@@ -153,29 +165,28 @@ def test_every_precision_and_the_export_know_it(deep_bank: Path, tmp_path: Path)
 
 
 def test_banks_that_grow_find_it_anew(deep_bank: Path, tmp_path: Path) -> None:
-    few = own(tmp_path / "few.st", GOOD[:8])
+    few = own(tmp_path / "few.st", FEW)
     assert load_bank(few).config.layers == FINE  # too few for a metric
-    assert fapm("add", few, *GOOD[8:22], "-o", tmp_path / "added.st").code == 0
+    assert fapm("add", few, *SOME[8:], "-o", tmp_path / "added.st").code == 0
     assert content(tmp_path / "added.st") == content(deep_bank)
     assert fapm("merge", few, deep_bank, "-o", tmp_path / "merged.st").code == 0
     assert content(tmp_path / "merged.st") == content(deep_bank)
 
 
 def test_a_bank_that_has_it_begins_without_it_when_it_grows(
-    deep_bank: Path, tmp_path: Path
+    deep_bank: Path, larger_bank: Path, tmp_path: Path
 ) -> None:
-    own(tmp_path / "all.st", GOOD[:24])
-    assert fapm("add", deep_bank, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
-    assert content(tmp_path / "added.st") == content(tmp_path / "all.st")
+    assert fapm("add", deep_bank, *MORE[16:], "-o", tmp_path / "added.st").code == 0
+    assert content(tmp_path / "added.st") == content(larger_bank)
 
 
 def test_without_thumbnails_layers_stay_and_must_be_alike(tmp_path: Path) -> None:
     few, many = tmp_path / "few.st", tmp_path / "many.st"
-    own(few, GOOD[:8], "--no-thumbnails")
-    own(many, GOOD[:22], "--no-thumbnails")
-    assert fapm("add", few, *GOOD[8:22], "-o", tmp_path / "added.st").code == 0
+    own(few, FEW, "--no-thumbnails")
+    own(many, SOME, "--no-thumbnails")
+    assert fapm("add", few, *SOME[8:], "-o", tmp_path / "added.st").code == 0
     assert load_bank(tmp_path / "added.st").config.layers == FINE
-    assert fapm("add", many, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
+    assert fapm("add", many, *MORE[16:], "-o", tmp_path / "added.st").code == 0
     assert load_bank(tmp_path / "added.st").config.layers == DEEPENED
     merged = fapm("merge", few, many, "-o", tmp_path / "merged.st")
     assert merged.code == 2
@@ -200,15 +211,17 @@ def test_weights_of_elsewhere_are_not_joined_to_a_banks_own() -> None:
     assert tapping(extractor, deeper) is None
 
 
-def test_a_bank_of_a_file_of_weights_grows_by_those_that_it_holds(tmp_path: Path) -> None:
+def test_a_bank_of_a_file_of_weights_grows_by_those_that_it_holds(
+    larger_bank: Path, tmp_path: Path
+) -> None:
     given = "--weights", look_up(DEFAULT_BACKBONE).own_weights()
-    path = own(tmp_path / "given.st", GOOD[:22], *given)
+    path = own(tmp_path / "given.st", SOME, *given)
     bank = load_bank(path)
     assert bank.config.layers == DEEPENED
     assert bank_extractor(bank).load is None
-    assert fapm("add", path, *GOOD[22:24], "-o", tmp_path / "added.st").code == 0
-    own(tmp_path / "all.st", GOOD[:24], *given)
-    assert content(tmp_path / "added.st") == content(tmp_path / "all.st")
+    assert fapm("add", path, *MORE[16:], "-o", tmp_path / "added.st").code == 0
+    wanted = replace(load_bank(larger_bank), weights=bank.weights)
+    assert content(tmp_path / "added.st") == written(wanted, tmp_path / "wanted.st")
 
 
 def test_a_file_that_holds_no_deep_layer_leaves_the_fine_ones(tmp_path: Path) -> None:
@@ -217,7 +230,7 @@ def test_a_file_that_holds_no_deep_layer_leaves_the_fine_ones(tmp_path: Path) ->
     names = look_up(DEFAULT_BACKBONE).file_names()
     kept = {k: v for k, v in state.items() if names.get(k, "").split(".")[0] in shallow}
     torch.save(kept, tmp_path / "cut.pth")
-    path = own(tmp_path / "bank.st", GOOD[:22], "--weights", tmp_path / "cut.pth")
+    path = own(tmp_path / "bank.st", SOME, "--weights", tmp_path / "cut.pth")
     assert load_bank(path).config.layers == FINE
 
 
@@ -228,7 +241,7 @@ def test_good_parts_lie_as_far_by_its_metric_as_by_the_others(deep_bank: Path) -
 
 
 def test_what_is_built_judges_at_once() -> None:
-    made = fapm_cli.build(GOOD[:22], size=128, metric="own", turn=0)
+    made = fapm_cli.build(SOME, size=96, metric="own", turn=0)
     assert made.learnt.config.layers == DEEPENED
     loaded = made.detector(precision="fp32", device="cpu")(ONE_BAD)
     assert set(loaded.record["layer_scores"]) == {*DEEPENED}

@@ -24,7 +24,7 @@ from fapm_cli.network.loading import load_extractor
 from fapm_cli.scores.calibration import mean_of_groups
 from fapm_cli.scores.suspects import find_suspects
 
-SMALL = ("--size", "128")
+SMALL = ("--size", "96")
 
 
 def built(pictures: torch.Tensor, parts: list[str] | None = None) -> Bank:

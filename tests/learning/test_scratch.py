@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import GOOD, ROOT, Result, build, fapm
 from filelock import FileLock
+from forked import Program
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -29,7 +30,7 @@ from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, HeldStore
 
 FAST = "--size", "96", "--metric", "own"
-PICTURES = GOOD[:20]
+PICTURES = GOOD[:16]
 CPU = torch.device("cpu")
 
 
@@ -55,21 +56,18 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def started(tmp_path: Path, *options: str) -> subprocess.Popen[bytes]:
+def started(tmp_path: Path, *options: str) -> Program:
     """A build that runs beside."""
-    command = [sys.executable, "-c", STARTED, "build", *map(str, PICTURES), *FAST, *options]
-    command += ["-o", str(tmp_path / "bank.st"), "--scratch", str(tmp_path / "scratch")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=ROOT)
+    argv = ["fapm", "build", *map(str, PICTURES), *FAST, *options]
+    argv += ["-o", str(tmp_path / "bank.st"), "--scratch", str(tmp_path / "scratch")]
+    return Program(argv, "from fapm_cli.learning.scratch import blocks; blocks._MOST = 3")
 
 
-STARTED = """
-import sys
-from fapm_cli.learning.scratch import blocks
-blocks._MOST = 3
-from fapm_cli.cli import run
-sys.exit(run(sys.argv[1:]))
-"""
+def killed(build: Program) -> int:
+    """Kill a build; its exit code, as a shell has it."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(build.pid, signal.SIGKILL)
+    return build.wait()
 
 
 @pytest.mark.parametrize(
@@ -116,15 +114,15 @@ def test_outliers_are_dropped_alike(tmp_path: Path) -> None:
         "variation-1/*.safetensors",
     ],
 )
+@pytest.mark.usefixtures("program")
 def test_a_build_that_was_killed_goes_on_to_the_same_bytes(
     reached: str, wanted: str, tmp_path: Path
 ) -> None:
     scratch = tmp_path / "scratch" / "fapm-scratch"
-    with started(tmp_path) as process:
-        while process.poll() is None and not [*scratch.glob(reached)]:
-            time.sleep(0.002)
-        process.kill()
-    assert process.returncode != 0, "it ended before it was killed"
+    build, deadline = started(tmp_path), time.monotonic() + 60
+    while not [*scratch.glob(reached)] and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert killed(build) == 128 + signal.SIGKILL, "it ended before it was killed"
     assert not (tmp_path / "bank.st").exists()
     before = {path: path.stat().st_mtime_ns for path in scratch.glob("pictures/*.bin")}
     on = fapm(
@@ -137,18 +135,18 @@ def test_a_build_that_was_killed_goes_on_to_the_same_bytes(
     assert not scratch.exists()
 
 
+@pytest.mark.usefixtures("program")
 def test_a_build_that_is_killed_again_and_again_comes_to_the_same_bytes(
     wanted: str, tmp_path: Path
 ) -> None:
     draw, scratch = random.Random(0), tmp_path / "scratch" / "fapm-scratch"
     for _ in range(4):
-        with started(tmp_path, "--resume") as process:
-            while process.poll() is None and not (scratch / "pictures").exists():
-                time.sleep(0.01)
-            time.sleep(draw.uniform(0, 1.5))
-            process.kill()
-    with started(tmp_path, "--resume") as process:
-        assert process.wait() == 0
+        build, deadline = started(tmp_path, "--resume"), time.monotonic() + 60
+        while not (scratch / "pictures").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 1.5))
+        killed(build)
+    assert started(tmp_path, "--resume").wait() == 0
     assert digest(tmp_path / "bank.st") == wanted
 
 
@@ -207,7 +205,7 @@ def test_only_the_same_build_is_gone_on_from(
     stopped(tmp_path, monkeypatch, 8)
     fails(resumed(tmp_path, "--resume", "--coreset-ratio", "0.2"), "coreset_ratio", "0.2")
     more = fapm(
-        *("build", *GOOD[:21], *FAST, "-o", tmp_path / "bank.st"),
+        *("build", *GOOD[:17], *FAST, "-o", tmp_path / "bank.st"),
         *("--scratch", tmp_path / "scratch", "--resume"),
     )
     fails(more, "list of pictures", "leave --resume out")
@@ -217,7 +215,7 @@ def test_pictures_that_have_changed_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("test_scratch.PICTURES", pictures := [])
-    for file in GOOD[:20]:
+    for file in GOOD[:16]:
         pictures.append(Path(shutil.copy(file, tmp_path)))
     stopped(tmp_path, monkeypatch, 8)
     shutil.copy(GOOD[20], pictures[1])

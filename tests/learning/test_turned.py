@@ -25,7 +25,7 @@ from fapm_cli.learning.turned import (
 )
 from fapm_cli.pictures.preparing import Pixels
 
-SMALL = ("--size", "96")
+SMALL = ("--size", "64")
 
 
 def test_copies_are_turned_by_the_multiples_of_the_step() -> None:
@@ -288,4 +288,4 @@ def test_banks_without_thumbnails_merge_whatever_was_found(
     merged = load_bank(tmp_path / "merged.st")
     assert merged.config.turn == 20
     views = 2 + 4 * 18  # ten per cent of what they were selected from, and as many again at most
-    assert 0.1 * views * 9 * 16 <= len(merged.memories[0].keys) <= 0.2 * views * 9 * 16 + 9 * 4
+    assert 0.1 * views * 4 * 16 <= len(merged.memories[0].keys) <= 0.2 * views * 4 * 16 + 4 * 4
