@@ -70,7 +70,7 @@ PresetOption = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]
-_BACKBONE = "efficientnet_lite0 (default), dinov2_small, or any torchvision ResNet."
+_BACKBONE = "efficientnet_lite0 (default), dinov2_small, dinov2_base, or any torchvision ResNet."
 BackboneOption = Annotated[
     str | None, typer.Option(metavar="NAME", help=_BACKBONE, rich_help_panel=LEARNING)
 ]
