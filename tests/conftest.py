@@ -150,9 +150,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def own_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bank of 20 of them, whose patches have metrics of their own: a build's default."""
+    """A bank of 16 of them, of 160 px, whose patches have metrics of their own: the default."""
     path = tmp_path_factory.mktemp("own") / "bank.st"
-    return build(path, GOOD[:20], "--metric", "own", "--no-thumbnails")
+    return build(path, GOOD[:16], "--metric", "own", "--no-thumbnails", "--size", "160")
 
 
 @pytest.fixture(scope="session")
