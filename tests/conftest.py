@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -25,9 +26,11 @@ os.environ |= {"TORCHINDUCTOR_VEC_ISA_OK": "0", "TORCHINDUCTOR_COMPILE_THREADS":
 import forked
 import pytest
 import torch
+from compiled import Graphs
 from hypothesis import settings
 
 from fapm_cli.cli import run
+from fapm_cli.network import weights
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("untimed", settings(), deadline=None)
@@ -40,6 +43,7 @@ ONE_GOOD = SAMPLES / "test" / "good" / "000.jpg"
 ONE_BAD = SAMPLES / "test" / "stain" / "000.jpg"
 # A shell has what it starts in the background ignore Ctrl-C; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+_GRAPHS = Graphs()
 _CUDA_IS_AVAILABLE, _VISIBLE = torch.cuda.is_available, os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
@@ -72,7 +76,7 @@ def fapm(*arguments: object, stdin: str | None = None) -> Result:
     if stdin is not None:
         sys.stdin = io.StringIO(stdin)
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), _GRAPHS.lent():
             code = run([str(argument) for argument in arguments])
     finally:
         sys.stdin = own_stdin
@@ -109,6 +113,16 @@ def _on_the_cpu() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", bool)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the programs that tests start
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_weights_are_read_once() -> Iterator[None]:
+    """Have a build begin with the weights that another one read: most read the same file."""
+    with pytest.MonkeyPatch.context() as patch:
+        read, own = weights._read_torch, weights.packaged_weights()
+        once = functools.cache(functools.partial(read, own))
+        patch.setattr(weights, "_read_torch", lambda p: {**once()} if p == own else read(p))
         yield
 
 
@@ -150,9 +164,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def own_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bank of 20 of them, whose patches have metrics of their own: a build's default."""
+    """A bank of 16 of them, of 160 px, whose patches have metrics of their own: the default."""
     path = tmp_path_factory.mktemp("own") / "bank.st"
-    return build(path, GOOD[:20], "--metric", "own", "--no-thumbnails")
+    return build(path, GOOD[:16], "--metric", "own", "--no-thumbnails", "--size", "160")
 
 
 @pytest.fixture(scope="session")

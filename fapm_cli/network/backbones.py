@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -80,13 +80,18 @@ class Backbone:
 
         Biases of convolutions are among them: a file with folded batch norms has some.
         """
-        network = nn.ModuleDict(self.stages())
-        own = [*network.state_dict(), *(f"{conv}.bias" for conv, _ in conv_norm_pairs(network))]
-        return {self.file_name(key): key for key in own}
+        return dict(_file_names(self))
 
     def is_head(self, name: str) -> bool:
         """Whether a name in a weights file belongs to a classifier, behind all stages."""
         return any(name == part or name.startswith(f"{part}.") for part in self.head)
+
+
+@cache
+def _file_names(backbone: Backbone) -> dict[str, str]:
+    network = nn.ModuleDict(backbone.stages())
+    own = [*network.state_dict(), *(f"{conv}.bias" for conv, _ in conv_norm_pairs(network))]
+    return {backbone.file_name(key): key for key in own}
 
 
 # The expanded features, behind an activation, detect far better than the narrow linear outputs

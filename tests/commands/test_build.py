@@ -158,7 +158,7 @@ def test_a_metric_of_each_patchs_own_is_told_and_kept_by_what_the_bank_becomes(
     own_bank: Path, tmp_path: Path
 ) -> None:
     own, first, again = own_bank, tmp_path / "first.st", tmp_path / "again.st"
-    made = fapm("build", *GOOD[:20], "--no-thumbnails", "-o", again)
+    made = fapm("build", *GOOD[:16], "--no-thumbnails", "--size", "160", "-o", again)
     assert made.code == 0
     assert own.read_bytes() == again.read_bytes()  # it is the default
     (line,) = [line for line in made.out.splitlines() if line.startswith("metric ")]
@@ -176,7 +176,7 @@ def test_a_metric_of_each_patchs_own_is_told_and_kept_by_what_the_bank_becomes(
         assert one.metrics is not None
         assert later.metrics is not None
         assert torch.equal(one.metrics, later.metrics)
-    other = build(tmp_path / "other.st", GOOD[12:14], "--no-thumbnails")
+    other = build(tmp_path / "other.st", GOOD[12:14], "--no-thumbnails", "--size", "160")
     assert_fails(fapm("merge", own, other, "-o", tmp_path / "m.st"), "metric: own and plain")
 
 

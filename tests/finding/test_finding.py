@@ -460,7 +460,7 @@ def test_more_than_a_fifth_of_suspects_is_refused_unless_kept(tmp_path: Path) ->
         image = Image.open(ONE_BAD).convert("RGB").rotate(90 * i)
         image.paste((255, 0, 0), (40 + 40 * i, 60, 140 + 40 * i, 160))
         image.save(folder / f"bad{i}.png")
-    learn = ("build", folder, "-o", target, "--metric", "plain")
+    learn = ("build", folder, "-o", target, "--metric", "plain", "--size", "128")
     assert_fails(fapm(*learn), "of 16", "bad", "--keep-suspects")
     assert not target.exists()
     kept = fapm(*learn, "--keep-suspects", "--json")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def named(files: list[Path]) -> list[tuple[Path, str]]:
 
 @pytest.fixture(scope="module")
 def parts() -> list[Bank]:
-    config = default_config()
+    config = default_config(size_px=(128, 128))
     extractor = load_extractor(config)
     return [build_from_files(named(files), config, extractor, 4) for files in PARTS]
 
@@ -108,7 +109,7 @@ def test_no_two_keys_of_a_patch_are_the_same(grown: Bank) -> None:
 
 def test_a_grown_bank_has_at_most_the_keys_of_one_built_at_once(grown: Bank) -> None:
     for memory, (h, w) in zip(grown.memories, grown.map_sizes, strict=True):
-        budget = int(16 * h * w / 49 * grown.config.coreset_ratio)
+        budget = int(16 * h * w / math.prod(grown.config.grid) * grown.config.coreset_ratio)
         assert (memory.key_counts <= torch.where(memory.widened, 2 * budget, budget)).all()
 
 
@@ -124,7 +125,7 @@ def test_pictures_and_thumbnails_follow_one_another_and_count_once(
 
 @pytest.fixture(scope="module")
 def at_once(extractor: FeatureExtractor) -> Bank:
-    return build_from_files(named(GOOD[:16]), default_config(), extractor, 4)
+    return build_from_files(named(GOOD[:16]), extractor.config, extractor, 4)
 
 
 def test_a_grown_bank_is_that_of_a_build_at_once_byte_for_byte(grown: Bank, at_once: Bank) -> None:

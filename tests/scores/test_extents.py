@@ -139,7 +139,7 @@ def test_of_a_part_of_the_picture_chosen_later_there_are_spots_alone(own_bank: P
 def test_a_picture_that_is_grainy_all_over_is_told_as_such(own_bank: Path, tmp_path: Path) -> None:
     with Image.open(ONE_GOOD) as image:
         pixels = np.asarray(image, float)
-    grain = np.random.default_rng(0).normal(0, 6, pixels.shape)
+    grain = np.random.default_rng(0).normal(0, 12, pixels.shape)
     Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(tmp_path / "grain.png")
     good, odd = fapm("score", own_bank, ONE_GOOD, tmp_path / "grain.png", "--json").json
     assert (good["verdict"], good["extent"]) == ("ok", "spot")

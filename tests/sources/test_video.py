@@ -211,6 +211,7 @@ def test_only_the_newest_frame_is_given_and_none_while_none_comes() -> None:
     fake.give(5)
     assert numbers([next(frames)]) == [5]
     assert next(frames) is None
+    fake.may_give.release(fake.frames)  # it ends, so that nobody waits for it
     frames.close()  # type: ignore[attr-defined]
 
 

@@ -347,7 +347,7 @@ def test_a_bank_that_does_not_know_its_light_says_so(bank: Path, tmp_path: Path)
 def test_a_bank_that_grows_knows_the_new_light(
     tmp_path: Path, dark: Path, thumbnails: bool
 ) -> None:
-    options = () if thumbnails else ("--no-thumbnails",)
+    options = ("--size", "96", *(() if thumbnails else ("--no-thumbnails",)))
     path = build(tmp_path / "bank.st", GOOD[:12], *options)
     new = sorted((dark / "good").iterdir())
     assert fapm("add", path, *new[:4]).code == 0
@@ -359,7 +359,7 @@ def test_a_bank_that_grows_knows_the_new_light(
 def test_a_merged_bank_knows_the_light_of_both(
     tmp_path: Path, dark: Path, thumbnails: bool
 ) -> None:
-    options = () if thumbnails else ("--no-thumbnails",)
+    options = ("--size", "96", *(() if thumbnails else ("--no-thumbnails",)))
     new = sorted((dark / "good").iterdir())
     banks = [
         build(tmp_path / "bright.st", GOOD[:12], *options),

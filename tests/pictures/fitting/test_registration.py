@@ -347,7 +347,7 @@ def test_new_pictures_are_aligned_to_those_of_before(
     sets: dict[str, Path], tmp_path: Path, thumbnails: bool
 ) -> None:
     good = [cut(path, tmp_path / "good" / f"{path.stem}.png") for path in GOOD[:6]]
-    lean = () if thumbnails else ("--no-thumbnails",)
+    lean = ("--size", "160", *(() if thumbnails else ("--no-thumbnails",)))
     aligned = build(tmp_path / "bank.st", good, "--align", "shift", *lean)
     new = cut(GOOD[8], tmp_path / "new.png", 12, -12)
     grown = tmp_path / "grown.st"
@@ -371,7 +371,7 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for path in GOOD[:24]
     ]
-    return build(folder / "bank.st", good, "--align", "shift", "--metric", "own")
+    return build(folder / "bank.st", good, "--align", "shift", "--metric", "own", "--size", "160")
 
 
 def masks_of(bank: Bank) -> list[np.ndarray]:
@@ -422,7 +422,7 @@ def test_a_defect_in_a_rim_that_some_pictures_do_not_show_is_found(
 def test_what_a_dropped_picture_does_not_show_is_inspected_all_the_same(tmp_path: Path) -> None:
     good = [cut(path, tmp_path / "good" / f"{path.stem}.png") for path in GOOD[:14]]
     bad = cut(SAMPLES / "test" / "stain" / "000.jpg", tmp_path / "bad.png", 12, 12)
-    drop = ("--align", "shift", "--metric", "plain", "--drop-outliers")
+    drop = ("--align", "shift", "--metric", "plain", "--size", "160", "--drop-outliers")
     assert fapm("build", *good, bad, "-o", tmp_path / "both.st", *drop).code == 0
     assert fapm("build", *good, "-o", tmp_path / "good.st", *drop).code == 0
     both, without = (load_bank(tmp_path / f"{name}.st") for name in ("both", "good"))
