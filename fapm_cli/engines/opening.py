@@ -23,6 +23,7 @@ ENGINES = ("auto", "openvino", "torch")
 MOST_PX = 1792  # of a side: a larger input takes much memory, and is gone through by tiles
 _MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
 _MOST_PATCH_PX, _MOST_KEYS = 512, 2**13  # that a tile has at least one of
+_MOST_REACH = 2  # a tile asks so many patches around each of its own, one after another
 
 
 def open_judge(
@@ -127,7 +128,7 @@ def _why_not_by_tiles(bank: Bank, precision: str, query: Query) -> str | None:
     unit_px = max(segment.unit_px for segment in segments(bank.config))
     most_keys = max(int(host(one.key_counts).max()) for one in bank.memories)
     reasons = {
-        "a reach": query.reach > 0,
+        f"a reach of {query.reach}": query.reach > _MOST_REACH,
         f"image score {query.image_score}": query.image_score == "paper",
         f"precision {precision}": precision == "bf16",
         f"patches of {patch_px[1]}×{patch_px[0]} px": max(patch_px) > _MOST_PATCH_PX

@@ -20,6 +20,8 @@ from fapm_cli.engines.large_scoring import LargeScoring
 from fapm_cli.engines.openvino_requests import said
 from fapm_cli.engines.openvino_tiles import Tiles
 
+_AT_A_TIME = 8  # tiles: each takes some 40 MB
+
 
 class OpenVinoLargeJudge(Judge):
     """A bank whose inputs are gone through tile by tile, on all cores, one picture at a time."""
@@ -35,7 +37,7 @@ class OpenVinoLargeJudge(Judge):
         """Write the graphs of a bank.
 
         Args:
-            bank: that :func:`fapm_cli.engines.openvino_tiles.why_not_tiles` finds nothing about.
+            bank: that :func:`fapm_cli.engines.opening.why_torch` finds nothing about.
             query, roi, pixel_threshold: as for :class:`Judge`.
 
         Raises:
@@ -45,9 +47,10 @@ class OpenVinoLargeJudge(Judge):
         """
         super().__init__(bank, query, roi, pixel_threshold)
         bank.check_weights(weights_hash(bank.backbone or {}))
-        self._cores, self._alone = usable_cores(), threading.Lock()
+        cores = usable_cores()
+        self._number, self._alone = min(cores, _AT_A_TIME), threading.Lock()
         with said():
-            self._tiles = Tiles(bank, self.query.num_neighbors, self._cores)
+            self._tiles = Tiles(bank, self.query, self._number, cores)
         self._scoring = LargeScoring(
             bank.config.preprocessing.crop_px,
             list(bank.map_sizes),
@@ -69,8 +72,8 @@ class OpenVinoLargeJudge(Judge):
 
     def _detect(self, pixels: np.ndarray[Any, Any]) -> Detection:
         shown = pixels[..., 3] > 0 if pixels.shape[2] == 4 else None
-        with self._alone, said(), ThreadPoolExecutor(self._cores) as threads:
-            run = functools.partial(_run, threads, self._cores)
+        with self._alone, said(), ThreadPoolExecutor(self._number) as threads:
+            run = functools.partial(_run, threads, self._number)
             distances, nearest = self._tiles(pixels[..., :3], run)
             layers, as_spots, anomaly_map, peak = self._scoring(distances, shown, run)
         parts = (as_spots.max(), layers, anomaly_map, peak, nearest, as_spots)

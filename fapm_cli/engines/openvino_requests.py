@@ -1,4 +1,4 @@
-"""Requests: a graph as OpenVINO runs it, several at a time, each on a core of its own."""
+"""Requests: a graph as OpenVINO runs it, several at a time."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Request:
 
 
 class Requests:
-    """As many of a graph as there are cores."""
+    """Some of a graph, side by side."""
 
-    def __init__(self, core: Any, model: Any, number: int):
-        """Lay an ONNX model out for so many at a time."""
+    def __init__(self, core: Any, model: Any, number: int, cores: int):
+        """Lay an ONNX model out for so many at a time, over so many cores."""
         asked = {
-            "INFERENCE_NUM_THREADS": number,
+            "INFERENCE_NUM_THREADS": cores,
             "NUM_STREAMS": number,
             "INFERENCE_PRECISION_HINT": "f32",
         }

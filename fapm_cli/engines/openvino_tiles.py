@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fapm_cli.arrays import host
 from fapm_cli.bank.bank import Bank
+from fapm_cli.config import Query
 from fapm_cli.engines.openvino_levels import Cuts, Level, Made, Pixels, Run
 from fapm_cli.engines.openvino_requests import Request, Requests, core
 from fapm_cli.engines.paged_keys import PagedKeys
@@ -38,19 +39,20 @@ Found = tuple[list[NDArray[np.float32]], NDArray[np.int64]]
 class Tiles:
     """A bank laid out to be asked piece by piece."""
 
-    def __init__(self, bank: Bank, num_neighbors: int, number: int):
+    def __init__(self, bank: Bank, query: Query, number: int, cores: int):
         """Write the graphs.
 
         Args:
-            bank: that :func:`why_not` finds nothing about.
-            num_neighbors: how many keys are wanted, k.
-            number: cores.
+            bank: that :func:`fapm_cli.engines.opening.why_torch` finds nothing about.
+            query: how many keys are wanted, k, and of how many patches.
+            number: tiles at a time.
+            cores: that all of these have.
         """
-        self._bank, self._k = bank, num_neighbors
-        self._keys = [PagedKeys(bank, j, num_neighbors) for j in range(len(bank.memories))]
+        self._bank, self._k = bank, query.num_neighbors
+        self._keys = [PagedKeys(bank, j, self._k) for j in range(len(bank.memories))]
         weights = {name: host(one) for name, one in (bank.backbone or {}).items()}
         *first, last = segments(bank.config)
-        self._last, self._engine = last, core()
+        self._last, engine = last, core()
         sides = bank.config.preprocessing.crop_px
         patch_px = _patch_px(bank)
         most = math.isqrt(self._most_patches)
@@ -60,9 +62,9 @@ class Tiles:
         ]
         window_px = self._cuts[0].window_px, self._cuts[1].window_px
         grid = self._cuts[0].core_px // patch_px[0], self._cuts[1].core_px // patch_px[1]
-        self._tile = Tile(window_px, grid, tuple(one.width for one in self._keys))
-        model = search_model(bank, weights, last, self._tile, num_neighbors)
-        self._requests = Requests(self._engine, model, number)
+        self._tile = Tile(window_px, grid, tuple(one.width for one in self._keys), query.reach)
+        model = search_model(bank, weights, last, self._tile, self._k)
+        self._requests = Requests(engine, model, number, cores)
         self._levels: list[Made] = []
         asked_px = window_px[0]
         for segment in reversed(first):
@@ -71,7 +73,7 @@ class Tiles:
             )
             window_px = down.window_px, across.window_px
             model = segment_model(bank.config, weights, segment, window_px)
-            requests = Requests(self._engine, model, number)
+            requests = Requests(engine, model, number, cores)
             self._levels.insert(0, Made(segment, down, across, asked_px, requests))
             asked_px = down.window_px
 
@@ -154,7 +156,8 @@ class Tiles:
             for name, array in request.inputs.items()
             if name.endswith(f".{j}")
         }
-        self._keys[j].bring(self._patches(cores[0], 0), self._patches(cores[1], 1), into)
+        patches = self._patches(cores[0], 0), self._patches(cores[1], 1)
+        self._keys[j].bring(*patches, self._tile.reach, into)
         return first, last
 
 

@@ -29,7 +29,8 @@ class PagedKeys:
     def __init__(self, bank: Bank, number: int, num_neighbors: int):
         """Look at all of them once: what products ask of them beside themselves is kept."""
         memory = bank.memories[number]
-        self._keys, self._metrics = memory.keys, memory.metrics
+        self._keys = host(memory.keys)
+        self._metrics = None if memory.metrics is None else host(memory.metrics)
         self._grid, self._counts = bank.config.grid, host(memory.key_counts)
         self._firsts = np.concatenate([[0], self._counts.cumsum()])
         self.width = max(int(self._counts.max()), num_neighbors)
@@ -50,10 +51,18 @@ class PagedKeys:
         self._centers[patches], self._norms_sq[patches] = laid_out.centers, laid_out.norms_sq
         self.let_go(rows)
 
-    def bring(self, rows: range, columns: range, into: Mapping[str, NDArray[Any]]) -> None:
-        """Write those of some patches into arrays that a graph is fed from."""
-        first = np.arange(rows.start, rows.stop)[:, None] * self._grid[1]
-        patches = (first + np.arange(columns.start, columns.stop)).ravel()
+    def bring(
+        self, rows: range, columns: range, reach: int, into: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Write those of some patches, and of those around that they reach, into arrays that a
+        graph is fed from.
+        """
+        there = []
+        for some, number in zip((rows, columns), self._grid, strict=True):
+            around = np.arange(some.start - reach, some.stop + reach)
+            there.append((around.clip(0, number - 1), (around < 0) | (around >= number)))
+        (down, above), (across, beside) = there
+        patches = (down[:, None] * self._grid[1] + across).ravel()
         firsts = self._firsts[patches]
         places = firsts[:, None] + np.arange(self.width)
         self._keys.take(places, axis=0, mode="clip", out=into["keys"])
@@ -61,6 +70,7 @@ class PagedKeys:
             into["first"][:, 0, 0] = firsts
         for name, values in (("norms_sq", self._norms_sq), ("centers", self._centers)):
             values.take(patches, axis=0, mode="clip", out=into[name])
+        into["norms_sq"][(above[:, None] | beside).ravel()] = np.inf  # no patch has none
         if self._metrics is not None:
             into["metrics"][...] = self._metrics[patches]
 

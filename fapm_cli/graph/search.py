@@ -87,6 +87,21 @@ def filled(graph: Graph, distances_sq: Value) -> Value:
     return graph.where(missing, farthest, distances_sq)
 
 
+def merged(
+    graph: Graph, distances_sq: Value, indices: Value | None, k: int, each: int
+) -> tuple[Value, Value | None]:
+    """The k nearest of (p, n·each, Q), and of (p, n, Q) indices of the nearest of each n its own,
+    (p, 1, Q).
+    """
+    nearest, order = distances_sq.top(k, 1, largest=False, ordered=True)
+    if indices is None:
+        return nearest, None
+    slot = order.slice(0, 1, 1)
+    if each > 1:
+        slot = slot / np.array(each)
+    return nearest, graph.node("GatherElements", indices, slot, axis=1)
+
+
 class Memory:
     """A layer's keys on their pages, as constants; target vectors are columns, (N_p, C, Q)."""
 
@@ -170,14 +185,8 @@ class Memory:
         if missing.any():
             all_sq = all_sq + self._graph.constant(np.repeat(far, each, axis=1)[..., None])
         found = min(k, slots * each)
-        nearest, order = all_sq.top(found, 1, largest=False, ordered=True)
-        if not of_indices:
-            return nearest, None, found
-        all_indices = gathered(of_indices, 1)
-        slot = order.slice(0, 1, 1)
-        if each > 1:
-            slot = slot / np.array(each)
-        return nearest, self._graph.node("GatherElements", all_indices, slot, axis=1), found
+        all_indices = gathered(of_indices, 1) if of_indices else None
+        return *merged(self._graph, all_sq, all_indices, found, each), found
 
     def _side_by_side(self, vectors: Value, pairs: tuple[int, ...]) -> Value:
         """(p, C, n·Q) of (p·n, C, Q): all that ask a page in one."""

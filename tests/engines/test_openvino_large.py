@@ -77,14 +77,15 @@ def test_tiles_find_what_torch_does_in_one(bank: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_tiles_of_two_strides_and_of_metrics_find_what_torch_does(
+def test_tiles_of_two_strides_of_metrics_and_with_a_reach_find_what_torch_does(
     paper_bank: Path, bank_with_metric: Bank
 ) -> None:
     read = read_bank(paper_bank)
     query = dataclasses.replace(read.config.query, image_score="top")
     assert_same(read, picture(read, 4), query=query)
     assert bank_with_metric.memories[0].metrics is not None
-    assert_same(bank_with_metric, picture(bank_with_metric))
+    query = dataclasses.replace(bank_with_metric.config.query, reach=1, num_neighbors=2)
+    assert_same(bank_with_metric, picture(bank_with_metric), query=query)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,7 @@ def test_a_patch_of_fewer_keys_than_are_asked_for_has_its_farthest_stand_for_the
     query = dataclasses.replace(read.config.query, num_neighbors=min(fewest + 3, 64))
     assert any(int(one.key_counts.min()) < query.num_neighbors for one in read.memories)
     assert_same(read, picture(read), query=query)
+    assert_same(read, picture(read), query=dataclasses.replace(query, reach=2))
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -123,7 +125,7 @@ def test_with_less_around_a_tile_it_finds_something_else(
         shorter = {side: getattr(segment, side) - segment.unit_px}
         few = [*found[:number], dataclasses.replace(segment, **shorter), *found[number + 1 :]]
         monkeypatch.setattr(openvino_tiles, "segments", lambda _, few=few: few)
-        less, _ = Tiles(read, 1, 1)(picture(read)[0], each)
+        less, _ = Tiles(read, read.config.query, 1, 1)(picture(read)[0], each)
         assert any(np.abs(a / b - 1).max() > 1e-3 for a, b in zip(less, wanted[0], strict=True))
 
 
@@ -171,7 +173,7 @@ def test_what_tiles_do_not_do_is_torchs(bank: Path, monkeypatch: pytest.MonkeyPa
     read = read_bank(bank)
     query = read.config.query
     asked = {
-        "a reach": dataclasses.replace(query, reach=1),
+        "a reach of 3": dataclasses.replace(query, reach=3),
         "image score paper": dataclasses.replace(query, image_score="paper"),
     }
     for one in asked.values():
