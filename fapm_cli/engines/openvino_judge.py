@@ -58,6 +58,7 @@ class OpenVinoJudge(Judge):
             ModelError: OpenVINO can't read the graph.
         """
         super().__init__(bank, query, roi, pixel_threshold)
+        self._asked["precision"] = precision
         bank.check_weights(weights_hash(bank.backbone or {}))
         check_on_cpu(precision)
         self._precision = "fp32" if precision == "auto" else precision
@@ -80,6 +81,11 @@ class OpenVinoJudge(Judge):
         self._cores, self._side_by_side = usable_cores(), False
         self._requests: dict[int, SimpleQueue[Row]] = {}  # by how many there are
         self._laying_out = threading.Lock()
+
+    @property
+    def package(self) -> str:
+        """The package of its engine."""
+        return _NAME
 
     @property
     def precision(self) -> str:
