@@ -1,10 +1,12 @@
 """Compare a hundred banks that were merged, at once, as a tree or one by one, with one build.
 
-Usage: python benchmarks/merging.py CATEGORY... [--banks 100] [--together 10]
+Usage: python benchmarks/merging.py CATEGORY... [--banks 100] [--together 10] [--turn 0]
 
 The banks hold no thumbnails: with them a merge learns all pictures anew, and is that build byte for
 byte. Their pictures are the category's good ones, evenly. A bank of under ten pictures has no
 metric of each patch's own, and one merged of such has none; so there are two builds at once.
+Of few pictures whose parts turn, a build learns turned copies, too, and of many none: --turn 0
+leaves them out.
 Pseudo-defects are left out: no figure here asks for a threshold. Prints keys, image and pixel
 AUROC, and the largest slack and covering radius.
 """
@@ -59,21 +61,21 @@ def report(category: Category, way: str, bank: Bank, at_once: int, took: float) 
     )
 
 
-def compare(category: Category, number: int, together: int) -> None:
+def compare(category: Category, number: int, together: int, turn: int | None) -> None:
     """A line for each way to come to a bank of all pictures."""
     files = [(Path(str(path)), f"{i:06}") for i, path in enumerate(category.train)]
     extractor = load_extractor(configure())
     learn = functools.partial(build_from_files, extractor=extractor, batch_size=16)
     learn = functools.partial(learn, thumbnails=False)
     at_once = {
-        "at once": learn(files, configure()),
-        "at once, plain metric": learn(files, configure(metric="plain")),
+        "at once": learn(files, configure(turn=turn)),
+        "at once, plain metric": learn(files, configure(metric="plain", turn=turn)),
     }
     keys = sum(len(m.keys) for m in at_once["at once"].memories)
     for way, bank in at_once.items():
         report(category, way, bank, keys, 0.0)
     cuts = [i * len(files) // number for i in range(number + 1)]
-    banks = [learn(files[a:b], configure()) for a, b in itertools.pairwise(cuts)]
+    banks = [learn(files[a:b], configure(turn=turn)) for a, b in itertools.pairwise(cuts)]
     ways = {
         f"{number} banks at once": number,
         f"a tree of {together} each": together,
@@ -94,6 +96,7 @@ def main() -> None:
     parser.add_argument("categories", nargs="+", type=Path)
     parser.add_argument("--banks", type=int, default=100)
     parser.add_argument("--together", type=int, default=10)
+    parser.add_argument("--turn", type=int, help="Degrees of turned copies; found by default.")
     asked = parser.parse_args()
     print(
         "category      way                         keys   times  image / pixel AUROC   slack"
@@ -101,7 +104,7 @@ def main() -> None:
     )
     with mock.patch("fapm_cli.learning.nominal_response.pseudo_scores", return_value=None):
         for root in asked.categories:
-            compare(read_category(root), asked.banks, asked.together)
+            compare(read_category(root), asked.banks, asked.together, asked.turn)
 
 
 if __name__ == "__main__":
