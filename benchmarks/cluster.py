@@ -1,12 +1,14 @@
-"""What a build on a cluster takes beside one without: time, and bytes between its machines.
+"""What a cluster takes beside one machine, to build or to judge: time, and bytes between machines.
 
 A cluster is played on this machine: a head without workers, and machines of one worker each, which
 share nothing but the network of this machine. All that goes over its loopback is counted, so
 nothing else may use that: begin it in a network of its own.
 
-    sudo unshare -n python benchmarks/cluster.py FOLDER [--machines 0,1,2] [--options ...]
+    sudo unshare -n python benchmarks/cluster.py FOLDER [--score BANK] [--machines 0,1,2]
+        [--options ...]
 
-0 machines are a plain build. It needs ``pip install 'fapm[ray]'`` and ``ip``.
+With --score the folder's pictures are judged by a bank, else one is built of them. 0 machines are
+this process alone. It needs ``pip install 'fapm[ray]'`` and ``ip``.
 """
 
 from __future__ import annotations
@@ -31,21 +33,22 @@ def main() -> None:
     """Print a row for each number of machines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--score", type=Path, help="a bank that judges the folder's pictures")
     parser.add_argument("--machines", default="0,1,2", help="how many, each with one worker")
-    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of fapm build")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of fapm")
     asked = parser.parse_args()
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    print("| machines | seconds | MB moved | SHA-256 of the bank |\n|---:|---:|---:|---|")
+    print("| machines | seconds | MB moved | SHA-256 of what came of it |\n|---:|---:|---:|---|")
     for number in map(int, asked.machines.split(",")):
         with cluster(number) as on:
-            print("| {} | {:.1f} | {:.1f} | {} |".format(number, *built(asked, on)), flush=True)
+            print("| {} | {:.1f} | {:.1f} | {} |".format(number, *done(asked, on)), flush=True)
 
 
 @contextmanager
 def cluster(machines: int) -> Iterator[list[str]]:
-    """Play a cluster; gives the options that a build needs for it."""
+    """Play a cluster; gives the options that fapm needs for it."""
     if not machines:
         yield []
         return
@@ -63,15 +66,21 @@ def cluster(machines: int) -> Iterator[list[str]]:
         subprocess.run([*_RAY, "stop", "--force"], **quiet)  # type: ignore[call-overload]
 
 
-def built(asked: argparse.Namespace, on: list[str]) -> tuple[float, float, str]:
-    """Seconds, MB, and the bank, of a build."""
+def done(asked: argparse.Namespace, on: list[str]) -> tuple[float, float, str]:
+    """Seconds, MB, and the hash of the bank or of the records."""
+    fapm = [sys.executable, "-m", "fapm_cli"]
     with tempfile.TemporaryDirectory() as folder:
         bank = Path(folder) / "bank.st"
-        command = [sys.executable, "-m", "fapm_cli", "build", str(asked.folder), "-o", str(bank)]
+        command = [*fapm, "build", str(asked.folder), "-o", str(bank)]
+        if asked.score is not None:
+            judging = [str(asked.score), str(asked.folder), "--exit-zero", "--format", "jsonl"]
+            command = [*fapm, "score", *judging]
         before, start = moved(), time.perf_counter()
-        subprocess.run([*command, "--threads", "1", *on, *asked.options], check=True)
+        command += ["--threads", "1", *on, *asked.options]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
         seconds = time.perf_counter() - start
-        return seconds, (moved() - before) / 1e6, hashlib.sha256(bank.read_bytes()).hexdigest()[:16]
+        made = told if asked.score is not None else bank.read_bytes()
+        return seconds, (moved() - before) / 1e6, hashlib.sha256(made).hexdigest()[:16]
 
 
 def moved() -> int:

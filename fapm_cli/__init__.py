@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from fapm_cli.api.result import Result as Result
     from fapm_cli.api.speed import measure as measure
     from fapm_cli.bank.presets import configure as configure
+    from fapm_cli.compute.cluster import Cluster as Cluster
+    from fapm_cli.compute.cluster import connected as connected
+    from fapm_cli.compute.cluster import device_for as device_for
     from fapm_cli.compute.cores import use_threads as use_threads
     from fapm_cli.compute.plan import Plan as Plan
     from fapm_cli.compute.plan import make_plan as make_plan
@@ -113,6 +116,7 @@ _PAGE = {
     "files_source": "sources.source",
     "watch_source": "sources.source",
     "use_threads": "compute.cores",
+    "connected": "compute.cluster",
     "pictures_needed": "scores.thresholds",
     "FapmError": "errors",
     "OptionError": "errors",
@@ -145,6 +149,8 @@ HOMES = {
     "draw_course": "drawing.course",
     "Source": "sources.source",
     "Record": "detection.record",
+    "Cluster": "compute.cluster",
+    "device_for": "compute.cluster",
     "Plan": "compute.plan",
     "make_plan": "compute.plan",
     "Delivery": "sinks.delivery",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from fapm_cli.api.pictures import Picture, Pictures, item_of
 from fapm_cli.api.result import Result
 from fapm_cli.bank import bank as learnt
+from fapm_cli.compute.cluster import Cluster
 from fapm_cli.compute.precision import check_on_cpu, check_precision
 from fapm_cli.detection.judge import Judge
-from fapm_cli.detection.record import record_of
+from fapm_cli.detection.record import Record, record_of, records
+from fapm_cli.detection.spread import spread
 from fapm_cli.detection.stream import judge, judge_item
-from fapm_cli.errors import PictureError
+from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.finding.folders import search
 from fapm_cli.pictures.reading import Item
 from fapm_cli.scores.thresholds import Thresholds
@@ -113,6 +116,32 @@ class Detector:
             item = sent.pop(0)
             if source.wants(one):
                 yield Result(record_of(self.engine, one, self.thresholds), self.engine, one, item)
+
+    def records(
+        self,
+        pictures: Pictures | Source,
+        batch_size: int = 8,
+        *,
+        cluster: Cluster | None = None,
+    ) -> Iterator[Record]:
+        """Judge pictures as :meth:`stream` does, here or on a cluster: their records alone.
+
+        Args:
+            pictures: as for :meth:`stream`; on a cluster, no source that is live.
+            batch_size: likewise; on a cluster, pictures of a task.
+            cluster: of :func:`fapm_cli.connected`; None for this process.
+
+        Raises:
+            OptionError: a cluster can't judge as this detector does, or a source as it comes.
+            ClusterError: the cluster lacks what the work takes.
+        """
+        source = pictures if isinstance(pictures, Source) else source_of(pictures)
+        if cluster is None:
+            return (result.record for result in self.stream(source, batch_size))
+        if source.live:
+            raise OptionError("what comes live is judged where it comes: leave the cluster out")
+        work = functools.partial(records, thresholds=self.thresholds)
+        return spread(cluster, work, self.engine, source.items, batch_size)
 
 
 def source_of(pictures: Pictures) -> Source:

@@ -29,6 +29,7 @@ from fapm_cli.commands.options import (
     LightOption,
     MaxKeysOption,
     MetricOption,
+    OnOption,
     PresetOption,
     RatioOption,
     ReviewOption,
@@ -85,16 +86,6 @@ ResumeOption = Annotated[
     typer.Option(
         "--resume",
         help="Go on from what a build that was stopped left in --scratch.",
-        rich_help_panel=MACHINE,
-    ),
-]
-OnOption = Annotated[
-    str | None,
-    typer.Option(
-        "--on",
-        metavar="CLUSTER",
-        help="Let a cluster do the work: ray, started on this machine, or ray://HOST:PORT "
-        "(pip install 'fapm[ray]').",
         rich_help_panel=MACHINE,
     ),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fapm_cli.commands.choices import learning_choices, query_changes
-from fapm_cli.commands.eval_category import evaluate_by
+from fapm_cli.commands.eval_category import Judges, evaluate_by
 from fapm_cli.commands.eval_files import SCORE_COLUMNS, make_folder, write_plots
 from fapm_cli.commands.eval_notes import CategoryNotes
 from fapm_cli.commands.eval_table import beside_paper, echo_figures
@@ -31,6 +31,7 @@ from fapm_cli.commands.options import (
     MaxKeysOption,
     MetricOption,
     NeighborsOption,
+    OnOption,
     PrecisionOption,
     PresetOption,
     RatioOption,
@@ -51,11 +52,7 @@ from fapm_cli.errors import OptionError, PictureError
 from fapm_cli.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fapm_cli.api.detector import Detector
     from fapm_cli.detection.record import Record
-    from fapm_cli.evaluation.datasets import Category
 
 EXIT_ERROR = 2
 
@@ -147,6 +144,7 @@ def eval_(
     threads: ThreadsOption = None,
     precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = 16,
+    on: OnOption = None,
 ) -> int:
     """Measure how well good and bad pictures are told apart.
 
@@ -158,8 +156,8 @@ def eval_(
     them, or a table path,label[,mask][,split] as .csv or .jsonl. MVTec AD, LOCO and AD 2, BTAD,
     MPDD, VisA, KolektorSDD and KolektorSDD2 are read as published. What can't be read is named
     and left out (exit code 2). Frames per second are of the engine at batch size 1, variants
-    taking turns. With --against paper, its Table 1 (seven methods on MVTec AD) and Table 2 (the
-    variants and their speed) stand beside image and pixel AUROC.
+    taking turns, also with --on of this machine. With --against paper, its Table 1 (seven methods
+    on MVTec AD) and Table 2 (the variants and their speed) stand beside image and pixel AUROC.
 
     Example:  fapm eval samples --against paper
     """
@@ -171,12 +169,13 @@ def eval_(
     ):
         raise OptionError("--bank is judged as it is: leave the options for building out")
     from fapm_cli.api.detector import check_computing
-    from fapm_cli.api.learning import build
+    from fapm_cli.compute.cluster import connected, device_for
     from fapm_cli.compute.cores import use_threads
     from fapm_cli.evaluation.datasets import find_categories
 
     # All that can be wrong with the options is said before the work.
     use_threads(threads)
+    device = device_for(on, device)
     check_computing(device, precision)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
     common = (size, grid, coreset_ratio, spread_threshold, metric, turn, align, max_keys)
@@ -198,49 +197,29 @@ def eval_(
         for one in find_categories(dataset, layout, good, lambda text: note(f"note: {text}"))
     ]
 
-    def judges(category: Category, notes: CategoryNotes) -> Iterator[tuple[Detector, float | None]]:
-        """The bank that was given, or one per variant and the seconds it took to build."""
-        if given is not None:
-            yield given, None
-            return
-        if not category.train:
-            raise PictureError(
-                "no pictures to learn from: say --bank, or which rows' split is train"
-            )
-        for choice in choices:
-            built = build(
-                category.train,
-                weights=weights,
-                seed=seed,
-                thumbnails=False,
-                device=device,
-                batch_size=batch_size,
-                listener=notes,
-                **choice,
-            )
-            seconds = notes.build_seconds
-            yield built.detector(device, precision), seconds
-
+    build_as = {"weights": weights, "seed": seed, "device": device, "batch_size": batch_size}
+    judges = Judges(given, choices, {**build_as, "on": on}, precision)
     records: list[Record] = []
     rows: list[Record] = []
     plotted: set[str] = set()
     failed = False
-    for one in found:
-        note(f"{one.name} …")
-        notes = CategoryNotes(one.name)
-        try:
-            evaluated = evaluate_by(judges, one.read(), batch_size, notes)
-        except PictureError as error:
-            notes.failure(error)
-            records.append({"category": one.name, "error": str(error)})
-        else:
-            for evaluation, fps in evaluated:
-                record = {**evaluation.record(), "images_per_second": fps}
-                records.append(beside_paper(record) if against else record)
-                rows += evaluation.score_rows()
-                if plots is not None:
-                    write_plots(evaluation, plots, plotted)
-        failed |= notes.failed
+    with connected(on) as cluster:
+        for one in found:
+            note(f"{one.name} …")
+            notes = CategoryNotes(one.name)
+            try:
+                evaluated = evaluate_by(judges, one.read(), batch_size, notes, cluster)
+            except PictureError as error:
+                notes.failure(error)
+                records.append({"category": one.name, "error": str(error)})
+            else:
+                for evaluation, fps in evaluated:
+                    record = {**evaluation.record(), "images_per_second": fps}
+                    records.append(beside_paper(record) if against else record)
+                    rows += evaluation.score_rows()
+                    if plots is not None:
+                        write_plots(evaluation, plots, plotted)
+            failed |= notes.failed
     echo_figures(kind, records)
     if scores is not None:
         text = csv_text(rows, SCORE_COLUMNS)

@@ -12,12 +12,21 @@ from fapm_cli.commands.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
+    from fapm_cli.compute.cluster import Cluster
     from fapm_cli.detection.record import Record
     from fapm_cli.sources.source import Source
 
 
-def score_records(detector: Detector, source: Source, batch_size: int) -> Iterator[Record]:
+def score_records(
+    detector: Detector, source: Source, batch_size: int, cluster: Cluster | None = None
+) -> Iterator[Record]:
     """Score pictures, one record each in order; an unreadable one is a record with its error.
+
+    Args:
+        detector: that judges.
+        source: of pictures.
+        batch_size: pictures at a time.
+        cluster: that judges in place of this process.
 
     Raises:
         KeyboardInterrupt: stopped by a signal, after the records in hand.
@@ -32,9 +41,10 @@ def score_records(detector: Detector, source: Source, batch_size: int) -> Iterat
         items = takewhile(go_on, source.items)
         watchdog.ready()
         try:
-            results = detector.stream(replace(source, items=items), batch_size)
-            for done, result in enumerate(results, start=1):
-                yield result.record
+            source = replace(source, items=items)
+            records = detector.records(source, batch_size, cluster=cluster)
+            for done, record in enumerate(records, start=1):
+                yield record
                 advance("score", done, source.total)
         finally:
             watchdog.stopping()

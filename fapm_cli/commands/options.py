@@ -54,6 +54,10 @@ BatchSizeOption = Annotated[
     int,
     typer.Option(min=1, max=4096, metavar="N", help="Pictures at a time.", rich_help_panel=MACHINE),
 ]
+_ON = "Let a cluster do the work: ray, started here, or ray://HOST:PORT (pip install 'fapm[ray]')."
+OnOption = Annotated[
+    str | None, typer.Option("--on", metavar="CLUSTER", help=_ON, rich_help_panel=MACHINE)
+]
 WeightsOption = Annotated[
     str | None,
     typer.Option(

@@ -29,6 +29,7 @@ from fapm_cli.commands.options import (
     LayerWeightsOption,
     LightOption,
     NeighborsOption,
+    OnOption,
     PixelThresholdOption,
     PrecisionOption,
     ReachOption,
@@ -144,6 +145,7 @@ def score(
     engine: EngineOption = "auto",
     compiled: CompileOption = False,
     batch_size: BatchSizeOption = 8,
+    on: OnOption = None,
 ) -> int:
     """Judge pictures: verdict, score, place of the worst spot.
 
@@ -155,13 +157,16 @@ def score(
     check_order("score", bank, paths or [])
     kind = choose_format(output_format, _FORMATS, json=as_json)
     changes = query_changes(neighbors, layer_weights, sigma, reach, calibration, light)
+    if on is not None and (watch is not None or camera is not None or compiled):
+        raise OptionError("--watch, --camera and --compile are of one machine: leave out --on")
     source = _open_source(paths or [], watch, only_new, camera, every)
+    from fapm_cli.compute.cluster import connected, device_for
     from fapm_cli.compute.cores import use_threads
 
     use_threads(threads)
     detector = open_detector(
         bank,
-        device,
+        device_for(on, device),
         precision,
         weights=weights,
         roi=roi,
@@ -181,7 +186,8 @@ def score(
 
     def watched(publish: Callable[[Record], Record]) -> Iterator[Record]:
         nonlocal frames
-        for record in islice(score_records(detector, source, batch_size), limit):
+        records = score_records(detector, source, batch_size, cluster)
+        for record in islice(records, limit):
             verdicts.add("error" if "error" in record else record.get("verdict", "ok"))
             frames += "frame" in record
             differences.count(record.get("differs"))
@@ -193,7 +199,10 @@ def score(
             yield publish(record)
 
     try:
-        with publishing(to, queue, queue_size) as publish:
+        with (
+            connected(on, detector.engine.package) as cluster,
+            publishing(to, queue, queue_size) as publish,
+        ):
             record_writer(kind)(watched(publish))
     finally:
         note_differences(differences)

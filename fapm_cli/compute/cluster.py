@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 from fapm_cli.compute.cores import allowed_cores
-from fapm_cli.compute.worker import each, run, terms_here
+from fapm_cli.compute.worker import TORCH, each, run, terms_here
 from fapm_cli.errors import ClusterError, FapmError, OptionError
 from fapm_cli.packages import need
 
@@ -36,13 +38,17 @@ _QUIET = {
 class Cluster:
     """A cluster that this process is connected to."""
 
-    def __init__(self, ray: Any):
+    def __init__(self, ray: Any, engine: str = TORCH):
         """Take what is connected.
+
+        Args:
+            ray: connected.
+            engine: the package that computes there, of which all need the same version.
 
         Raises:
             ClusterError: none of its machines has as many cores as a task computes in threads.
         """
-        self._ray, self._terms = ray, terms_here()
+        self._ray, self._terms = ray, terms_here(engine)
         threads = self._terms["threads"]
         cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         self.num_machines = sum(1 for number in cores if number >= threads)
@@ -54,6 +60,10 @@ class Cluster:
         self.num_workers = sum(int(number // threads) for number in cores)
         self.most_waiting = 2 * self.num_workers
         self._task = ray.remote(run)
+
+    def by(self, engine: str) -> Cluster:
+        """The same, for work of another engine; raises as at first."""
+        return self if engine == self._terms["engine"] else Cluster(self._ray, engine)
 
     def place(self, work: Callable[[T], R]) -> Any:
         """Put work where all workers find it; each takes it once, as long as it does no other."""
@@ -131,8 +141,21 @@ def check_address(on: str) -> None:
         raise OptionError(f"--on {on!r}: write ray, or ray://HOST:PORT of a cluster's head")
 
 
+def device_for(on: str | None, wanted: str) -> str:
+    """The device to work on: a cluster's workers work on CPUs.
+
+    Raises:
+        OptionError: another is wanted of them.
+    """
+    if on is None:
+        return wanted
+    if wanted not in ("auto", "cpu"):
+        raise OptionError(f"--device {wanted}: on a cluster, CPUs do the work; leave it out")
+    return "cpu"
+
+
 @contextmanager
-def connected(on: str | None) -> Iterator[Cluster | None]:
+def connected(on: str | None, engine: str = TORCH) -> Iterator[Cluster | None]:
     """Connect to a cluster, and leave it in the end.
 
     A program that is connected to one already stays connected to that.
@@ -140,6 +163,7 @@ def connected(on: str | None) -> Iterator[Cluster | None]:
     Args:
         on: ``ray``: one on this machine, with as many cores, ended with this; or
             ``ray://HOST:PORT``, a cluster's head; None for none.
+        engine: as for :class:`Cluster`.
 
     Raises:
         OptionError: it is neither, or Ray is not installed.
@@ -149,8 +173,9 @@ def connected(on: str | None) -> Iterator[Cluster | None]:
         yield None
         return
     check_address(on)
-    with started(on, allowed_cores()) as ray:
-        yield Cluster(ray)
+    own = sys.stdout and _ButRays(sys.stdout)
+    with redirect_stdout(own), started(on, allowed_cores()) as ray:
+        yield Cluster(ray, engine)
 
 
 @contextmanager
@@ -174,6 +199,21 @@ def started(on: str, num_cores: int) -> Iterator[Any]:
             yield ray
     finally:
         ray.shutdown()
+
+
+class _ButRays:
+    """A standard output, which is data: what Ray's threads say of workers that died goes to the
+    standard error, since there is no option for it.
+    """
+
+    def __init__(self, own: Any):
+        """Take the standard output as it is."""
+        self._own = own
+
+    def __getattr__(self, name: str) -> Any:
+        """Ask the one that is for this thread."""
+        is_rays = threading.current_thread().name.startswith("ray_")
+        return getattr(sys.stderr if is_rays else self._own, name)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -39,8 +40,20 @@ def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); False where the
     system does not say.
     """
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_flags())
+
+
+def cpu_features() -> str:
+    """Name what this CPU has that products are computed by: engines choose among them."""
+    known = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "BF16", "amx_bf16": "AMX"}
+    there = _flags()
+    return " ".join(name for flag, name in known.items() if flag in there) or platform.machine()
+
+
+def _flags() -> frozenset[str]:
+    """What this CPU says it can; nothing where the system does not say."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", _CPU.read_text(), re.MULTILINE)
     except OSError:
-        return False
-    return flags is not None and not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags[1].split())
+        return frozenset()
+    return frozenset() if flags is None else frozenset(flags[1].split())

@@ -13,6 +13,7 @@ from fapm_cli.bank.backbone import bank_extractor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.tensors import as_tensors, tensor
 from fapm_cli.compute.plan import Plan, make_plan
+from fapm_cli.compute.worker import TORCH
 from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
 from fapm_cli.detection.engine import Engine
@@ -55,6 +56,7 @@ class Detector(Judge):
         """
         super().__init__(bank, query, roi, pixel_threshold)
         self.plan = plan or make_plan("auto")
+        self._asked |= {"extractor": extractor, "plan": self.plan}
         self.device = self.plan.device
         region = None if roi is None else tensor(roi)
         bank = as_tensors(bank)
@@ -69,9 +71,19 @@ class Detector(Judge):
         self._run = runner(self._engine, self.plan, static=self.query.reach == 0)
 
     @property
+    def package(self) -> str:
+        """The package of its engine."""
+        return TORCH
+
+    @property
     def precision(self) -> str:
         """The plan's name."""
         return self.plan.precision
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether it computes on a CPU, and nothing is compiled."""
+        return self.plan.one_by_one and not self.plan.compiled
 
     @property
     def one_by_one(self) -> bool:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,8 @@ class Judge(ABC):
                 that the bank does not know.
         """
         self.bank = bank
+        self._asked: dict[str, Any] = {"query": query, "roi": roi}
+        self._asked["pixel_threshold"] = pixel_threshold
         self.query = query or bank.config.query
         if self.query.light == "corrected" and bank.light is None:
             raise OptionError("the bank does not know its light: build it again, or leave it as-is")
@@ -64,10 +67,25 @@ class Judge(ABC):
         self.fitting = Fitting(bank.registration, light, inspected)
         self.locator = Locator(bank, self.roi, given, self.thresholds)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process is opened anew there, without what people look at."""
+        bank = replace(self.bank, thumbnails=None)
+        return functools.partial(type(self), bank, **self._asked), ()
+
+    @property
+    @abstractmethod
+    def package(self) -> str:
+        """The package of its engine."""
+
     @property
     @abstractmethod
     def precision(self) -> str:
         """What it computes in, for records."""
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether another process finds the same: it computes on a CPU, and nothing is compiled."""
+        return True
 
     @property
     def one_by_one(self) -> bool:

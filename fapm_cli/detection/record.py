@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fapm_cli.detection.judge import Judge
-from fapm_cli.detection.stream import Judged
+from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
+from fapm_cli.pictures.reading import Item
 from fapm_cli.scores.thresholds import Thresholds
 from fapm_cli.stores.stored import AnyPath
 
@@ -54,6 +56,14 @@ def record_of(detector: Judge, one: Judged | Unreadable, thresholds: Thresholds 
         if thresholds.review is not None:
             record["review_threshold"] = thresholds.review
     return record
+
+
+def records(
+    detector: Judge, items: Iterable[Item | None], batch_size: int, thresholds: Thresholds | None
+) -> Iterator[Record]:
+    """Judge pictures, as :func:`judge` does, and say of each what was found."""
+    for one in judge(detector, items, batch_size):
+        yield record_of(detector, one, thresholds)
 
 
 def check_score(path: AnyPath, score: float) -> None:

@@ -19,7 +19,7 @@ from fapm_cli.config import BankConfig, Query
 from fapm_cli.detection.detection import Detection, join
 from fapm_cli.detection.judge import Judge
 from fapm_cli.engines.openvino_parts import Row, in_parts, whole
-from fapm_cli.engines.openvino_requests import core, said
+from fapm_cli.engines.openvino_requests import NAME, core, said
 from fapm_cli.errors import OptionError
 from fapm_cli.graph.model import engine_model
 from fapm_cli.network.architectures import TILE_PX, coarse_from, cut_stages
@@ -56,6 +56,7 @@ class OpenVinoJudge(Judge):
             ModelError: OpenVINO can't read the graph.
         """
         super().__init__(bank, query, roi, pixel_threshold)
+        self._asked["precision"] = precision
         bank.check_weights(weights_hash(bank.backbone or {}))
         check_on_cpu(precision)
         self._precision = "fp32" if precision == "auto" else precision
@@ -78,6 +79,11 @@ class OpenVinoJudge(Judge):
         self._cores, self._side_by_side = usable_cores(), False
         self._requests: dict[int, SimpleQueue[Row]] = {}  # by how many there are
         self._laying_out = threading.Lock()
+
+    @property
+    def package(self) -> str:
+        """The package of its engine."""
+        return NAME
 
     @property
     def precision(self) -> str:

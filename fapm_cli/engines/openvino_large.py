@@ -17,7 +17,7 @@ from fapm_cli.config import Query
 from fapm_cli.detection.detection import Detection, join
 from fapm_cli.detection.judge import Judge
 from fapm_cli.engines.large_scoring import LargeScoring
-from fapm_cli.engines.openvino_requests import said
+from fapm_cli.engines.openvino_requests import NAME, said
 from fapm_cli.engines.openvino_tiles import Tiles
 
 _AT_A_TIME = 8  # tiles: each takes some 40 MB
@@ -59,6 +59,11 @@ class OpenVinoLargeJudge(Judge):
             self.roi,
             extents=self.is_own_region,
         )
+
+    @property
+    def package(self) -> str:
+        """The package of its engine."""
+        return NAME
 
     @property
     def precision(self) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fapm_cli.compute.cluster import Cluster
 from fapm_cli.detection.judge import Judge
-from fapm_cli.detection.stream import Judged, judge
+from fapm_cli.detection.spread import spread
 from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture, read_truth
 from fapm_cli.evaluation.evaluation import Evaluation, Figures
 from fapm_cli.evaluation.metrics import PixelCurves, image_curve
+from fapm_cli.evaluation.scored import Scored, scored
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.learning.nominal_response import OnStage
 from fapm_cli.pictures.seen import Differences
@@ -33,10 +35,10 @@ class _Truth:
         """Start with no pixel."""
         self.pixels = {kind: PixelCurves() for kind in ("", *category.apart)}
         self.num_masked = self.num_inverted = 0
-        self._category, self._detector = category, detector
+        self._category, self._preprocessing = category, detector.bank.config.preprocessing
         self._has_masks = len(category.unmarked) < len(category.defective)
 
-    def add(self, labelled: TestPicture, judged: Judged) -> None:
+    def add(self, labelled: TestPicture, judged: Scored) -> None:
         """Compare a picture's map with its masks; a defective one without a mask counts nowhere.
 
         Raises:
@@ -45,16 +47,11 @@ class _Truth:
         is_bad = labelled.defect is not None
         if not self._has_masks or (is_bad and not labelled.masks):
             return
-        preprocessing = self._detector.bank.config.preprocessing
-        size_px, pose = judged.prepared.picture.size_px, judged.prepared.pose
-        mask = read_truth(labelled, size_px, preprocessing, pose)
+        mask = read_truth(labelled, judged.size_px, self._preprocessing, judged.pose)
         self.num_masked += is_bad
         self.num_inverted += mask.mean() > _INVERTED
-        anomaly_map = self._detector.inspected_map(judged.found)
-        if judged.prepared.placed is not None:
-            anomaly_map[~judged.prepared.placed.judged] = np.nan
         for kind in _kinds(labelled, self._category):
-            self.pixels[kind].add(anomaly_map, mask)
+            self.pixels[kind].add(judged.anomaly_map, mask)
 
 
 def _kinds(labelled: TestPicture, category: Category) -> list[str]:
@@ -69,6 +66,7 @@ def evaluate(
     batch_size: int,
     on_stage: OnStage = lambda stage, done, total: None,
     build_seconds: float | None = None,
+    cluster: Cluster | None = None,
 ) -> Evaluation:
     """Score a category's test pictures and compare with their labels.
 
@@ -76,21 +74,23 @@ def evaluate(
 
     Raises:
         PictureError: no picture can be read.
+        ClusterError: there is a cluster that judges, and it lacks what that takes.
     """
     truth = _Truth(category, detector)
     test: list[TestPicture] = []
     scores: list[float] = []
     failures = [*category.failures]
     differences = Differences()
-    judged = judge(detector, (one.path for one in category.test), batch_size)
+    paths = (one.path for one in category.test)
+    judged = spread(cluster, scored, detector, paths, batch_size)
     for done, (one, labelled) in enumerate(zip(judged, category.test, strict=True), start=1):
         on_stage("score", done, len(category.test))
         if isinstance(one, Unreadable):
             failures.append(one.error)
             continue
-        differences.count(detector.bank.differences(one.prepared.like, one.prepared.differs))
+        differences.count(one.differences)
         test.append(labelled)
-        scores.append(float(one.found.image_scores[0]))
+        scores.append(one.score)
         try:
             truth.add(labelled, one)
         except PictureError as error:

@@ -6,10 +6,10 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from fapm_cli.errors import PictureError
-from fapm_cli.stores.store import Parts, Store
+from fapm_cli.stores.store import Listing, Parts, Store
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +37,10 @@ class StoredPath:
     def __hash__(self) -> int:
         """As equality has it."""
         return hash((self.store.shown, self.parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process is its address, and nothing that opens it."""
+        return _named, (str(self),)
 
     def __str__(self) -> str:
         """Its address, without what is secret."""
@@ -135,6 +139,20 @@ class StoredPath:
     def read_text(self, encoding: str) -> str:
         """A file's text; raises PictureError, or ValueError where it is none."""
         return self.read_bytes().decode(encoding)
+
+
+class _Named(Store):
+    """A store of another process: its name, and no more."""
+
+    def _list(self, parts: Parts) -> Listing:
+        raise PictureError(f"{self.shown} is open in another process, and read there")
+
+    def _read(self, parts: Parts, size: int | None) -> bytes:
+        raise PictureError(f"{self.shown} is open in another process, and read there")
+
+
+def _named(shown: str) -> StoredPath:
+    return StoredPath(_Named(shown))
 
 
 AnyPath: TypeAlias = Path | StoredPath

@@ -1,34 +1,45 @@
-"""A cluster changes nothing: the bank is the same, however many workers build it, and die."""
+"""A cluster changes nothing: banks and records are the same, however many workers work and die.
+
+What needs a running Ray stands here, since to start one takes long.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
-from conftest import GOOD, ROOT, assert_fails, build, fapm
+from conftest import GOOD, ONE_BAD, ONE_GOOD, ROOT, Result, assert_fails, build, fapm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import fapm_cli
 from fapm_cli.compute import cluster as clusters
 from fapm_cli.compute import worker
 from fapm_cli.compute.cluster import Cluster
+from fapm_cli.compute.cores import usable_cores
 from fapm_cli.learning.scratch import cluster_workspace
 from fapm_cli.learning.scratch.cluster_workspace import ClusterStore
 from fapm_cli.learning.scratch.field import Field
 from fapm_cli.learning.scratch.workspace import HeldStore, Job
 from fapm_cli.packages import is_there
+from fapm_cli.sources.source import Source
 
 FAST = "--size", "96", "--metric", "own", "--threads", "1"
 PICTURES = GOOD[:10]
@@ -63,7 +74,24 @@ def digest(path: Path) -> str:
 
 
 def built(path: Path, *options: object) -> str:
-    return digest(build(path, PICTURES, *FAST, "--on", "ray", *options))
+    result = fapm(
+        "build", *PICTURES, "-o", path, *FAST, "--on", "ray", *options
+    )
+    assert result.code == 0, result  # Ray may say of workers that they died
+    return digest(path)
+
+
+@contextmanager
+def taken(ray: Any, busy: int) -> Iterator[None]:
+    """Let others have so many of the cluster's workers."""
+    from ray.util import placement_group, remove_placement_group
+
+    theirs = placement_group([{"CPU": busy}] if busy else [{"memory": 1}])
+    ray.get(theirs.ready())
+    try:
+        yield
+    finally:
+        remove_placement_group(theirs)
 
 
 # --- The bank is the same ----------------------------------------------------------------------
@@ -74,14 +102,8 @@ def built(path: Path, *options: object) -> str:
 def test_a_bank_is_the_same_byte_for_byte_by_any_number_of_workers(
     busy: int, wanted: str, tmp_path: Path, ray: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from ray.util import placement_group, remove_placement_group
-
-    taken = placement_group([{"CPU": busy}] if busy else [{"memory": 1}])
-    ray.get(taken.ready())
-    try:
+    with taken(ray, busy):
         assert built(tmp_path / "bank.st") == wanted
-    finally:
-        remove_placement_group(taken)
     assert capfd.readouterr().out == ""  # the bank's summary was told elsewhere; Ray is quiet
 
 
@@ -126,19 +148,158 @@ def stage(work: Any) -> str:
     return str(work.__name__)
 
 
-@needs_ray
-def test_a_worker_that_dies_in_any_stage_is_replaced_and_the_bank_is_the_same(
-    wanted: str, tmp_path: Path, ray: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def die_in(patch: pytest.MonkeyPatch, folder: Path, stages: Sequence[str]) -> None:
+    """Have a worker die in each stage, once; a file of its name tells that."""
     place = Cluster.place
 
     def place_dying(self: Cluster, work: Any) -> Any:
         name = stage(work)
-        return place(self, dying(work, str(tmp_path / name)) if name in STAGES else work)
+        return place(self, dying(work, str(folder / name)) if name in stages else work)
 
-    monkeypatch.setattr(Cluster, "place", place_dying)
+    patch.setattr(Cluster, "place", place_dying)
+
+
+@needs_ray
+def test_a_worker_that_dies_in_any_stage_is_replaced_and_the_bank_is_the_same(
+    wanted: str, tmp_path: Path, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_in(monkeypatch, tmp_path, STAGES)
     assert built(tmp_path / "bank.st") == wanted
     assert {path.name for path in tmp_path.iterdir()} == {*STAGES, "bank.st"}
+
+
+# --- Records are the same ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Pictures, one after another: some can't be read, some lie in a tar file, some in a video."""
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "bad.jpg").write_bytes(GOOD[0].read_bytes()[:999])
+    with tarfile.open(folder / "parts.tar", "w") as tar:
+        for picture in GOOD[3:6]:
+            tar.add(picture, picture.name)
+        tar.add(folder / "bad.jpg", "z.jpg")
+    writer = cv2.VideoWriter(
+        str(folder / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (320, 320)
+    )
+    for picture in (ONE_BAD, ONE_GOOD):
+        pixels = cv2.imread(str(picture))
+        assert pixels is not None
+        writer.write(pixels)
+    writer.release()
+    named = "bad.jpg", "missing.jpg", "parts.tar", "clip.avi"
+    return ONE_BAD, *(folder / name for name in named), *GOOD[:6], ONE_GOOD
+
+
+def scored_on(bank: Path, pictures: Sequence[Path], *options: object) -> tuple[Result, Result]:
+    """What is said of pictures here, and by a cluster."""
+    asked = ("score", bank, *pictures, "--threads", 1, *options)
+    return fapm(*asked), fapm(*asked, "--on", "ray")
+
+
+@needs_ray
+@pytest.mark.parametrize(("busy", "engine"), [(3, "openvino"), (0, "openvino"), (3, "torch")])
+def test_records_are_the_same_byte_for_byte_by_any_number_of_workers(
+    busy: int, engine: str, bank: Path, judged: tuple[Path, ...], ray: Any
+) -> None:
+    options = "--format", "jsonl", "--batch-size", 2, "--engine", engine, "--drift"
+    with taken(ray, busy):
+        here, there = scored_on(bank, judged, *options)
+    assert here.code == 2
+    assert len(here.out.splitlines()) == 16
+    assert here.out.count('"error"') == 3
+    assert (there.code, there.out) == (here.code, here.out)
+
+
+@needs_ray
+def test_a_worker_that_dies_while_it_judges_is_replaced_and_records_are_the_same(
+    bank: Path, tmp_path: Path, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_in(monkeypatch, tmp_path, ("records",))
+    here, there = scored_on(bank, GOOD[:6], "--json", "--batch-size", 1)
+    assert (there.code, there.out) == (here.code, here.out)
+    assert here.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+@needs_ray
+def test_a_picture_that_no_worker_sees_ends_judging(bank: Path, tmp_path: Path, ray: Any) -> None:
+    here = tmp_path / "here.jpg"
+    with ONE_GOOD.open("rb") as file:
+        here.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        result = fapm("score", bank, ONE_GOOD, here, "--threads", 1, "--on", "ray")
+    assert_fails(result, "does not see", "here.jpg", "same path")
+
+
+@needs_ray
+def test_no_more_pictures_are_asked_for_than_workers_have_to_do(bank: Path, ray: Any) -> None:
+    asked_for = []
+
+    def endless() -> Iterator[Path]:
+        for picture in itertools.cycle(GOOD[:4]):
+            asked_for.append(picture)
+            yield picture
+
+    detector = fapm_cli.load(bank).detector()
+    with fapm_cli.connected("ray", detector.engine.package) as cluster:
+        records = detector.records(Source(endless()), 2, cluster=cluster)
+        some = [next(records) for _ in range(3)]
+    assert [record["path"] for record in some] == [*map(str, GOOD[:3])]
+    assert len(asked_for) <= (2 * 4 + 1) * max(2, usable_cores())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--watch", "."), ("--camera", "0"), ("--compile", ONE_GOOD), ("--device", "cuda", ONE_GOOD)],
+)
+def test_what_no_cluster_judges_is_told(options: tuple[object, ...], bank: Path) -> None:
+    assert_fails(fapm("score", bank, *options, "--on", "ray"), str(options[0]), "leave")
+
+
+def test_where_judging_lacks_a_cluster_it_is_told(
+    bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for command in (("score", bank, ONE_GOOD), ("eval", ROOT / "samples", "--bank", bank)):
+        assert_fails(fapm(*command, "--on", "ray"), "pip install 'fapm[ray]'")
+        assert_fails(fapm(*command, "--on", "ray:/"), "--on", "ray://HOST:PORT")
+
+
+@needs_ray
+def test_an_evaluation_is_the_same_also_where_a_worker_dies(
+    tmp_path: Path, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / "part"
+    for picture in PICTURES[:6]:
+        copy_to(picture, part / "train" / "good")
+    for picture in (ONE_GOOD, *GOOD[20:23]):
+        copy_to(picture, part / "test" / "good")
+    copy_to(ONE_BAD, part / "test" / "stain")
+    (part / "test" / "stain" / "bad.jpg").write_bytes(ONE_BAD.read_bytes()[:999])
+    copy_to(
+        ROOT / "samples" / "ground_truth" / "stain" / "000_mask.png",
+        part / "ground_truth" / "stain",
+    )
+    said = []
+    for on in ((), ("--on", "ray")):
+        scores = tmp_path / f"{len(on)}.csv"
+        asked = ("--size", "96", "--metric", "plain", "--threads", 1, "--batch-size", 1)
+        result = fapm("eval", part, *asked, "--json", "--scores", scores, *on)
+        assert result.code == 2
+        [record] = result.json
+        assert record["pixel_auroc"] is not None
+        record |= dict.fromkeys(("build_seconds", "images_per_second"))
+        said.append((record, scores.read_bytes(), {*result.err.splitlines()}))
+        die_in(monkeypatch, tmp_path, ("scored",))
+    assert said[0][:2] == said[1][:2]
+    assert said[0][2] <= said[1][2]  # where Ray says of the worker that it died
+    assert (tmp_path / "scored").exists()
+
+
+def copy_to(picture: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(picture, folder)
 
 
 # --- What is missing is told -------------------------------------------------------------------
@@ -170,8 +331,8 @@ def test_a_picture_that_is_damaged_is_told_as_without_a_cluster(tmp_path: Path, 
 def test_a_worker_of_another_kind_is_told(
     tmp_path: Path, ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = {**worker.kind(), "version of torch": "1.0"}
-    monkeypatch.setattr(worker, "kind", lambda: kind)
+    kind = {**worker.kind("torch"), "version of torch": "1.0"}
+    monkeypatch.setattr(worker, "kind", lambda engine: kind)
     result = fapm("build", *PICTURES[:4], *FAST, "--on", "ray", "-o", tmp_path / "bank.st")
     assert_fails(result, "another version of torch", "here 1.0", torch.__version__)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fapm_cli.bank.nominal_pictures import pixels_digest
-from fapm_cli.compute.cluster import Cluster, connected
+from fapm_cli.compute.cluster import Cluster, connected, device_for
 from fapm_cli.compute.device import free_bytes
 from fapm_cli.config import BankConfig
 from fapm_cli.errors import OptionError
@@ -55,16 +55,8 @@ class Allowance:
             raise OptionError("--resume goes on from a scratch folder: name it with --scratch")
 
     def device(self, wanted: str) -> str:
-        """The device to work on: a cluster's workers work on CPUs.
-
-        Raises:
-            OptionError: another is wanted of them.
-        """
-        if self.on is None:
-            return wanted
-        if wanted not in ("auto", "cpu"):
-            raise OptionError(f"--device {wanted}: on a cluster, CPUs do the work; leave it out")
-        return "cpu"
+        """The device to work on, as :func:`fapm_cli.compute.cluster.device_for`."""
+        return device_for(self.on, wanted)
 
     @contextmanager
     def connected(self) -> Iterator[Allowance]:

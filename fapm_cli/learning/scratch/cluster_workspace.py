@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import functools
-import os
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fapm_cli.compute.cluster import Cluster
-from fapm_cli.errors import ClusterError
+from fapm_cli.compute.shared_files import map_files
+from fapm_cli.compute.worker import each
 from fapm_cli.learning.scratch.field import Field, FieldVectors, Reader
 from fapm_cli.learning.scratch.workspace import HeldStore, Job, R, T, Tensors, Workspace
 from fapm_cli.memory.vectors import Rows
+from fapm_cli.pictures.read_ahead import batched
 
 BLOCK_BYTES, PIECE_BYTES, _MOST = 32 * 2**20, 4 * 2**20, 16
 _READ_TOGETHER = 16
@@ -49,17 +48,8 @@ class ClusterWorkspace(Workspace):
         Raises:
             ClusterError: a worker does not see a file that is there.
         """
-        some = (item for item in items if item is not None)
-        found = self._cluster.map(functools.partial(_seen_there, work), some, _READ_TOGETHER)
-        for one in found:
-            if isinstance(one, NotThere):
-                if os.path.exists(one.path):
-                    raise ClusterError(
-                        f"worker on {one.machine} does not see {one.path}: pictures must lie under "
-                        "the same path on every machine of the cluster"
-                    )
-                one = work(one.path)  # type: ignore[arg-type] # which says that it is not here
-            yield one
+        some = batched((item for item in items if item is not None), _READ_TOGETHER)
+        return map_files(self._cluster, functools.partial(each, work), some)
 
 
 def _compact(item: Any) -> Any:
@@ -68,20 +58,6 @@ def _compact(item: Any) -> Any:
         return tuple(map(_compact, item))
     larger = isinstance(item, Tensor) and item.untyped_storage().nbytes() > item.nbytes
     return item.clone() if larger else item
-
-
-@dataclass(frozen=True)
-class NotThere:
-    """A file that a worker's machine does not have."""
-
-    path: Path | str
-    machine: str
-
-
-def _seen_there(work: Callable[[T], R], item: T) -> R | NotThere:
-    if isinstance(item, str | Path) and not os.path.exists(item):
-        return NotThere(item, socket.gethostname())
-    return work(item)
 
 
 class ClusterStore:
