@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import openvino
 import pytest
 
+from fapm_cli.packages import need
+
+openvino = need("openvino")
 _MOST = 8  # held at a time, the newest
 _Key = tuple[str, ...]
 
