@@ -74,9 +74,7 @@ def digest(path: Path) -> str:
 
 
 def built(path: Path, *options: object) -> str:
-    result = fapm(
-        "build", *PICTURES, "-o", path, *FAST, "--on", "ray", *options
-    )
+    result = fapm("build", *PICTURES, "-o", path, *FAST, "--on", "ray", *options)
     assert result.code == 0, result  # Ray may say of workers that they died
     return digest(path)
 
