@@ -12,7 +12,7 @@ from fapm_cli.compute.precision import check_precision
 from fapm_cli.config import Query
 from fapm_cli.detection.judge import Judge
 from fapm_cli.errors import OptionError
-from fapm_cli.network.segments import segments
+from fapm_cli.network.segments import MOST_PX, segments
 from fapm_cli.network.vision_transformers import TRANSFORMERS
 from fapm_cli.packages import is_there
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fapm_cli.network.extraction import FeatureExtractor
 
 ENGINES = ("auto", "openvino", "torch")
-MOST_PX = 1792  # of a side: a larger input takes much memory, and is gone through by tiles
 _MOST_BYTES = 2**30  # of keys and metrics: a graph has to stay under twice of that
 _MOST_PATCH_PX, _MOST_KEYS = 512, 2**13  # that a tile has at least one of
 _MOST_REACH = 2  # a tile asks so many patches around each of its own, one after another

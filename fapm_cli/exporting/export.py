@@ -27,7 +27,7 @@ from fapm_cli.exporting.file import (
 from fapm_cli.exporting.metadata import PREFIX, bank_digest, metadata
 from fapm_cli.exporting.parity import compare, in_sizes, parity_pictures
 from fapm_cli.files import write_atomically
-from fapm_cli.network.tiling import TILE_PX
+from fapm_cli.network.segments import MOST_PX
 from fapm_cli.packages import need
 
 
@@ -80,13 +80,13 @@ def export_bank(
             "the bank aligns each picture before it is judged, and an exported file does not: "
             "export it all the same with --as-is, if parts will lie where the good ones do"
         )
-    extractor = bank_extractor(bank, weights)
-    if extractor.tile_px(extractor.mean.device) is not None:
-        height, width = bank.config.preprocessing.crop_px
+    height, width = bank.config.preprocessing.crop_px
+    if max(height, width) > MOST_PX:
         raise BankError(
             f"the bank's input of {height}x{width} px is worked through in tiles, and an exported "
-            f"file is not: build one of up to {TILE_PX['cpu']} px a side"
+            f"file is not: build one of up to {MOST_PX} px a side"
         )
+    extractor = bank_extractor(bank, weights)
     bank.check_weights(extractor.weights_hash)
     weights_of = extractor.stages.state_dict()
     model = engine_model(bank, weights_of, batch=batch, opset=opset, half=half, any_size=any_size)

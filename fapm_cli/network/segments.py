@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from fapm_cli.config import BankConfig
 from fapm_cli.network.architectures import Convolution, Stage, cut_stages
 
+MOST_PX = 1792
+"""Of a side of what is run in one: a larger input takes much memory, and is run by tiles."""
+
 
 @dataclass(frozen=True)
 class Sight:

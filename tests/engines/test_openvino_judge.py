@@ -20,9 +20,10 @@ from fapm_cli.compute.plan import make_plan
 from fapm_cli.compute.precision import cpu_has_bf16
 from fapm_cli.detection.detection import PARTS
 from fapm_cli.detection.detector import Detector
-from fapm_cli.engines.opening import MOST_PX, open_judge, why_torch
+from fapm_cli.engines.opening import open_judge, why_torch
 from fapm_cli.engines.openvino_judge import OpenVinoJudge, first_rounded
 from fapm_cli.errors import BankError, OptionError
+from fapm_cli.network.segments import MOST_PX
 from fapm_cli.pictures.fitting.registration import Registration
 
 CPU = make_plan("cpu", "fp32")

@@ -262,6 +262,22 @@ def test_a_file_for_any_size_cuts_the_middle_out_or_is_refused(
 # --- What is refused ----------------------------------------------------------------------------
 
 
+def test_an_input_that_torch_runs_by_tiles_is_exported_in_one(tmp_path: Path) -> None:
+    bank = build(tmp_path / "long.st", GOOD[:3], "--size", "704x32")
+    round_trip(Bank(load_bank(bank)), tmp_path / "long.onnx")
+    [pixels] = runtime.InferenceSession(tmp_path / "long.onnx").get_inputs()
+    assert pixels.shape == [1, 704, 32, 3]
+
+
+def test_an_input_that_all_run_by_tiles_is_not_exported(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fapm_cli.exporting.export.MOST_PX", 192)
+    result = fapm("export", bank, "-o", tmp_path / "part.onnx")
+    assert_fails(result, "224x224 px is worked through in tiles", "192 px")
+    assert not (tmp_path / "part.onnx").exists()
+
+
 def test_a_bank_that_aligns_is_exported_only_as_is(tmp_path: Path) -> None:
     bank = build(tmp_path / "bank.st", GOOD[:8], "--align", "shift")
     path = tmp_path / "part.onnx"
