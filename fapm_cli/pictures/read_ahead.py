@@ -42,15 +42,9 @@ def in_order(
         ahead: most results held before they are asked for, which bounds the memory.
         begin: called once in each thread.
     """
-    own: set[int] = set()
-
-    def start() -> None:
-        own.add(threading.get_ident())
-        if begin is not None:
-            begin()
-
-    executor = ThreadPoolExecutor(max_workers=usable_cores(), initializer=start)
+    executor = ThreadPoolExecutor(usable_cores(), initializer=begin)
     waiting: deque[Future[R]] = deque()
+    wait = True
     try:
         for item in begun_ahead(items):
             if item is not None:
@@ -60,9 +54,13 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except GeneratorExit:
+        # Dropped: it may be collected in any thread at any moment, one of its own, or one that is
+        # starting and holds a lock that others need to end.
+        wait = False
+        raise
     finally:
-        # A generator that was dropped may be collected in one of its own threads.
-        executor.shutdown(wait=threading.get_ident() not in own, cancel_futures=True)
+        executor.shutdown(wait=wait, cancel_futures=True)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
