@@ -99,6 +99,9 @@ def test_of_what_was_read_ahead_only_the_input_is_kept(monkeypatch: pytest.Monke
 def test_what_is_decoded_at_a_time_is_bounded_by_bytes_not_by_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)  # what a dropped stream had in hand comes to its end
     at_once: list[int] = []
     inside: set[int] = set()
 
