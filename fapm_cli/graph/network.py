@@ -44,7 +44,8 @@ class Network:
         """
         self._graph, self._config, self._cut = graph, config, cut
         self._weights, self._rounding = weights, rounding
-        self._transformer = Transformer(graph, self._take)
+        shape = TRANSFORMERS.get(config.backbone)
+        self._transformer = None if shape is None else Transformer(graph, shape, self._take)
         self._size = config.preprocessing.crop_px if size is None else size
 
     def maps(self, pixels: Value) -> list[Value]:
@@ -84,8 +85,8 @@ class Network:
             if stage.name == self._cut:  # a sum behind it takes what it is fed, too
                 x = self._graph.named(FED, x)
                 kept[before] = x, size
-            if stage.transformer is not None:
-                x, size = self._transformer.stage(stage.name, stage.transformer, x, size)
+            if self._transformer is not None:
+                x, size = self._transformer.stage(stage.name, x, size)
             for block in stage.blocks:
                 x, size = self._block(block, x, size)
             if stage.max_pool:
@@ -101,13 +102,7 @@ class Network:
 
     def locally_aware(self, tapped: Tapped) -> list[Value]:
         """The maps of each memory, of what each tapped layer gives."""
-        shape = TRANSFORMERS.get(self._config.backbone)
-        pooled = [
-            self._pooled(x, size)
-            if shape is None
-            else (self._transformer.as_map(shape, x, size), size)
-            for x, size in (tapped[name] for name in self._config.layers)
-        ]
+        pooled = [self._pooled(*tapped[name]) for name in self._config.layers]
         scales = self._config.layer_scales
         maps = [one * scale for (one, _), scale in zip(pooled, scales, strict=True)]
         if not self._config.layer_wise:
@@ -165,7 +160,9 @@ class Network:
         return self._rounding(self._weights[name].astype(np.float32, copy=False))
 
     def _pooled(self, tap: Value, size: Size) -> tuple[Value, Size]:
-        """Average 3×3 places, after bringing the map to the finest stride."""
+        """Average 3×3 places, after bringing the map to the finest stride; not of tokens."""
+        if self._transformer is not None:
+            return self._transformer.as_map(tap, size), size
         finest = self._config.finest_stride
         stride = self._size[0] // size[0]
         if stride < finest:

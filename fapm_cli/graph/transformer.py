@@ -20,26 +20,23 @@ Take = Callable[[str, tuple[int, ...]], Array]
 class Transformer:
     """Writes the stages of one."""
 
-    def __init__(self, graph: Graph, take: Take):
+    def __init__(self, graph: Graph, shape: TransformerShape, take: Take):
         """Take what it is made of."""
-        self._graph, self._take = graph, take
+        self._graph, self._shape, self._take = graph, shape, take
 
-    def stage(
-        self, name: str, shape: TransformerShape, fed: Value, size: Size
-    ) -> tuple[Value, Size]:
+    def stage(self, name: str, fed: Value, size: Size) -> tuple[Value, Size]:
         """What a stage gives, tokens (B, 1 + h·w, C), and their h and w.
 
         Args:
             name: of the stage.
-            shape: of the transformer.
             fed: to the embedding normalised px (B, 3, H, W), to a layer tokens.
             size: H and W, or h and w.
         """
         if name == EMBEDDING:
-            return self._embedding(name, shape, fed, size)
-        width = shape.width
+            return self._embedding(name, fed, size)
+        width = self._shape.width
         normed = self._normed(f"{name}.norm1", fed, width)
-        attended = self._attention(name, shape, normed, 1 + math.prod(size))
+        attended = self._attention(name, normed, 1 + math.prod(size))
         tokens = fed + attended * self._take(f"{name}.scale1", (width,))
         inner = self._linear(
             f"{name}.widen", self._normed(f"{name}.norm2", tokens, width), width, 4 * width
@@ -48,9 +45,9 @@ class Transformer:
         narrowed = self._linear(f"{name}.narrow", gelu, 4 * width, width)
         return tokens + narrowed * self._take(f"{name}.scale2", (width,)), size
 
-    def as_map(self, shape: TransformerShape, tokens: Value, size: Size) -> Value:
+    def as_map(self, tokens: Value, size: Size) -> Value:
         """The directions of a stage's tokens, (B, C, h, w)."""
-        width, number = shape.width, math.prod(size)
+        width, number = self._shape.width, math.prod(size)
         directions = self._graph.node(
             "LayerNormalization",
             tokens.slice(1, 1 + number, 1),
@@ -61,9 +58,8 @@ class Transformer:
         )
         return directions.transpose(0, 2, 1).reshape(-1, width, *size)
 
-    def _embedding(
-        self, name: str, shape: TransformerShape, px: Value, size_px: Size
-    ) -> tuple[Value, Size]:
+    def _embedding(self, name: str, px: Value, size_px: Size) -> tuple[Value, Size]:
+        shape = self._shape
         size = size_px[0] // shape.place_px, size_px[1] // shape.place_px
         rows, columns = (
             shrinking(places * shape.patch_px, side).astype(np.float32)
@@ -88,8 +84,8 @@ class Transformer:
         added = np.concatenate([own, spread.reshape(-1, shape.width).astype(np.float32)])
         return tokens + added[None], size
 
-    def _attention(self, name: str, shape: TransformerShape, tokens: Value, number: int) -> Value:
-        width, heads = shape.width, shape.heads
+    def _attention(self, name: str, tokens: Value, number: int) -> Value:
+        width, heads = self._shape.width, self._shape.heads
         query, key, value = (
             self._linear(f"{name}.{part}", tokens, width, width).reshape(
                 -1, number, heads, width // heads

@@ -75,17 +75,15 @@ class Stage:
 
     Attributes:
         name: of the layer.
-        blocks: in order.
+        blocks: in order; none of a transformer's.
         max_pool: whether the largest of 3×3, at stride 2, is taken of what they give.
         adds: the stage whose output is added to this one's; None for none.
-        transformer: that it is a part of, instead of blocks; None for none.
     """
 
     name: str
     blocks: tuple[Block, ...] = ()
     max_pool: bool = False
     adds: str | None = None
-    transformer: TransformerShape | None = None
 
 
 # (repeats, kernel, stride of the first, expansion, channels out), EfficientNet-Lite0
@@ -208,7 +206,7 @@ def _resnet(shape: ResNetShape) -> tuple[Stage, ...]:
 
 
 def _transformer(shape: TransformerShape) -> tuple[Stage, ...]:
-    return tuple(Stage(name, transformer=shape) for name in stage_names(shape))
+    return tuple(Stage(name) for name in stage_names(shape))
 
 
 ARCHITECTURES: Mapping[str, Callable[[], tuple[Stage, ...]]] = {
