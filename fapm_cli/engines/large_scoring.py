@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.arrays import host
 from fapm_cli.config import Query
 from fapm_cli.engines.large_maps import Largest, Map, Region, Shown, Size, Spread
 from fapm_cli.engines.openvino_levels import Run
@@ -17,11 +16,11 @@ from fapm_cli.scores.extents import (
     MOST_LOG,
     TINY,
     TOP_SHARE,
+    Asked,
     Calibration,
     Extents,
     px_of_share,
 )
-from fapm_cli.scores.geometry import covered
 
 Scored = tuple[NDArray[np.float32], NDArray[np.float32], Map, NDArray[np.int64]]
 
@@ -41,19 +40,11 @@ class LargeScoring:
     ):
         """As :class:`fapm_cli.graph.scoring.Scoring`; not the paper's image score."""
         self._size, self._sizes, self._query, self._roi = size, map_sizes, query, roi
-        finest = max(map_sizes)
-        self._finest = map_sizes.index(finest)
-        local = query.calibration == "local"
-        factors = host(calibration.factors) if local else np.ones(finest)
-        self._factors = factors.astype(np.float32)
-        extents = extents and local and query.image_score == "extents"
-        self._extents = calibration.extents if extents else None
-        self._inside = [None if roi is None else covered(roi, one) for one in map_sizes]
-        self._num_px = size[0] * size[1] if roi is None else int(roi.sum())
-        whole = self._inside[self._finest]
+        self._asked = Asked.of(size, map_sizes, query, calibration, roi, extents=extents)
+        finest, whole = max(map_sizes), self._asked.inside[self._asked.finest]
         self._place = [
             Spread(one, finest, 0.0, query.placement, part, whole) if one != finest else None
-            for one, part in zip(map_sizes, self._inside, strict=True)
+            for one, part in zip(map_sizes, self._asked.inside, strict=True)
         ]
         self._spread = Spread(finest, size, query.sigma, query.placement, whole, roi)
 
@@ -73,10 +64,12 @@ class LargeScoring:
         fused = np.zeros_like(placed[0])
         for one, share in zip(placed, self._query.layer_shares, strict=True):
             fused += one * np.float32(share)
-        maps = [one * self._factors for one in (*placed, fused)]
+        maps, factors = [*placed, fused], self._asked.factors
+        if factors is not None:
+            maps = [one * factors for one in maps]
         k = 1
         if self._query.image_score != "max":
-            k = px_of_share(TOP_SHARE, self._num_px, self._query.spot_px)
+            k = px_of_share(TOP_SHARE, self._asked.num_px, self._query.spot_px)
         largest = [Largest(k) for _ in maps]
         anomaly_map = np.empty(self._size, np.float32)
         there = None
@@ -96,15 +89,15 @@ class LargeScoring:
         run(score, range(len(self._spread.rows)))
         *layers, spot = [top.mean() for top in largest]
         spots = [spot]
-        if self._extents is not None:
-            spots += self._wide(anomaly_map, self._extents)
+        if self._asked.extents is not None:
+            spots += self._wide(anomaly_map, self._asked.extents)
         as_spots = np.array(spots, np.float32)
         return np.array(layers, np.float32), as_spots, anomaly_map, self._peak(anomaly_map)
 
     def _placed(self, number: int, distances: Map, shown: Region | None) -> Map:
         """A memory's scores on the finest map, 0 where nothing is inspected or shown."""
         one = distances.mean(axis=0) if len(distances) > 1 else distances[0]
-        inside, place = self._inside[number], self._place[number]
+        inside, place = self._asked.inside[number], self._place[number]
         if inside is not None:
             one = np.where(inside, one, np.float32(0))
         seen = None
@@ -123,9 +116,9 @@ class LargeScoring:
             np.diff(np.append(cuts, side)) for cuts, side in ((down, height), (across, width))
         )
         means = (sums / np.outer(tall, broad)).astype(np.float32)
-        area = Largest(px_of_share(AREA_SHARE, max(self._num_px // block**2, 1)))
+        area = Largest(px_of_share(AREA_SHARE, max(self._asked.num_px // block**2, 1)))
         area.offer(means)
-        wide = np.array([area.mean(), anomaly_map.sum(dtype=np.float64) / self._num_px])
+        wide = np.array([area.mean(), anomaly_map.sum(dtype=np.float64) / self._asked.num_px])
         usual, spreads = np.array(extents.means), np.array(extents.spreads)
         unusual = (np.log(np.maximum(wide, TINY)) - usual[1:]) / spreads[1:]
         logs = (unusual - extents.behind) * spreads[0] + usual[0]

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fapm_cli.arrays import host
 from fapm_cli.config import Query
 from fapm_cli.graph.image_scores import as_spots, paper_scores, spots
 from fapm_cli.graph.spreading import Spread, shown_places
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.extents import Calibration
-from fapm_cli.scores.geometry import covered
+from fapm_cli.scores.extents import Asked, Calibration
 
 Size = tuple[int, int]
 
@@ -65,24 +63,18 @@ class Scoring:
         """
         self._graph, self._size, self._sizes, self._query = graph, size, map_sizes, query
         self._roi, finest = roi, max(map_sizes)
-        self._finest = map_sizes.index(finest)
-        local = query.calibration == "local"
-        self._factors = host(calibration.factors).astype(np.float32) if local else None
-        extents = extents and local and query.image_score == "extents"
-        self._extents = calibration.extents if extents else None
-        self._inside = [None if roi is None else covered(roi, one) for one in map_sizes]
-        self._num_px = size[0] * size[1] if roi is None else int(roi.sum())
-        whole = self._inside[self._finest]
+        self._asked = Asked.of(size, map_sizes, query, calibration, roi, extents=extents)
+        whole = self._asked.inside[self._asked.finest]
         self._place = [
             Spread(graph, one, finest, 0.0, query.placement, part, whole) if one != finest else None
-            for one, part in zip(map_sizes, self._inside, strict=True)
+            for one, part in zip(map_sizes, self._asked.inside, strict=True)
         ]
         self._spread = Spread(graph, finest, size, query.sigma, query.placement, whole, roi)
 
     @property
     def num_extents(self) -> int:
         """How many extents are judged."""
-        return 1 if self._extents is None else len(self._extents.means)
+        return 1 if self._asked.extents is None else len(self._asked.extents.means)
 
     def __call__(self, distances: list[Value], shown: Value | None = None) -> Scored:
         """Score pictures.
@@ -98,16 +90,16 @@ class Scoring:
             for one in self._sizes
         ]
         counted = [
-            self._counted(*each) for each in zip(distances, self._inside, there, strict=True)
+            self._counted(*each) for each in zip(distances, self._asked.inside, there, strict=True)
         ]
         placed = graph.concat([self._placed(j, one, there) for j, one in enumerate(counted)], 1)
         weights = np.array(query.layer_shares, np.float32).reshape(1, -1, 1, 1)
         fused = (placed * weights).sum(1, keep=True)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every = graph.concat([placed, fused], 1)
-        if self._factors is not None:
-            every = every * self._factors
-        wanted = there[self._finest]
+        if self._asked.factors is not None:
+            every = every * self._asked.factors
+        wanted = there[self._asked.finest]
         if shown is None or wanted is None:
             maps = self._spread(every)
         else:
@@ -132,17 +124,17 @@ class Scoring:
                 one = distances.mean(1).unsqueeze(1)
         if place is None:
             return one
-        wanted = there[self._finest]
+        wanted = there[self._asked.finest]
         return place(one) if own is None or wanted is None else place.of_shown(one, own, wanted)
 
     def _judged(self, maps: Value, distances: list[Value]) -> Scored:
         """What the layers' maps and the anomaly map behind them, (B, L + 1, H, W), tell."""
         query, num_layers = self._query, len(self._sizes)
-        tops = spots(maps, self._size, self._num_px, query)
+        tops = spots(maps, self._size, self._asked.num_px, query)
         anomaly_maps = maps.slice(num_layers, num_layers + 1, 1)
         spot = tops.slice(num_layers, num_layers + 1, 1)
-        if self._extents is not None:
-            spot = as_spots(anomaly_maps, spot, self._size, self._num_px, self._extents)
+        if self._asked.extents is not None:
+            spot = as_spots(anomaly_maps, spot, self._size, self._asked.num_px, self._asked.extents)
         if query.image_score == "paper":
             images = paper_scores(self._graph, distances, self._sizes, query)
         else:

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
-from fapm_cli.arrays import Array
+import numpy as np
+from numpy.typing import NDArray
+
+from fapm_cli.arrays import Array, host
+from fapm_cli.config import Query
+from fapm_cli.scores.geometry import covered
 
 TOP_SHARE = 0.005
 """Of a spot: the area of the blur, a disc of 2σ."""
@@ -67,6 +72,56 @@ class Calibration:
     factors: Array
     place_share: float
     extents: Extents | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of the maps of pictures of one size, however that is computed.
+
+    Attributes:
+        finest: which of the memories' maps has the most places.
+        factors: (h, w) float32, of its places; None for none.
+        extents: what is usual of wide extents; None where only spots are judged.
+        inside: of each map (h_j, w_j) bool, places that have something inspected; None for all.
+        num_px: that are inspected.
+    """
+
+    finest: int
+    factors: NDArray[np.float32] | None
+    extents: Extents | None
+    inside: list[NDArray[np.bool_] | None]
+    num_px: int
+
+    @classmethod
+    def of(
+        cls,
+        size: tuple[int, int],
+        map_sizes: Sequence[tuple[int, int]],
+        query: Query,
+        calibration: Calibration,
+        roi: NDArray[np.bool_] | None,
+        *,
+        extents: bool,
+    ) -> Asked:
+        """Find it out.
+
+        Args:
+            size: H, W of the input.
+            map_sizes: (h, w) of each memory's map.
+            query: how to score.
+            calibration: of each place.
+            roi: (H, W) bool, what is inspected; None for all.
+            extents: whether wide extents may be judged, if it knows what is usual of them.
+        """
+        local = query.calibration == "local"
+        wide = extents and local and query.image_score == "extents"
+        return cls(
+            map_sizes.index(max(map_sizes)),
+            host(calibration.factors).astype(np.float32) if local else None,
+            calibration.extents if wide else None,
+            [None if roi is None else covered(roi, one) for one in map_sizes],
+            size[0] * size[1] if roi is None else int(roi.sum()),
+        )
 
 
 def px_of_share(share: float, num_px: int, most_px: int = 0) -> int:
