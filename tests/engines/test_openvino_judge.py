@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, build, fapm
+from torchs import assert_as_torch
 
 import fapm_cli
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import load_bank, read_bank, save_bank
-from fapm_cli.compute.plan import make_plan
 from fapm_cli.compute.precision import cpu_has_bf16
 from fapm_cli.detection.detection import PARTS
 from fapm_cli.detection.detector import Detector
@@ -25,8 +26,6 @@ from fapm_cli.engines.openvino_judge import OpenVinoJudge, first_rounded
 from fapm_cli.errors import BankError, OptionError
 from fapm_cli.network.segments import MOST_PX
 from fapm_cli.pictures.fitting.registration import Registration
-
-CPU = make_plan("cpu", "fp32")
 
 
 def inputs(bank: Bank, channels: int = 3, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -40,17 +39,7 @@ def inputs(bank: Bank, channels: int = 3, seed: int = 0) -> np.ndarray[Any, np.d
     return pixels
 
 
-def assert_same(bank: Bank, pixels: Any, **asked: Any) -> None:
-    """Check that both engines find the same in three pictures."""
-    ours = OpenVinoJudge(bank, **asked).detect_inputs(pixels)
-    theirs = Detector(bank, plan=CPU, **asked).detect_inputs(pixels).on_host
-    for name in PARTS:
-        one, other = getattr(ours, name), getattr(theirs, name)
-        assert (one.dtype, one.shape) == (other.dtype, other.shape), name
-        if one.dtype == np.int64:
-            assert (one == other).mean() > 0.999, name
-        else:
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5, err_msg=name)
+assert_same = functools.partial(assert_as_torch, OpenVinoJudge)
 
 
 def test_it_finds_what_torch_does(bank: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchs import assert_as_torch
 
 import fapm_cli.bank.arrays
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import read_bank
 from fapm_cli.compute.cores import use_threads
-from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detection import PARTS
-from fapm_cli.detection.detector import Detector
 from fapm_cli.engines import opening, openvino_large, openvino_tiles
 from fapm_cli.engines.opening import is_large, open_judge, why_torch
 from fapm_cli.engines.openvino_large import OpenVinoLargeJudge
@@ -26,8 +26,6 @@ from fapm_cli.engines.openvino_levels import Cuts
 from fapm_cli.engines.openvino_tiles import Tiles
 from fapm_cli.errors import OptionError
 from fapm_cli.network.segments import Segment, segments
-
-CPU = make_plan("cpu", "fp32")
 
 
 @pytest.fixture
@@ -46,17 +44,7 @@ def picture(bank: Bank, channels: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]
     return pixels
 
 
-def assert_same(bank: Bank, pixels: Any, **asked: Any) -> None:
-    """Check that tiles give what torch does in one run."""
-    ours = OpenVinoLargeJudge(bank, **asked).detect_inputs(pixels)
-    theirs = Detector(bank, plan=CPU, **asked).detect_inputs(pixels).on_host
-    for name in PARTS:
-        one, other = getattr(ours, name), getattr(theirs, name)
-        assert (one.dtype, one.shape) == (other.dtype, other.shape), name
-        if one.dtype == np.int64:
-            assert (one == other).mean() > 0.999, name
-        else:
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5, err_msg=name)
+assert_same = functools.partial(assert_as_torch, OpenVinoLargeJudge)
 
 
 @pytest.mark.usefixtures("small_tiles")
