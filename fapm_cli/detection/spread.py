@@ -89,10 +89,12 @@ def _num_bytes(item: Item) -> int:
 def _in_lists(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of so many, or as many as may be sent at a time."""
     some: list[Item] = []
+    num_bytes = 0
     for item in items:
         some.append(item)
-        if len(some) == size or sum(map(_num_bytes, some)) >= _MOST_BYTES:
+        num_bytes += _num_bytes(item)
+        if len(some) == size or num_bytes >= _MOST_BYTES:
             yield some
-            some = []
+            some, num_bytes = [], 0
     if some:
         yield some
