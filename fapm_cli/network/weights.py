@@ -34,9 +34,12 @@ def read_weights(path: Path) -> StateDict:
 
     Raises:
         WeightsError: the file is missing, damaged, or holds anything but named tensors.
+        OptionError: it is an ONNX file, and the package that reads these is not installed.
     """
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist; give a safetensors or .pth file")
+    if _is_onnx(path):
+        need("onnx")
     try:
         state = _read_any(path)
     except Exception as error:  # a damaged file may raise anything
@@ -50,9 +53,13 @@ def read_weights(path: Path) -> StateDict:
 
 
 def _read_any(path: Path) -> StateDict:
-    if path.suffix.lower() == ".onnx":
+    if _is_onnx(path):
         return _read_onnx(path)
     return load_file(path) if _is_safetensors(path) else _read_torch(path)
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -134,11 +141,12 @@ def _read_onnx(path: Path) -> StateDict:
     Matrices that tokens are multiplied by have lost their names there, but the nodes that do so
     have theirs; and the embedding of the picture's own token was parted from the others'.
     """
-    need("onnx")
     import onnx
-    from onnx import numpy_helper
+    from onnx import external_data_helper, numpy_helper
 
     graph = onnx.load(str(path), load_external_data=False).graph
+    if any(map(external_data_helper.uses_external_data, graph.initializer)):
+        raise WeightsError("it points at other files")
     named = {one.name: torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer}
     state = {name: value for name, value in named.items() if name.startswith(_INNER)}
     parted: dict[str, Tensor] = {}

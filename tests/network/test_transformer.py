@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,31 @@ def test_a_damaged_export_is_told(tmp_path: Path) -> None:
     other.write_bytes(exported(tmp_path, {}).read_bytes())
     with pytest.raises(WeightsError, match=r"other\.onnx: weights have no"):
         load_extractor(default_config("dinov2_small"), str(other))
+
+
+def test_an_export_that_points_at_other_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported(tmp_path, named_state())
+    onnx: Any = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    one = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(one, "beside.bin")
+    (tmp_path / "beside.bin").write_bytes(one.raw_data)
+    one.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="it points at other files"):
+        read_weights(path)
+
+
+def test_without_onnx_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = exported(tmp_path, named_state())
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(OptionError, match=r"onnx.*pip install"):
+        read_weights(path)
 
 
 def test_where_there_are_no_weights_it_says_where_to_have_them(
