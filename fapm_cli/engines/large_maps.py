@@ -69,7 +69,8 @@ class Spread:
         if shown is None:
             return spread
         row, column = block
-        share = self._over_known(shown.places, block)
+        places = shown.places if self._known is None else shown.places * self._known
+        share = self._over_known(places, block)
         there = shown.wanted[row.out, column.out] & (share > _LEAST)
         return np.where(there, spread / np.maximum(share, np.float32(_LEAST)), np.float32(0))
 

@@ -42,6 +42,7 @@ class Spread:
             wanted: (H, W) bool, places that a known one reaches; the result is 0 elsewhere.
         """
         self._graph = graph
+        self._known = None if known is None else known.astype(np.float32)
         rows, columns = spreading_matrices(size, finer, sigma, placement)
         self._rows, self._columns = (
             graph.constant(rows, "rows"),
@@ -66,7 +67,7 @@ class Spread:
             shown: (B, 1, h, w) float32, 1 for shown and 0 for not.
             wanted: (B, 1, H, W) likewise, where a mean is asked for; 0 elsewhere.
         """
-        share = self(shown)
+        share = self(shown if self._known is None else shown * self._known)
         there = (wanted > 0.0) & (share > _LEAST)
         return self._graph.where(there, self(maps) / share.at_least(_LEAST), 0.0)
 

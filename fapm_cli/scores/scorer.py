@@ -164,6 +164,9 @@ class Scorer(nn.Module):
         there = None
         if shown is not None:
             there = [wholly(shown, size) for size in self._map_sizes]
+            if self._outside is not None:  # means are over what is shown and inspected
+                both = zip(there, self._outside, strict=True)
+                there = [of & ~out.squeeze(2) for of, out in both]
             both = zip(found, there, strict=True)
             found = [(distances * of.unsqueeze(3), keys) for (distances, keys), of in both]
         placed, fused = self._fuse(found, there)

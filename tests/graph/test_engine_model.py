@@ -227,6 +227,15 @@ def test_a_fourth_channel_says_what_is_shown(
     assert not found[2][pixels[..., 3] == 0].any()
 
 
+def test_what_shows_everything_scores_as_where_nothing_is_said(
+    small: tuple[Bank, FeatureExtractor],
+) -> None:
+    bank, extractor = small
+    bank, pixels = dataclasses.replace(bank, roi=region(bank)), pictures(SMALL, channels=4)
+    pixels[..., 3] = 255
+    assert_same(compare(bank, extractor, pixels), wanted(bank, extractor, pixels[..., :3]))
+
+
 def test_floats_give_what_bytes_do(small: tuple[Bank, FeatureExtractor]) -> None:
     bank, extractor = small
     pixels = pictures(SMALL).astype(np.float32)

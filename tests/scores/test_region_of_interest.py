@@ -103,6 +103,16 @@ def test_an_even_map_does_not_fade_beside_what_is_not_inspected() -> None:
     torch.testing.assert_close(found.image_scores, torch.ones(1))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_picture_that_shows_everything_scores_as_one_of_which_nothing_is_said(seed: int) -> None:
+    """Places that are not inspected count in no mean of what is shown, either."""
+    scorer = small_scorer(some_roi(seed))
+    patches = [to_patches(one, (2, 3)) for one in features(seed)]
+    wanted, found = scorer(patches), scorer(patches, torch.ones(2, *SIZE, dtype=torch.bool))
+    for name in ("image_scores", "layer_scores", "anomaly_maps", "responses"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), msg=name)
+
+
 def test_a_region_of_everything_changes_no_score() -> None:
     found = score(small_scorer(torch.ones(SIZE, dtype=torch.bool)), features(1))
     wanted = score(small_scorer(None), features(1))
