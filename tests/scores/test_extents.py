@@ -14,6 +14,7 @@ import torch
 from conftest import ONE_GOOD, fapm
 from helpers import small_bank
 from PIL import Image
+from scipy.stats import t as student
 
 from fapm_cli.bank.file import load_bank
 from fapm_cli.compute.plan import make_plan
@@ -43,6 +44,14 @@ USUAL = Extents((math.log(1.0), math.log(0.8), math.log(0.5)), (0.1, 0.05, 0.025
 )
 def test_quantiles_are_those_of_the_tables(probability: float, freedom: int, wanted: float) -> None:
     assert student_quantile(probability, freedom) == pytest.approx(wanted, rel=5e-3)
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.991, 0.9995])
+def test_what_quantiles_are_off_by_falls_as_of_an_expansion_of_four_terms(
+    probability: float,
+) -> None:
+    off = [student.ppf(probability, n) - student_quantile(probability, n) for n in (80, 160)]
+    assert off[0] / off[1] == pytest.approx(2**5, abs=0.4)
 
 
 def test_means_are_those_of_a_plain_loop() -> None:

@@ -54,17 +54,18 @@ def masked(
     query: Query,
     sigma: float,
     known: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
     wanted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Spread and blur as means over what is known."""
+    """Spread and blur as means over what is known, a thousandth of what is inside at the least."""
 
     def spread(one: NDArray[np.float64]) -> NDArray[np.float64]:
         out = wide(one, size, query.placement)
         return gaussian_filter(out, sigma, mode="reflect", truncate=4) if sigma > 0 else out
 
-    share = spread(known.astype(np.float64))
+    share, of = spread(known.astype(np.float64)), spread(inside.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(wanted, spread(values * known) / share, 0)
+        return np.where(wanted & (share > 1e-3 * of), spread(values * known) / share, 0)
 
 
 def seen(roi: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -73,7 +74,11 @@ def seen(roi: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def plain_scores(
-    bank: Bank, query: Query, maps: list[Tensor], roi: NDArray[np.bool_]
+    bank: Bank,
+    query: Query,
+    maps: list[Tensor],
+    roi: NDArray[np.bool_],
+    shown: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """(B, h, w) fused responses, (B, L + 1, H, W) maps and (B, L + 1) tops, the fused ones last."""
     found = plain_nearest(bank, maps, query.num_neighbors)
@@ -83,14 +88,15 @@ def plain_scores(
         factors = np.ones_like(factors)
     fused, spread, tops = [], [], []
     for b in range(BATCH):
-        placed = []
+        there, whole, placed = shown[b], seen(roi, FINEST), []
+        finest = whole & ~seen(~there, FINEST)
         for distances, _ in found:
-            own = distances[b].mean(dim=2).double().numpy()
-            known = seen(roi, own.shape)
-            placed.append(masked(own, FINEST, query, 0, known, seen(roi, FINEST)))
+            own, inside = distances[b].mean(dim=2).double().numpy(), seen(roi, distances.shape[1:3])
+            known = inside & ~seen(~there, own.shape)  # wholly shown
+            placed.append(masked(own, FINEST, query, 0, known, inside, finest))
         fused.append(sum(w * p for w, p in zip(weights, placed, strict=True)))
         out = [
-            masked(one * factors, INPUT, query, query.sigma, seen(roi, FINEST), roi)
+            masked(one * factors, INPUT, query, query.sigma, finest, whole, roi & there)
             for one in [*placed, fused[-1]]
         ]
         spread.append(out)
@@ -99,8 +105,15 @@ def plain_scores(
     return np.array(fused), np.array(spread), np.array(tops)
 
 
-def scored(bank: Bank, query: Query, maps: list[Tensor], roi: Tensor | None) -> Scored:
-    return scorer_of(bank, query, roi).forward([to_patches(one, bank.config.grid) for one in maps])
+def scored(
+    bank: Bank,
+    query: Query,
+    maps: list[Tensor],
+    roi: Tensor | None,
+    shown: Tensor | None = None,
+) -> Scored:
+    patches = [to_patches(one, bank.config.grid) for one in maps]
+    return scorer_of(bank, query, roi).forward(patches, shown)
 
 
 def targets(seed: int) -> list[Tensor]:
@@ -108,6 +121,7 @@ def targets(seed: int) -> list[Tensor]:
     return [torch.randn(BATCH, c, *s, generator=generator) for c, s in ((5, (8, 12)), (7, (4, 6)))]
 
 
+@pytest.mark.parametrize("with_shown", [False, True])
 @pytest.mark.parametrize("with_roi", [False, True])
 @pytest.mark.parametrize(
     "changes",
@@ -117,15 +131,21 @@ def targets(seed: int) -> list[Tensor]:
         {"layer_weights": (0.5, 2.0), "sigma": 1.5, "calibration": "none"},
     ],
 )
-def test_scores_are_those_of_plain_loops(changes: dict[str, object], with_roi: bool) -> None:
+def test_scores_are_those_of_plain_loops(
+    changes: dict[str, object], with_roi: bool, with_shown: bool
+) -> None:
     bank, maps = small_bank(), targets(3)
     query = dataclasses.replace(bank.config.query, **changes)  # type: ignore[arg-type]
     roi = torch.ones(INPUT, dtype=torch.bool)
     if with_roi:
         roi[:] = False
         roi[5:41, 20:62], roi[60, 90] = True, True
-    found = scored(bank, query, maps, roi if with_roi else None)
-    fused, spread, tops = plain_scores(bank, query, maps, roi.numpy())
+    shown = torch.ones(BATCH, *INPUT, dtype=torch.bool)
+    if with_shown:  # of the second, the region's upper rim alone
+        shown[0, :21], shown[1, 16:] = False, False
+    there = shown if with_shown else None
+    found = scored(bank, query, maps, roi if with_roi else None, there)
+    fused, spread, tops = plain_scores(bank, query, maps, roi.numpy(), shown.numpy())
     np.testing.assert_allclose(found.responses.numpy(), fused, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.anomaly_maps.numpy(), spread[:, -1], rtol=1e-4, atol=1e-5)
     usual = bank.calibration.extents
@@ -137,7 +157,7 @@ def test_scores_are_those_of_plain_loops(changes: dict[str, object], with_roi: b
     np.testing.assert_allclose(found.image_scores.numpy(), images.numpy(), rtol=1e-4)
     assert (images >= torch.from_numpy(tops[:, -1]) * 0.9999).all()
     np.testing.assert_allclose(found.layer_scores.numpy(), tops[:, :-1], rtol=1e-4)
-    if not with_roi:
+    if not with_roi and not with_shown:
         for keys, (_, nearest) in zip(found.nearest, plain_nearest(bank, maps, 1), strict=True):
             assert torch.equal(keys, nearest)
 
