@@ -44,6 +44,13 @@ def picture(bank: Bank, channels: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]
     return pixels
 
 
+def region(bank: Bank) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A part of its input, of which a picture of four channels shows some."""
+    roi = np.zeros(bank.config.preprocessing.crop_px, bool)
+    roi[48:112, 32:192] = True  # at the rims of places, of coarse maps too
+    return roi
+
+
 assert_same = functools.partial(assert_as_torch, OpenVinoLargeJudge)
 
 
@@ -55,10 +62,8 @@ def test_tiles_find_what_torch_does_in_one(bank: Path) -> None:
     assert all(len(level._down.cores) > 4 for level in tiles._levels)
     assert_same(read, picture(read))
     assert_same(read, picture(read).astype(np.float32) * 0.9)
-    roi = np.zeros(read.config.preprocessing.crop_px, bool)
-    roi[40:120, 30:200] = True
     query = dataclasses.replace(read.config.query, num_neighbors=2, sigma=2.0, spot_px=0)
-    assert_same(read, picture(read), roi=roi, query=query)
+    assert_same(read, picture(read), roi=region(read), query=query)
     plainly: dict[str, Any] = {"image_score": "max", "calibration": "none"}
     plainly["placement"] = "nearest"
     assert_same(read, picture(read, 4), query=dataclasses.replace(query, **plainly))
@@ -69,8 +74,9 @@ def test_tiles_of_two_strides_of_metrics_and_with_a_reach_find_what_torch_does(
     paper_bank: Path, bank_with_metric: Bank
 ) -> None:
     read = read_bank(paper_bank)
-    query = dataclasses.replace(read.config.query, image_score="top")
+    query = dataclasses.replace(read.config.query, image_score="top", placement="bilinear")
     assert_same(read, picture(read, 4), query=query)
+    assert_same(read, picture(read, 4), query=query, roi=region(read))
     assert bank_with_metric.memories[0].metrics is not None
     query = dataclasses.replace(bank_with_metric.config.query, reach=1, num_neighbors=2)
     assert_same(bank_with_metric, picture(bank_with_metric), query=query)
