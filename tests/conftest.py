@@ -107,6 +107,13 @@ def assert_fails(result: Result, *words: str, code: int = 2) -> None:
         assert word in lines[0]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what needs a running Ray come first: what is last may be done by two processes, each of
+    which then starts one.
+    """
+    items.sort(key=lambda item: "ray" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _on_the_cpu() -> Iterator[None]:
     """Have ``auto`` mean the CPU, whatever this machine has: what it prints is then the same."""
