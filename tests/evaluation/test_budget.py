@@ -17,7 +17,7 @@ from fapm_cli.learning.choosing.budget import Sizes, most_within
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
 
-FILES = GOOD[:8]
+FILES = *GOOD[:8], "--size", "96"
 
 
 @given(st.integers(4, 600), st.floats(0, 100), st.floats(0.01, 3), st.floats(0, 700))
