@@ -30,6 +30,7 @@ from compiled import Graphs
 from hypothesis import settings
 
 from fapm_cli.cli import run
+from fapm_cli.evaluation import speed
 from fapm_cli.network import weights
 
 # A busy machine is no fault of what is tested.
@@ -130,6 +131,15 @@ def _own_weights_are_read_once() -> Iterator[None]:
         read, own = weights._read_torch, weights.packaged_weights()
         once = functools.cache(functools.partial(read, own))
         patch.setattr(weights, "_read_torch", lambda p: {**once()} if p == own else read(p))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_timed_rounds() -> Iterator[None]:
+    """Have ``eval`` time a picture no longer than it takes to have a figure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "_WARM_UP", 1)
+        patch.setattr(speed, "_RUNS", 2)
         yield
 
 

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from fapm_cli.commands.eval_table import beside_paper, echo_figures
 from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
-from fapm_cli.evaluation import speed
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
 
 TRAIN = GOOD[:6]
@@ -58,14 +56,6 @@ FIELDS = {
 FAST = ("--device", "cpu", "--precision", "fp32")
 SMALL = ("--size", "160")  # of banks that are built
 RANDOM = ("--backbone", "resnet18", "--weights", "random")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_timed_rounds() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speed, "_WARM_UP", 1)
-        patch.setattr(speed, "_RUNS", 2)
-        yield
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -39,7 +39,9 @@ def test_blocks_are_those_of_the_whole(
         wanted = np.where(roi, rows @ (one * known) @ columns.T / np.where(roi, share, 1), 0)
         np.testing.assert_allclose(part.whole(one * known), wanted, rtol=1e-4, atol=1e-6)
         everything = Shown.of(np.ones(finer, bool), size, finer)
-        np.testing.assert_allclose(part.whole(one * known, everything), wanted, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            part.whole(one * known, everything), wanted, rtol=1e-3, atol=1e-5
+        )
         for way in (spread, part):
             for row in way.rows:
                 for at in way.blocks(row):
