@@ -1,4 +1,4 @@
-"""The examples of docs/deployment.md in C++ are compiled and run, where what they need is there."""
+"""The examples of docs/deployment.md are compiled and run, where what they need is there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest.importorskip("onnx", reason="the extra fapm[export] is not installed")
 
 def source(name: str) -> str:
     page = (ROOT / "docs" / "deployment.md").read_text()
-    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```cpp\n(.*?)```", page, re.DOTALL)
+    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", page, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -76,3 +76,25 @@ def test_an_example_prints_what_python_finds(engine: str, bank: Path, tmp_path: 
     assert float(found[1]) == pytest.approx(float(score[0]), rel=1e-4)
     assert found[2] == ("anomalous" if score[0] > loaded.thresholds.score else "ok")
     assert [int(found[3]), int(found[4])] == peak[0].tolist()
+
+
+@pytest.mark.skipif(
+    shutil.which("mcs") is None or shutil.which("mono") is None, reason="no C# compiler here"
+)
+def test_the_example_in_c_sharp_calls_what_its_package_has(tmp_path: Path) -> None:
+    """No package of ONNX Runtime for C# can be had: its signatures stand for it."""
+    (tmp_path / "judge.cs").write_text(source("onnxruntime.cs"))
+    signatures = Path(__file__).with_name("OnnxRuntime.cs")
+    compiled = ["mcs", "-warnaserror", "judge.cs", str(signatures)]
+    subprocess.run(compiled, cwd=tmp_path, check=True, timeout=120)
+    (tmp_path / "picture.rgb").write_bytes(bytes(2 * 5 * 3))
+    done = subprocess.run(
+        ["mono", "judge.exe", "part.onnx", "picture.rgb", "2", "5"],
+        cwd=tmp_path,
+        env={**os.environ, "LC_ALL": "de_DE.UTF-8"},  # where a comma stands before decimals
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "1.5 anomalous at 12,34\n", done
+    assert done.stderr == "30 of 1x2x5x3\npixels to score,peak\n"
