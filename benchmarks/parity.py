@@ -2,9 +2,9 @@
 
 python benchmarks/parity.py CATEGORY... --resnet18 resnet18.pth [--pictures 12] [--judged 8]
 
-Of each category banks of variants A to E are built with each backbone, of the first one also with
-each option that changes a graph, and with dinov2_small, whose weights a package has. Each bank is
-exported; the file, run by ONNX Runtime and by OpenVINO, is compared with ``--engine torch`` and
+Of each category banks of variants A to E, with plain distances, and one by default are built with
+each backbone; of the first one also with each option that changes a graph, and with dinov2_small,
+whose weights a package has. Each bank is exported; the file, run by ONNX Runtime and by OpenVINO, is compared with ``--engine torch`` and
 with ``--engine openvino``, and these two with each other, over test pictures. Prints a Markdown row
 for each: the largest difference of image and layer scores as a share of themselves, of maps as a
 share of their maximum, and how many peaks are the same px. What each bank gave goes to stderr.
@@ -84,8 +84,8 @@ _FIGURES = ("score", "layers", "maps")
 
 def of_options(given: dict[str, Any], roi: Path) -> list[Case]:
     """Banks of all that changes a graph, but the variant."""
+    given = {**given, "metric": "plain"}
     return [
-        Case("metric plain", {**given, "metric": "plain"}),
         Case("`--roi`", {**given, "roi": roi}),
         Case("`--preset paper`, which crops", {**given, "preset": "paper"}),
         Case("reach 1", {**given, "query": {"reach": 1}}),
@@ -197,8 +197,10 @@ def main() -> None:
         mask.save(roi)
         for root in options.categories:
             for given in backbones:
-                cases = [Case(f"variant {one}", {**given, "variant": one}) for one in "ABCDE"]
-                table.measure(f"{root.name}, {given['backbone']}, A to E", root, cases)
+                name, plain = f"{root.name}, {given['backbone']}", {**given, "metric": "plain"}
+                variants = [Case(f"variant {one}", {**plain, "variant": one}) for one in "ABCDE"]
+                table.measure(f"{name}, A to E", root, variants)
+                table.measure(f"{name}, default", root, [Case("default", given)])
         first = options.categories[0]
         for given in backbones:
             for case in of_options(given, roi):
