@@ -4,10 +4,11 @@ python benchmarks/parity.py CATEGORY... --resnet18 resnet18.pth [--pictures 12] 
 
 Of each category banks of variants A to E, with plain distances, and one by default are built with
 each backbone; of the first one also with each option that changes a graph, and with dinov2_small,
-whose weights a package has. Each bank is exported; the file, run by ONNX Runtime and by OpenVINO, is compared with ``--engine torch`` and
-with ``--engine openvino``, and these two with each other, over test pictures. Prints a Markdown row
-for each: the largest difference of image and layer scores as a share of themselves, of maps as a
-share of their maximum, and how many peaks are the same px. What each bank gave goes to stderr.
+whose weights a package has. Each bank is exported; the file, run by ONNX Runtime and by OpenVINO,
+is compared with ``--engine torch`` and with ``--engine openvino``, and these two with each other,
+over test pictures. Prints a Markdown row for each: the largest difference of image and layer scores
+as a share of themselves, of maps as a share of their maximum, and how many peaks are the same px.
+What each bank gave goes to stderr.
 """
 
 from __future__ import annotations
