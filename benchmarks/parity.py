@@ -96,6 +96,7 @@ def of_options(given: dict[str, Any], roi: Path) -> list[Case]:
         Case("`--align rigid`", {**given, "align": "rigid"}, {"as_is": True}),
         Case("`--any-size`", given, {"any_size": True}),
         Case("`--batch 4`", given, {"batch": 4}),
+        Case("`--half`", given, {"half": True}),
     ]
 
 
