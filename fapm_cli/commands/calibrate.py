@@ -134,8 +134,8 @@ def calibrate(
     kind = choose_format(output_format, json=as_json)
     good, bad = add_labelled(labels, good, bad)
     target = output or bank
-    check_output(target, A_BANK)
     check_order("calibrate", bank, [*(good or ()), *(bad or ())])
+    check_output(target, A_BANK)
     from fapm_cli.api.bank import Bank, load
     from fapm_cli.api.calibration import check_task
     from fapm_cli.api.pictures import part_namer

@@ -495,10 +495,12 @@ def test_pictures_added_are_checked_for_suspects_as_those_built_from(
 def test_pictures_before_the_bank_are_told_with_the_right_order(
     command: str, bank: Path, tmp_path: Path
 ) -> None:
-    options = () if command == "score" else ("-o", tmp_path / "out")
+    output = ("-o", tmp_path / "out")
+    ways = {"score": [()], "heatmap": [output]}.get(command, [(), output])
     for first in (ONE_GOOD, SAMPLES):
-        result = fapm(command, first, bank, *options)
-        assert_fails(result, f"fapm {command} {bank} {first}")
+        for options in ways:
+            result = fapm(command, first, bank, *options)
+            assert_fails(result, f"fapm {command} {bank} {first}")
     assert not (tmp_path / "out").exists()
 
 
