@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import GOOD, ONE_GOOD, SAMPLES, assert_fails, build, fapm
 
+from fapm_cli.cli import app
+
 posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's ways")
 
 
@@ -88,21 +90,30 @@ FAULTS = [
 ]
 
 
+PLACES = {
+    "build": "fapm_cli.commands.build.find_named",
+    "add": "fapm_cli.commands.grow.find_named",
+    "merge": "fapm_cli.api.learning.merge_banks",
+    "calibrate": "fapm_cli.commands.calibrate.find_named",
+    "score": "fapm_cli.commands.score.find_named",
+    "serve": "fapm_cli.serving.serve.serve",
+    "check": "fapm_cli.line.check.check_line",
+    "heatmap": "fapm_cli.commands.heatmap.find_named",
+    "eval": "fapm_cli.commands.eval.learning_choices",
+    "bench": "fapm_cli.api.bank.read_bank",
+    "info": "fapm_cli.api.bank.read_bank",
+    "drift": "fapm_cli.drift.history.History",
+    "export": "fapm_cli.api.bank.read_bank",
+    "verify": "fapm_cli.api.bank.read_bank",
+}
+
+
+def test_a_place_to_fail_is_known_of_every_command() -> None:
+    assert {command.name for command in app.registered_commands} == PLACES.keys()
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-@pytest.mark.parametrize(
-    ("command", "place"),
-    [
-        ("build", "fapm_cli.commands.build.find_named"),
-        ("add", "fapm_cli.commands.grow.find_named"),
-        ("merge", "fapm_cli.api.learning.merge_banks"),
-        ("calibrate", "fapm_cli.commands.calibrate.find_named"),
-        ("score", "fapm_cli.commands.score.find_named"),
-        ("heatmap", "fapm_cli.commands.heatmap.find_named"),
-        ("eval", "fapm_cli.commands.eval.learning_choices"),
-        ("bench", "fapm_cli.api.bank.read_bank"),
-        ("info", "fapm_cli.api.bank.read_bank"),
-    ],
-)
+@pytest.mark.parametrize(("command", "place"), PLACES.items())
 def test_any_fault_of_any_command_is_one_line_and_2(
     command: str,
     place: str,
@@ -126,6 +137,11 @@ def test_any_fault_of_any_command_is_one_line_and_2(
         "eval": (SAMPLES,),
         "bench": (bank,),
         "info": (bank,),
+        "serve": (bank,),
+        "check": (bank,),
+        "drift": (bank,),
+        "export": (bank, *output),
+        "verify": (bank, bank),
     }
     result = fapm(command, *arguments[command])
     assert_fails(result)

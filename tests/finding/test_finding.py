@@ -511,7 +511,8 @@ def test_pictures_before_the_bank_are_told_with_the_right_order(
 def test_what_stands_in_a_banks_place_is_named(text: str, kind: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text(text)
-    commands = [("score", other, ONE_GOOD), ("info", other), ("bench", other)]
+    commands = [("score", other, ONE_GOOD), ("info", other), ("bench", other), ("serve", other)]
+    commands += [("export", other, "-o", tmp_path / "part.onnx"), ("verify", other, other)]
     commands += [("heatmap", other, ONE_GOOD, "-o", tmp_path), ("merge", other, other, "-o", "x")]
     for arguments in (*commands, ("eval", SAMPLES, "--bank", other)):
         assert_fails(fapm(*arguments), f"is {kind}, not a bank")
@@ -582,6 +583,15 @@ def test_names_of_training_pictures_forge_no_record(tmp_path: Path) -> None:
         ("eval", SAMPLES, "--plots", ""),
         ("bench", ""),
         ("info", ""),
+        ("serve", ""),
+        ("serve", "BANK", "--keep", ""),
+        ("check", ""),
+        ("drift", ""),
+        ("drift", ONE_GOOD, "--plot", ""),
+        ("export", ""),
+        ("export", "BANK", "-o", ""),
+        ("verify", "BANK", ""),
+        ("build", ONE_GOOD, "-o", "x.st", "--scratch", ""),
     ],
     ids=lambda arguments: " ".join(Path(str(a)).name or "''" for a in arguments),
 )
