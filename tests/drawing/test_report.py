@@ -410,6 +410,9 @@ def test_browser_judges_by_the_threshold_and_sorts_by_score(
     for name, group in wanted.items():
         assert shown[name] == pytest.approx(group, rel=1e-3)
     assert f"{len(wanted['anomalous'])} of 20 pictures anomalous" in document
+    for said in ("made", "bank", "version"):
+        assert page.index[said] in document
+    assert f"(SHA-256 {page.index['digest'][:12]}…)" in document
     over = sum(score > cut for score in page.index["nominal"])
     assert f"{over} of 12 good pictures of the bank lie above" in document
 
