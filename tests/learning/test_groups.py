@@ -107,6 +107,7 @@ def test_build_says_which_pictures_are_twins_and_what_n_counts_as(tmp_path: Path
     assert result.json["thresholds"]["num_pictures"] == 6
     assert groups_in(bank) == [i // 3 for i in range(18)]
     assert json.loads(fapm("info", bank, "--json").out)["pictures"][4]["group"] == 1
+    assert fapm("score", bank, GOOD[0], "--json").json[0]["p_value"] == 1 / 7  # no part reaches it
     text = fapm("build", shots, "-o", bank, *SMALL).out
     assert "pictures  18 of 6 parts\n" in text
 
