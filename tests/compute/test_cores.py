@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import GOOD, ONE_GOOD, fapm
+import typer
+from conftest import GOOD, ONE_GOOD, SAMPLES, assert_fails, fapm
 
 from fapm_cli import __main__ as program
 from fapm_cli.cli import app
 from fapm_cli.compute import cores
 from fapm_cli.compute.cores import usable_cores
+from fapm_cli.errors import OptionError
 
 
 @pytest.fixture
@@ -78,6 +81,38 @@ def test_threads_are_as_many_as_asked_for(tmp_path: Path, bank: Path) -> None:
     for number, command in enumerate(commands, 3):
         assert fapm(*command, "--threads", number).code == 0, command
         assert (usable_cores(), torch.get_num_threads()) == (number, number), command
+
+
+def test_every_command_that_has_the_option_asks_for_so_many_threads(
+    tmp_path: Path, bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use_threads(number: int) -> None:
+        raise OptionError(f"{number} threads asked for")
+
+    monkeypatch.setattr(cores, "use_threads", use_threads)
+    output = ("-o", tmp_path / "out")
+    given: dict[str, tuple[object, ...]] = {
+        "build": (ONE_GOOD, *output),
+        "add": (bank, ONE_GOOD, *output),
+        "merge": (bank, bank, *output),
+        "calibrate": (bank, "--threshold", 1, *output),
+        "score": (bank, ONE_GOOD),
+        "serve": (bank,),
+        "heatmap": (bank, ONE_GOOD, *output),
+        "eval": (SAMPLES,),
+        "bench": (bank,),
+        "export": (bank, *output),
+        "verify": (bank, bank),
+    }
+    commands: Any = typer.main.get_command(app)
+    has_option = {
+        name
+        for name, command in commands.commands.items()
+        if any(option.name == "threads" for option in command.params)
+    }
+    assert has_option == given.keys()
+    for name, arguments in given.items():
+        assert_fails(fapm(name, *arguments, "--threads", 7), "7 threads")
 
 
 @pytest.mark.usefixtures("threads_put_back", "eight_cores")

@@ -187,13 +187,17 @@ def test_the_bank_learns_weekly_what_is_good_unless_a_defect_would_pass(
     learnt = "add) cp bank.st bank.st.new ;;"
     done = script("weekly.py", "bank.st", labels, program=program, case=learnt)
     assert (done.returncode, "defects would pass" in done.stderr) == (1, True), done.stderr
+    for failing in ("kill -9 $$", ":"):
+        case = f"{learnt} score) {failing} ;;"
+        assert script("weekly.py", "bank.st", labels, program=program, case=case).returncode != 0
     done = script("weekly.py", "none.st", labels, program=program)
     assert done.returncode == 2
     assert (Path("bank.st").read_bytes(), list(Path().glob("*.new"))) == (before, [])
     labels = decided((GOOD[4], "good"), (ONE_BAD, "defect"), (GOOD[5], "unsure"))
-    done = script("weekly.py", "bank.st", labels, program=program)
+    odd = Path("bank.st").rename("-b\tank\n.st")
+    done = script("weekly.py", odd, labels, program=program)
     assert done.returncode == 0, done.stderr
-    assert len(load("bank.st").learnt.pictures) == 5
+    assert len(load(odd).learnt.pictures) == 5
     assert not list(Path().glob("*.new"))
 
 
