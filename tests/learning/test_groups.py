@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,12 +93,29 @@ def save_shots(folder: Path, numbers: range, shots: int) -> Path:
     return folder
 
 
+def parts_of_suspects(patch: pytest.MonkeyPatch, module: str) -> list[Sequence[int] | None]:
+    """The parts by which each search for suspects tells what is usual."""
+    asked: list[Sequence[int] | None] = []
+
+    def find(
+        spots: Sequence[float], levels: Sequence[float], groups: Sequence[int] | None = None
+    ) -> list[tuple[int, float]]:
+        asked.append(groups)
+        return find_suspects(spots, levels, groups)
+
+    patch.setattr(f"fapm_cli.{module}.find_suspects", find)
+    return asked
+
+
 def groups_in(bank: Path) -> list[int]:
     return [picture.group for picture in load_bank(bank).pictures]
 
 
-def test_build_says_which_pictures_are_twins_and_what_n_counts_as(tmp_path: Path) -> None:
+def test_build_says_which_pictures_are_twins_and_what_n_counts_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shots, bank = save_shots(tmp_path / "shots", range(6), 3), tmp_path / "bank.st"
+    asked = parts_of_suspects(monkeypatch, "learning.learn")
     result = fapm("build", shots, "-o", bank, "--json", *SMALL)
     assert result.code == 0
     assert "12 of 18 pictures are nearly the same as another (part000_1.png, " in result.err
@@ -105,7 +123,7 @@ def test_build_says_which_pictures_are_twins_and_what_n_counts_as(tmp_path: Path
     assert "--group" in result.err
     assert (result.json["pictures"], result.json["groups"]) == (18, 6)
     assert result.json["thresholds"]["num_pictures"] == 6
-    assert groups_in(bank) == [i // 3 for i in range(18)]
+    assert asked == [groups_in(bank)] == [[i // 3 for i in range(18)]]
     assert json.loads(fapm("info", bank, "--json").out)["pictures"][4]["group"] == 1
     assert fapm("score", bank, GOOD[0], "--json").json[0]["p_value"] == 1 / 7  # no part reaches it
     text = fapm("build", shots, "-o", bank, *SMALL).out
@@ -159,7 +177,9 @@ def test_add_and_merge_find_twins_of_what_banks_hold(tmp_path: Path) -> None:
         assert load_bank(tmp_path / name).thresholds.num_pictures == 6
 
 
-def test_banks_that_share_a_picture_of_a_part_share_the_part(tmp_path: Path) -> None:
+def test_banks_that_share_a_picture_of_a_part_share_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shots = save_shots(tmp_path / "shots", range(4), 3)
     halves = [sorted(shots.glob(f"*_[{k}].png")) for k in ("01", "12")]
     for name, files in zip("ab", halves, strict=True):
@@ -169,6 +189,10 @@ def test_banks_that_share_a_picture_of_a_part_share_the_part(tmp_path: Path) -> 
     assert "4 pictures are in several banks: counted once" in result.err
     assert len(groups_in(tmp_path / "c.st")) == 12
     assert load_bank(tmp_path / "c.st").thresholds.num_pictures == 4
+    asked = parts_of_suspects(monkeypatch, "growing.grow")
+    fresh = save_shots(tmp_path / "fresh", range(4, 6), 2)
+    assert fapm("add", tmp_path / "c.st", fresh, "--group", r"\d+").code == 0
+    assert asked == [[4, 4, 5, 5]]
 
 
 @pytest.fixture(scope="module")
@@ -188,10 +212,14 @@ def calibrated(bank: Path, *arguments: object) -> tuple[int, str]:
     return result.json["num_pictures"], result.err
 
 
-def test_calibrate_counts_a_part_once_whatever_its_shots(part_bank: Path, tmp_path: Path) -> None:
+def test_calibrate_counts_a_part_once_whatever_its_shots(
+    part_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shots = save_shots(tmp_path / "shots", range(100, 104), 3)
+    asked = parts_of_suspects(monkeypatch, "api.fresh_pictures")
     count, notes = calibrated(part_bank, shots)
     assert count == 4
+    assert asked == [[i // 3 for i in range(12)]]
     assert "8 of 12 pictures are nearly the same as another" in notes
     count, notes = calibrated(part_bank, shots, "--group", r"part(\d+)")
     assert count == 4
