@@ -495,8 +495,8 @@ def test_pictures_added_are_checked_for_suspects_as_those_built_from(
 def test_pictures_before_the_bank_are_told_with_the_right_order(
     command: str, bank: Path, tmp_path: Path
 ) -> None:
-    output = ("-o", tmp_path / "out")
-    ways = {"score": [()], "heatmap": [output]}.get(command, [(), output])
+    output: tuple[object, ...] = ("-o", tmp_path / "out")
+    ways = [output] * (command != "score") + [()] * (command != "heatmap")
     for first in (ONE_GOOD, SAMPLES):
         for options in ways:
             result = fapm(command, first, bank, *options)

@@ -170,6 +170,17 @@ def test_a_turn_of_next_to_nothing_gives_the_map_of_none(
     np.testing.assert_allclose(none[both], little[both], atol=1e-3)
 
 
+@pytest.mark.parametrize("turn", [0.0, 3.0])
+def test_the_map_of_a_large_picture_is_given_some_rows_at_a_time(turn: float) -> None:
+    sides = (1200, 64, 64), (1500, 96, 96)
+    next_top = 0
+    for top, strip in strips_of(np.ones((64, 96), np.float32), None, sides, Pose((7, 9), turn)):
+        assert (top, strip.shape[1]) == (next_top, 1500)
+        assert strip.nbytes <= 2**20
+        next_top = top + len(strip)
+    assert next_top == 1200
+
+
 @given(POSES, SIZES, st.integers(0, 2**32 - 1))
 def test_a_mask_marks_what_the_picture_shows_there(
     pose: Pose, size_px: tuple[int, int], seed: int
