@@ -165,8 +165,8 @@ class Scorer(nn.Module):
         if shown is not None:
             there = [wholly(shown, size) for size in self._map_sizes]
             if self._outside is not None:  # means are over what is shown and inspected
-                both = zip(there, self._outside, strict=True)
-                there = [of & ~out.squeeze(2) for of, out in both]
+                of_places = zip(there, self._outside, strict=True)
+                there = [of & ~out.squeeze(2) for of, out in of_places]
             both = zip(found, there, strict=True)
             found = [(distances * of.unsqueeze(3), keys) for (distances, keys), of in both]
         placed, fused = self._fuse(found, there)

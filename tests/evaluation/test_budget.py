@@ -17,7 +17,7 @@ from fapm_cli.learning.choosing.budget import Sizes, most_within
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
 
-FILES = *GOOD[:8], "--size", "96"
+FILES, SMALL = GOOD[:8], ("--size", "96")
 
 
 @given(st.integers(4, 600), st.floats(0, 100), st.floats(0.01, 3), st.floats(0, 700))
@@ -34,7 +34,7 @@ def test_the_most_keys_are_within_the_limit_and_one_more_is_not(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("whole") / "bank.st", FILES)
+    return build(tmp_path_factory.mktemp("whole") / "bank.st", FILES, *SMALL)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8])
@@ -44,16 +44,16 @@ def test_a_file_keeps_to_its_limit_uses_it_and_is_that_of_its_most_keys(
     sizes = Sizes.of(load_bank(whole))
     least, size = sizes.bound(4, all_wide=False), whole.stat().st_size
     limit = int(least + share * (size - least))
-    file = build(tmp_path / "bank.st", FILES, "--max-bank", limit)
+    file = build(tmp_path / "bank.st", FILES, *SMALL, "--max-bank", limit)
     assert 0.9 * limit < file.stat().st_size <= limit
     config = load_bank(file).config
-    same = build(tmp_path / "same.st", FILES, "--max-keys", config.max_keys)
+    same = build(tmp_path / "same.st", FILES, *SMALL, "--max-keys", config.max_keys)
     assert 4 < config.max_keys < 512
     assert same.read_bytes() == file.read_bytes()
 
 
 def test_a_bank_that_is_small_enough_is_as_it_was(whole: Path, tmp_path: Path) -> None:
-    file = build(tmp_path / "bank.st", FILES, "--max-bank", "1GB")
+    file = build(tmp_path / "bank.st", FILES, *SMALL, "--max-bank", "1GB")
     assert file.read_bytes() == whole.read_bytes()
 
 

@@ -91,7 +91,8 @@ def plain_scores(
         there, whole, placed = shown[b], seen(roi, FINEST), []
         finest = whole & ~seen(~there, FINEST)
         for distances, _ in found:
-            own, inside = distances[b].mean(dim=2).double().numpy(), seen(roi, distances.shape[1:3])
+            own = distances[b].mean(dim=2).double().numpy()
+            inside = seen(roi, own.shape)
             known = inside & ~seen(~there, own.shape)  # wholly shown
             placed.append(masked(own, FINEST, query, 0, known, inside, finest))
         fused.append(sum(w * p for w, p in zip(weights, placed, strict=True)))
