@@ -1,4 +1,4 @@
-"""JSON values: frozen dataclasses from them, which may hold anything; moments and ids as such."""
+"""JSON values: frozen dataclasses from them, which may hold anything; moments, ids and shares as such."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def utc_text(seconds: float | None = None, timespec: str = "milliseconds") -> st
     """A moment in UTC, by ISO 8601 with a Z: seconds since 1970, or now."""
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, timezone.utc)
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1, to a percent: none and all are said of none and all alone."""
+    if 0 < share < 0.005:
+        return "less than 1%"
+    return "more than 99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def new_id(seconds: float | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Ids: unique, and in the order of time."""
+"""Ids are unique, and in the order of time; shares say none and all of these alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fapm_cli.plain_values import new_id
+from fapm_cli.plain_values import new_id, percent
 
 MOMENTS = st.integers(0, 4 * 10**15)
 
@@ -21,3 +21,11 @@ def test_ids_sort_as_their_moments_and_are_never_the_same(moments: list[int]) ->
     assert [new_id(one / 1e6)[:12] for one in apart] == sorted(
         new_id(one / 1e6)[:12] for one in apart
     )
+
+
+@given(st.floats(0, 1))
+def test_none_and_all_are_said_of_none_and_all_alone(share: float) -> None:
+    assert (percent(share) == "0%") == (share == 0)
+    assert (percent(share) == "100%") == (share == 1)
+    number = int(re.findall(r"\d+", percent(share))[0])
+    assert abs(100 * share - number) <= (1 if " " in percent(share) else 0.5 + 1e-9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fapm_cli.files import escaped, name_suspects
+from fapm_cli.plain_values import percent
 
 # What nine of ten bottles show, in px of the input: docs/taking-pictures.md, the smallest defect.
 _SPOT_PX, _LINE_PX = 6, 2
@@ -93,7 +94,7 @@ def summary_lines(summary: dict[str, Any], verdicts: str) -> str:
         + f" of {summary['groups']} parts" * (summary["groups"] < summary["pictures"])
         + f" ({summary['skipped']} skipped)" * bool(summary["skipped"]),
         *[f"depth     {summary['bit_depth']} bits of 16"] * (summary["bit_depth"] < 16),
-        *[f"inspected {summary['inspected_share']:.0%} of each picture"]
+        *[f"inspected {percent(summary['inspected_share'])} of each picture"]
         * (summary["inspected_share"] < 1),
         f"input     {_input_words(summary['input'])}",
         f"backbone  {summary['backbone']}",

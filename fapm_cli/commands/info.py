@@ -11,6 +11,7 @@ from fapm_cli.commands.bank_summary import align_words, metric_words, turn_words
 from fapm_cli.commands.formats import choose_format, summary_text
 from fapm_cli.commands.options import BankArgument, FormatOption, JsonOption
 from fapm_cli.files import escaped
+from fapm_cli.plain_values import percent
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -80,7 +81,7 @@ def _rows(held: Described, verdicts: str) -> dict[str, str]:
         "input": f"{height}x{width} px"
         + (", whole picture" if whole else f", crop {crop_h}x{crop_w}")
         + f", {config['preprocessing']['resampling']}",
-        "inspected": f"{held['inspected_share']:.0%} of each picture",
+        "inspected": f"{percent(held['inspected_share'])} of each picture",
         "variant": f"{held['variant'] or 'not the paper'}: grid {rows}x{columns}, "
         f"coreset {config['coreset_ratio']:.0%}, spread threshold {config['spread_threshold']}",
         **({"copies": turn_words(held["config"]["turn"])} if held["config"]["turn"] else {}),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fapm_cli.commands.terminal import note
+from fapm_cli.plain_values import percent
 
 if TYPE_CHECKING:
     from fapm_cli.api.detector import Detector
@@ -25,7 +26,9 @@ def open_detector(bank: Path, device: str, precision: str, **ask: Any) -> Detect
     detector = load(bank).detector(device, precision, **ask)
     if detector.limits:
         share, limit = 1 - detector.inspected_share, " and ".join(detector.limits)
-        note(f"note: {share:.0%} of each picture is not inspected: it lies outside the {limit}")
+        note(
+            f"note: {percent(share)} of each picture is not inspected: it lies outside the {limit}"
+        )
     if detector.precision == "bf16":
         note("note: bf16 moves single scores by some percent; see docs/accuracy.md")
     return detector

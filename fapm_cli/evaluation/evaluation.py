@@ -14,6 +14,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.evaluation.datasets import Category, TestPicture
 from fapm_cli.evaluation.metrics import Curve, balanced_accuracy
 from fapm_cli.pictures.seen import Differences
+from fapm_cli.plain_values import percent
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Evaluation:
             remarks.append(differ)
         if share < 1 and self.figures.pixel_auroc is not None:
             remarks.append(
-                f"pixel figures are of the {share:.0%} of each picture that is inspected"
+                f"pixel figures are of the {percent(share)} of each picture that is inspected"
             )
         if self.num_inverted > self.num_masked / 2:
             remarks.append(

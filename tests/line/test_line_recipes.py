@@ -215,6 +215,10 @@ def test_what_changed_is_told_of_one_banks_records(place: Path, program: str) ->
     done = script("since.sh", "results.db", "part", "bank.st", program=program)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("alarm: light, of 120 pictures")
+    with sqlite3.connect("results.db") as database:  # where it breaks off, nothing is told of half
+        database.execute("UPDATE records SET record = 'cut' WHERE rowid = 70")
+    done = script("since.sh", "results.db", "part", "bank.st", program=program)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_the_pages_line_is_in_order(place: Path) -> None:
