@@ -1,4 +1,6 @@
-"""JSON values: frozen dataclasses from them, which may hold anything; moments, ids and shares as such."""
+"""JSON values: frozen dataclasses from them, which may hold anything; moments, ids and shares as
+text.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def said() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ModelError(
-            f"{NAME} {version_of(NAME)} can't run the bank ({reason_of(error)}); free memory if that is why, or try "
-            "--engine torch"
+            f"{NAME} {version_of(NAME)} can't run the bank ({reason_of(error)}); free memory if "
+            "that is why, or try --engine torch"
         ) from error
 
 
