@@ -148,13 +148,14 @@ def test_what_all_parts_show_is_calibrated_as_ever() -> None:
     assert masked.place_share == pytest.approx(plain.place_share)
 
 
-def test_a_part_says_what_those_of_its_shots_say_that_show_it() -> None:
-    values = responses(0.5, 0.3, pictures=7)
-    groups = torch.tensor([0, 1, 1, 2, 2, 2, 0])
-    shown = torch.rand(7, 12, 12, generator=torch.Generator().manual_seed(3)) < 0.5
+@pytest.mark.parametrize("of_each", [[0, 1, 1, 2, 2, 2, 0], [0] * 7])
+def test_a_part_says_what_those_of_its_shots_say_that_show_it(of_each: list[int]) -> None:
+    values, groups = responses(0.5, 0.3, pictures=7), torch.tensor(of_each)
+    shown = torch.rand(7, 12, 12, generator=torch.Generator().manual_seed(3)) < 0.3
     means, there = of_parts(values * shown, groups, shown)
     assert there is not None
-    for part in range(3):
+    assert len(means) == len(set(of_each))
+    for part in set(of_each):
         own, of = values[groups == part], shown[groups == part]
         for y in range(12):
             for x in range(12):

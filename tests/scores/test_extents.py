@@ -23,6 +23,8 @@ from fapm_cli.learning.held_out import bank_memories, bank_scorer
 from fapm_cli.scores.extents import (
     EXTENTS,
     FEWEST_PARTS,
+    Asked,
+    Calibration,
     Extents,
     student_quantile,
     which_extent,
@@ -54,21 +56,27 @@ def test_what_quantiles_are_off_by_falls_as_of_an_expansion_of_four_terms(
     assert off[0] / off[1] == pytest.approx(2**5, abs=0.4)
 
 
-def test_means_are_those_of_a_plain_loop() -> None:
-    maps = torch.rand(3, 32, 64, generator=torch.Generator().manual_seed(0))
-    found = extent_means(maps)
-    for one, means in zip(maps, found, strict=True):
+@pytest.mark.parametrize(
+    ("size", "numbers"),  # how many values and blocks each mean is of
+    [((32, 64), (10, 6)), ((5, 163), (4, 2)), ((3, 3), (1, 1))],
+)
+def test_means_are_those_of_a_plain_loop(size: tuple[int, int], numbers: tuple[int, int]) -> None:
+    maps = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    found, small = extent_means(maps), extent_means(maps, spot_px=2)
+    for one, means, of_two in zip(maps, found, small, strict=True):
         falling = sorted(one.flatten().tolist(), reverse=True)
         blocks = sorted(
             (
                 mean(one[y : y + 4, x : x + 4].flatten().tolist())
-                for y in range(0, 32, 4)
-                for x in range(0, 64, 4)
+                for y in range(0, size[0], 4)
+                for x in range(0, size[1], 4)
             ),
             reverse=True,
         )
-        wanted = [mean(falling[:10]), mean(blocks[:6]), mean(falling)]
+        wanted = [mean(falling[: numbers[0]]), mean(blocks[: numbers[1]]), mean(falling)]
         assert means.tolist() == pytest.approx(wanted, rel=1e-4)
+        wanted[0] = mean(falling[: min(numbers[0], 2)])
+        assert of_two.tolist() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_shares_are_of_what_is_inspected() -> None:
@@ -87,6 +95,7 @@ def test_what_is_usual_is_the_mean_and_spread_of_the_logarithms() -> None:
         assert usual.means[number] == pytest.approx(mean(logs), rel=1e-4)
         assert usual.spreads[number] == pytest.approx(stdev(logs), rel=1e-4)
     assert usual.num_parts == 12
+    assert usual_extents(means[:FEWEST_PARTS]) is not None
     assert usual_extents(means[: FEWEST_PARTS - 1]) is None
     same = usual_extents(means[:1].expand(12, 3))
     assert same is not None
@@ -113,6 +122,35 @@ def test_a_wide_extent_is_the_spot_that_is_as_unusual_less_the_share_of_false_al
 def test_what_is_far_beyond_all_stays_a_number() -> None:
     means = torch.tensor([[0.0, 0.0, 0.0], [1e6, 1e6, 1e6]])
     assert as_spots(USUAL, means).isfinite().all()
+
+
+@pytest.mark.parametrize("finest", [0, 1])
+def test_what_is_asked_of_maps_follows_the_query_and_the_region(finest: int) -> None:
+    factors = torch.rand(4, 6)
+    calibration, sizes = Calibration(factors, 0.5, USUAL), [(2, 3), (2, 3)]
+    sizes[finest] = (4, 6)
+    local = small_bank().config.query
+    plain, spots = replace(local, calibration="none"), replace(local, image_score="top")
+    roi = np.zeros((8, 12), bool)
+    roi[:5, 5:8] = True
+    for query, wide, extents in (
+        (local, True, USUAL),
+        (local, False, None),
+        (plain, True, None),
+        (spots, True, None),
+    ):
+        asked = Asked.of((8, 12), sizes, query, calibration, None, extents=wide)
+        assert (asked.finest, asked.extents, asked.num_px) == (finest, extents, 96)
+        assert asked.inside == [None, None]
+        assert (asked.factors is None) == (query is plain)
+        if asked.factors is not None:
+            assert np.array_equal(asked.factors, factors.numpy())
+    asked = Asked.of((8, 12), sizes, local, calibration, roi, extents=True)
+    assert asked.num_px == 15
+    for inside, (h, w) in zip(asked.inside, sizes, strict=True):
+        assert inside is not None
+        wanted = roi.reshape(h, 8 // h, w, 12 // w).any(axis=(1, 3))
+        assert np.array_equal(inside, wanted)
 
 
 def test_the_first_of_the_largest_speaks() -> None:

@@ -102,6 +102,7 @@ def plain_scores(
         ]
         spread.append(out)
         count = max(1, round(0.005 * int(roi.sum())))
+        count = min(count, query.spot_px or count)
         tops.append([np.sort(one, axis=None)[-count:].mean() for one in out])
     return np.array(fused), np.array(spread), np.array(tops)
 
@@ -129,6 +130,7 @@ def targets(seed: int) -> list[Tensor]:
     [
         {},
         {"num_neighbors": 3, "layer_weights": (3.0, 1.0), "placement": "nearest", "sigma": 0.0},
+        {"spot_px": 7},
         {"layer_weights": (0.5, 2.0), "sigma": 1.5, "calibration": "none"},
     ],
 )
@@ -151,7 +153,7 @@ def test_scores_are_those_of_plain_loops(
     np.testing.assert_allclose(found.anomaly_maps.numpy(), spread[:, -1], rtol=1e-4, atol=1e-5)
     usual = bank.calibration.extents
     assert usual is not None
-    means = extent_means(torch.from_numpy(spread[:, -1]).float(), int(roi.sum()))
+    means = extent_means(torch.from_numpy(spread[:, -1]).float(), int(roi.sum()), query.spot_px)
     images = torch.from_numpy(tops[:, -1])
     if query.calibration == "local":
         images = as_spots(usual, means).amax(dim=1)
@@ -183,7 +185,12 @@ def test_the_maximum_and_the_papers_score_are_asked_for_by_name() -> None:
 @pytest.mark.parametrize("image_score", ["top", "max", "paper"])
 def test_image_scores_alone_are_those_beside_the_maps(image_score: Any) -> None:
     bank, maps = small_bank(), targets(5)
-    query = dataclasses.replace(bank.config.query, image_score=image_score)
+    query = dataclasses.replace(bank.config.query, image_score=image_score, num_neighbors=3)
     scorer = scorer_of(bank, query, None)
     found = scorer.search([to_patches(m, bank.config.grid) for m in maps])
-    assert torch.equal(scorer.image_scores(found), scorer.combine(found).image_scores)
+    shown = torch.ones(BATCH, *INPUT, dtype=torch.bool)
+    shown[:, :, :50] = False
+    alone = scorer.image_scores(found)
+    assert torch.equal(alone, scorer.combine(found).image_scores)
+    assert torch.equal(scorer.image_scores(found, shown), scorer.combine(found, shown).image_scores)
+    assert not torch.equal(scorer.image_scores(found, shown), alone)

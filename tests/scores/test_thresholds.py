@@ -30,6 +30,10 @@ def test_a_rate_is_the_rank_that_a_picture_to_come_exceeds_so_often() -> None:
     assert found.score == pytest.approx(9.0)  # the 10th largest of 99
     assert (found.num_above, found.num_pictures, found.method) == (9, 99, "rate")
     assert found.expected == pytest.approx(0.1)
+    false_alarms = {"expected": found.expected, "at_most": found.at_most, "confidence": 0.95}
+    several = replace(found, scores=(1.0,) * 99)
+    assert several.summary() == {**found.to_json(), "false_alarms": false_alarms}
+    assert "scores" not in found.to_json()
 
 
 def test_as_many_maps_exceed_the_pixel_threshold_as_scores_the_threshold() -> None:
