@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fapm_cli.memory.coreset import Coreset, adaptive_coreset, num_keys, spread_score
+import fapm_cli.memory.coreset
+from fapm_cli.memory.coreset import (
+    Coreset,
+    GreedyKCenter,
+    adaptive_coreset,
+    num_keys,
+    spread_score,
+)
 
 
 def greedy_k_center(vectors: Tensor, k: int) -> tuple[list[int], float]:
@@ -182,6 +189,21 @@ def test_a_common_offset_changes_no_pick() -> None:
     near = adaptive_coreset(vectors, 0.3, None)
     far = adaptive_coreset(vectors + 512, 0.3, None)
     assert [c.indices.tolist() for c in far] == [c.indices.tolist() for c in near]
+
+
+def test_vectors_that_may_be_spent_or_are_squared_some_at_a_time_give_the_same_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = random_vectors(patches=2)
+    before, wanted = vectors.clone(), adaptive_coreset(vectors, 0.3, None)
+    GreedyKCenter(vectors)
+    assert torch.equal(vectors, before)
+    monkeypatch.setattr(fapm_cli.memory.coreset, "_ROWS", 7)
+    found = adaptive_coreset(vectors, 0.3, None, spend=True)
+    assert not torch.equal(vectors, before)
+    for one, own in zip(found, wanted, strict=True):
+        assert torch.equal(one.indices, own.indices)
+        assert one.radius_sq == pytest.approx(own.radius_sq, rel=1e-5)
 
 
 def test_coreset_holds_int64_indices_on_the_cpu() -> None:

@@ -122,9 +122,11 @@ def test_one_place_differs_from_no_other_and_is_not_calibrated(inspected: int | 
     assert bool((calibration.factors > 0).all())
 
 
-def test_places_are_calibrated_by_the_parts_that_show_them() -> None:
-    values = responses(0.5, 0.3, pictures=150)
-    shown = torch.rand(150, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.5
+@pytest.mark.parametrize("pictures", [3, 150])
+def test_places_are_calibrated_by_the_parts_that_show_them(pictures: int) -> None:
+    values = responses(0.5, 0.3, pictures=pictures)
+    shown = torch.rand(pictures, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.5
+    shown[0] |= ~shown.any(dim=0)
     calibration = local_calibration(values * shown, None, shown)
     highest, means, variances = np.zeros((12, 12)), [], []
     for y in range(12):
@@ -133,7 +135,7 @@ def test_places_are_calibrated_by_the_parts_that_show_them() -> None:
             most = max(1, round(0.02 * len(own)))
             highest[y, x] = sum(own[:most]) / most
             means.append(np.mean(np.log(own)))
-            variances.append(np.var(np.log(own), ddof=1))
+            variances.append(np.var(np.log(own), ddof=1) if len(own) > 1 else 0.0)
     upper, share = gaussian_filter(highest, 1.0, mode="reflect"), calibration.place_share
     between = np.var(means, ddof=1)
     assert share == pytest.approx(between / (between + np.mean(variances)), abs=1e-4)

@@ -145,6 +145,7 @@ def test_what_is_asked_of_maps_follows_the_query_and_the_region(finest: int) -> 
         assert (asked.factors is None) == (query is plain)
         if asked.factors is not None:
             assert np.array_equal(asked.factors, factors.numpy())
+            assert asked.factors.dtype == np.float32
     asked = Asked.of((8, 12), sizes, local, calibration, roi, extents=True)
     assert asked.num_px == 15
     for inside, (h, w) in zip(asked.inside, sizes, strict=True):

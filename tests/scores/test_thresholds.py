@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fapm_cli.scores.suspects import find_suspects
@@ -102,6 +102,7 @@ FEW = st.lists(st.one_of(st.floats(0, 10), st.integers(0, 4).map(float)), max_si
 
 
 @given(FEW.filter(len), FEW, st.sampled_from([0.01, 0.1, 0.25, 0.5, 1.0]))
+@example([1.0, 2.0, 3.0], [1.5], 1.0)
 def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
     good: list[float], bad: list[float], most_rate: float
 ) -> None:
