@@ -182,8 +182,9 @@ def fewest_errors(
     """
     falling, bad = np.sort(scores)[::-1], np.sort(bad_scores)
     above = np.arange(min(_num_above(most_rate, len(falling)) + 1, len(falling)))
-    missed = np.searchsorted(bad, falling[above], side="right") / max(len(bad), 1)
-    best = int((above / len(falling) + missed).argmin())  # the first: fewest false alarms
+    missed = np.searchsorted(bad, falling[above], side="right")
+    # Rates over one denominator, in whole numbers; of equals the first: fewest false alarms.
+    best = int((above * max(len(bad), 1) + missed * len(falling)).argmin())
     score = float(falling[best])
     higher = np.concatenate([falling, bad])
     higher = higher[higher > score]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -103,13 +104,14 @@ FEW = st.lists(st.one_of(st.floats(0, 10), st.integers(0, 4).map(float)), max_si
 
 @given(FEW.filter(len), FEW, st.sampled_from([0.01, 0.1, 0.25, 0.5, 1.0]))
 @example([1.0, 2.0, 3.0], [1.5], 1.0)
+@example([0.0] * 8 + [1.0], [0.0] * 6 + [1.0, 2.0, 2.0], 0.25)
 def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
     good: list[float], bad: list[float], most_rate: float
 ) -> None:
-    def errors(threshold: float) -> tuple[float, int]:
+    def errors(threshold: float) -> tuple[Fraction, int]:
         above = sum(score > threshold for score in good)
         missed = sum(score <= threshold for score in bad)
-        return above / len(good) + missed / max(len(bad), 1), above
+        return Fraction(above, len(good)) + Fraction(missed, max(len(bad), 1)), above
 
     def allowed(threshold: float) -> bool:
         return errors(threshold)[1] + 1 <= max(most_rate * (len(good) + 1), 1) + 1e-9
@@ -118,7 +120,7 @@ def test_no_threshold_makes_fewer_errors_than_the_chosen_one(
     # Any threshold from the smallest good score on; below, every picture is anomalous.
     candidates = [score for score in good + bad if score >= min(good) and allowed(score)]
     least = min(errors(score)[0] for score in candidates)
-    best = [score for score in candidates if errors(score)[0] <= least + 1e-9]
+    best = [score for score in candidates if errors(score)[0] == least]
     assert errors(found.score) == min(map(errors, best), key=lambda both: both[1])
     assert found.num_above == errors(found.score)[1]
     assert found.rate == found.expected == (found.num_above + 1) / (len(good) + 1)
