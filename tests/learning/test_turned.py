@@ -15,6 +15,7 @@ from PIL import Image
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import default_config, paper_config
 from fapm_cli.config import BankConfig
+from fapm_cli.learning import turned
 from fapm_cli.learning.turned import (
     angles,
     cells_before,
@@ -198,12 +199,12 @@ def test_two_pictures_say_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("number", "step"),
-    [(1, 0), (2, 0), (3, 20), (16, 20), (17, 24), (30, 36), (75, 90), (150, 180), (151, 0)],
+    [(1, 0), (2, 0), (3, 20), (53, 20), (54, 24), (107, 45), (150, 60), (151, 0)],
 )
 def test_the_fewer_pictures_the_more_copies(number: int, step: int) -> None:
     assert usual_step(number) == step
     if step:
-        assert number * (len(angles(step)) + 1) <= 300
+        assert number * (len(angles(step)) + 1) <= 960
 
 
 def test_copies_are_found_where_they_are_asked_for_alone() -> None:
@@ -262,11 +263,13 @@ def test_banks_that_grow_find_it_anew(tmp_path: Path, turning: list[Path]) -> No
 
 
 def test_copies_and_what_can_not_be_read_make_no_fewer_turns(
-    tmp_path: Path, turning: list[Path]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = [tmp_path / f"{i:02}.png" for i in range(16)]
+    monkeypatch.setattr(turned, "_VIEWS", 6 * 18)
+    assert (usual_step(6), usual_step(7)) == (20, 24)
+    files = [tmp_path / f"{i:02}.png" for i in range(6)]
     for i, path in enumerate(files):
-        Image.fromarray(key(i, 20 * i, 96, 96)).save(path)
+        Image.fromarray(key(i, 60 * i, 96, 96)).save(path)
     at_once = build(tmp_path / "at_once.st", files, *SMALL)
     with Image.open(files[3]) as image:
         image.save(tmp_path / "copy.bmp")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import fapm_cli.memory.coreset
 from fapm_cli.memory.coreset import (
+    Candidates,
     Coreset,
     GreedyKCenter,
     adaptive_coreset,
@@ -78,6 +79,30 @@ def test_coreset_in_growing_blocks_agrees_with_the_plain_loop() -> None:
     (vectors,) = random_vectors(patches=1, n=500)
     (coreset,) = adaptive_coreset(vectors[None], 0.2, None, memory_bytes=4 * 500 * 200)
     assert coreset.indices.tolist() == greedy_k_center(vectors, 100)[0]
+
+
+def test_coreset_of_many_vectors_measures_from_some_and_picks_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = random_vectors(patches=2, n=2100)
+    measured: list[int | None] = []
+
+    class Watched(GreedyKCenter):
+        def _measure(self, guess: Tensor | None) -> Candidates:
+            measured.append(None if guess is None else len(guess))
+            return super()._measure(guess)
+
+    monkeypatch.setattr(fapm_cli.memory.coreset, "GreedyKCenter", Watched)
+    some = adaptive_coreset(vectors, 0.1, 0.5, most=100)
+    assert None not in measured
+    assert sum(filter(None, measured)) < 2 * 2100
+    monkeypatch.setattr(fapm_cli.memory.coreset, "_MANY", 2100)
+    measured.clear()
+    every = adaptive_coreset(vectors, 0.1, 0.5, most=100)
+    assert measured == [None]
+    for one, other in zip(some, every, strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert one.radius_sq == pytest.approx(other.radius_sq, rel=1e-4)
 
 
 @pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS.keys())
