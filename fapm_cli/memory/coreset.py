@@ -10,7 +10,7 @@ from torch import Tensor
 MEMORY_BYTES = 512 * 2**20
 _ROWS = 2**16  # vectors that are squared at a time
 # On a CPU, of so many vectors and up to such a share of keys, distances from those that may be
-# picked take a third of the time of all (docs/accuracy.md); of fewer, sets side by side are fast.
+# picked take a third of the time of all (docs/speed.md); of fewer, sets side by side are fast.
 _MANY, _FEW = 2048, 1 / 8
 
 
