@@ -47,12 +47,15 @@ class Recorder:
 
     def __init__(self, spot_share: float = 0.005) -> None:
         self.spots: list[list[Tensor]] = []
+        self.shown: list[Tensor] = []
         self.spot_share = spot_share
 
     def image_scores(self, found: list[tuple[Tensor, Tensor]], shown: Tensor | None) -> Tensor:
         """Remember the spots, and score nothing."""
         for of_one in zip(*(distances[..., 0] > 0 for distances, _ in found), strict=True):
             self.spots.append(list(of_one))
+        assert all(len(keys) == len(distances) for distances, keys in found)
+        self.shown += [] if shown is None else shown
         return torch.zeros(len(found[0][0]))
 
 
@@ -66,12 +69,14 @@ def drawn_windows(
     shown: Tensor | None = None,
 ) -> list[list[Tensor]]:
     """The windows of a thousand pseudo-defects, on each memory's map."""
-    keys = torch.zeros(1, 1, 1, 1).long()
+    keys = torch.zeros(10, 1, 1, 1).long()
     maps = [[[(torch.full((10, *s, 1), value), keys) for s in map_sizes]] for value in (0.0, 1.0)]
     recorder = recorder or Recorder()
     good = [(part, shown) for part in maps[0]]
-    pseudo_scores(recorder, good, maps[1], roi, torch.Generator().manual_seed(0))
+    before = len(recorder.spots)
+    found = pseudo_scores(recorder, good, maps[1], roi, torch.Generator().manual_seed(0))
     spots: list[list[Tensor]] = recorder.spots
+    assert len(found) == len(spots) - before
     return spots
 
 
@@ -135,6 +140,14 @@ def test_of_large_pictures_there_are_fewer_with_smaller_spots() -> None:
 def test_windows_are_the_same_each_time() -> None:
     once, again = (drawn_windows(None) for _ in range(2))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(once, again, strict=True))
+    few = [corner(coarse) for _, coarse in drawn_windows(None, ((2, 2), (2, 2)))]
+    assert all(200 < few.count((row, column)) < 300 for row in (0, 1) for column in (0, 1))
+    shifts = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(3)
+        drawn = (elsewhere_patches((7, 7), None, generator) for _ in range(5))
+        shifts.append([int(one[0]) for one in drawn if one is not None])
+    assert shifts[0] == shifts[1]
 
 
 @given(
@@ -162,8 +175,11 @@ def test_windows_that_are_inspected_whole_are_drawn_more_often_than_slivers() ->
 
 
 def test_no_pseudo_defect_lies_where_its_picture_shows_nothing() -> None:
-    shown = torch.stack([region(0, 0, SIDE, 16 * (i + 1)) for i in range(10)])
-    spots = drawn_windows(region(32, 0, 64, SIDE), shown=shown)
+    shown, recorder = torch.stack([region(0, 0, SIDE, 16 * (i + 1)) for i in range(10)]), Recorder()
+    spots = drawn_windows(region(32, 0, 64, SIDE), recorder=recorder, shown=shown)
+    assert torch.equal(torch.stack(recorder.shown[:10]), shown)
+    assert torch.equal(torch.stack(recorder.shown[-10:]), shown)
+    assert len(recorder.shown) == len(spots)
     for number, (_, coarse) in enumerate(spots):
         row, column = corner(coarse)
         assert 2 <= row < 6
@@ -516,20 +532,21 @@ def test_a_bank_is_judged_anew_in_the_way_in_which_it_was_before(
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "inside"), [(0, 0, 3 * 1), (1, 0, 8 * 1), (0, 2, 3 * 8), (2, 2, 8 * 8)]
+    ("row", "column", "inside", "spot_px"),
+    [(0, 0, 3 * 1, 0), (0, 0, 3 * 1, 10), (1, 0, 8 * 1, 0), (0, 2, 3 * 8, 0), (2, 2, 8 * 8, 0)],
 )
 def test_a_suspects_spot_is_sought_but_in_the_outermost_fourteenth(
-    row: int, column: int, inside: int
+    row: int, column: int, inside: int, spot_px: int
 ) -> None:
     """One place of 8×8 px stands out, and the rim is 5 px of 64 and 7 of 96."""
     bank, features = bank_and_features(torch.tensor([0.0, 1.0, 2.0, 3.0]))
-    query = replace(bank.config.query, sigma=0.0, placement="nearest")
+    query = replace(bank.config.query, sigma=0.0, placement="nearest", spot_px=spot_px)
     bank = replace(bank, config=replace(bank.config, query=query))
     clean = nominal_response(bank, features)
     fine = features[0].view(2, 3, 4, 4, 4, -1)  # patch, picture, and place in the patch
     fine[0, 0, 0, row, column] = 50.0
     spotted = nominal_response(bank, features)
-    num_px = round(0.005 * (64 - 2 * 5) * (96 - 2 * 7))  # that a spot is the mean of
+    num_px = spot_px or round(0.005 * (64 - 2 * 5) * (96 - 2 * 7))  # that a spot is the mean of
     high = min(inside, num_px)
     assert spotted.scores[0] > 5 * clean.scores[0]
     assert spotted.spots[0] == pytest.approx(
