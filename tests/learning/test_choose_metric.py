@@ -13,7 +13,7 @@ import torch
 from helpers import small_bank
 from torch import Tensor
 
-from fapm_cli.bank.bank import Bank
+from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.bank.nominal_pictures import NominalPicture
 from fapm_cli.learning.choosing.metric import FLOORS, choose_metric, strongest_worth
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, spoil
@@ -22,7 +22,9 @@ from fapm_cli.learning.held_out import FOLDS, HeldOut
 from fapm_cli.learning.learn import learn
 from fapm_cli.learning.scratch.searching import leave_own_out
 from fapm_cli.memory.metric import patch_metrics
+from fapm_cli.memory.patch_memory import PatchMemory
 from fapm_cli.memory.search import search
+from fapm_cli.memory.shown import shown_vectors
 from fapm_cli.memory.vectors import of_pictures, patches_of
 from fapm_cli.scores.extents import FEWEST_PARTS
 
@@ -178,9 +180,47 @@ def test_a_choice_needs_no_picture_to_be_spoiled_more_than_once_or_at_all() -> N
         [of_pictures(v, torch.arange(0, PICTURES, 2), PICTURES) for v in some.spoiled.vectors],
         torch.arange(0, PICTURES, 2),
     )
-    held_out = HeldOut.of(bank, some.features)
+    asked: list[tuple[float, int | None]] = []
+
+    class Told(HeldOut):
+        """Says by which metrics pictures are judged."""
+
+        def memories(self, bank: Bank, floor: float, fold: int) -> list[PatchMemory]:
+            asked.append((floor, fold))
+            return super().memories(bank, floor, fold)
+
+    own = HeldOut.of(bank, some.features)
+    held_out = Told(own.folds, own.variations, own.scales)
     choice, _ = choose_metric(bank, some.features, every_other, held_out, silent)
     assert choice.floor is not None
+    floors = [floor for floor, _ in choice.found if floor is not None]
+    assert asked == [(floor, fold) for floor in floors for fold in range(FOLDS)]
+
+
+def test_what_pictures_do_not_show_makes_no_choice() -> None:
+    bank, some = extracted(spread_like=True, moved=3)
+    bank, _ = learn(bank, some, silent)
+    assert some.spoiled is not None
+    held_out = HeldOut.of(bank, some.features)
+    shown = torch.ones(PICTURES, *bank.config.preprocessing.crop_px, dtype=torch.bool)
+    shown[::2, :, : shown.shape[2] // 2] = False
+
+    def chosen(beyond: float | None) -> tuple[MetricChoice, float]:
+        made_up = []
+        for vectors, of in ((some.features, shown), (spoiled.vectors, shown[spoiled.pictures])):
+            there = shown_vectors(of, bank.map_sizes, bank.config.grid)
+            every = [patches_of(one, 0, one.shape[0]) for one in vectors]
+            both = zip(every, there, strict=True)
+            made_up.append(
+                every
+                if beyond is None
+                else [torch.where(h.unsqueeze(2), v, beyond) for v, h in both]
+            )
+        bad = Spoiled(made_up[1], spoiled.pictures)
+        return choose_metric(bank, made_up[0], bad, held_out, silent, shown)
+
+    spoiled = some.spoiled
+    assert chosen(50.0) == chosen(None)
 
 
 def test_a_fold_may_be_without_a_spoiled_picture() -> None:
