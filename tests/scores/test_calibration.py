@@ -135,7 +135,7 @@ def test_places_are_calibrated_by_the_parts_that_show_them(pictures: int) -> Non
             most = max(1, round(0.02 * len(own)))
             highest[y, x] = sum(own[:most]) / most
             means.append(np.mean(np.log(own)))
-            variances.append(np.var(np.log(own), ddof=1) if len(own) > 1 else 0.0)
+            variances.append(float(np.var(np.log(own), ddof=1)) if len(own) > 1 else 0.0)
     upper, share = gaussian_filter(highest, 1.0, mode="reflect"), calibration.place_share
     between = np.var(means, ddof=1)
     assert share == pytest.approx(between / (between + np.mean(variances)), abs=1e-4)
