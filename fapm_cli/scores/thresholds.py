@@ -186,8 +186,7 @@ def fewest_errors(
     # Rates over one denominator, in whole numbers; of equals the first: fewest false alarms.
     best = int((above * max(len(bad), 1) + missed * len(falling)).argmin())
     score = float(falling[best])
-    higher = np.concatenate([falling, bad])
-    higher = higher[higher > score]
+    higher = (both := np.concatenate([falling, bad]))[both > score]
     if len(higher):
         score = (score + float(higher.min())) / 2  # amid the gap, where there is one
     return _thresholds(scores, peaks, score, method)
