@@ -46,3 +46,15 @@ def test_a_sight_is_that_of_windows_by_hand() -> None:
     assert sight == Sight(4, 3, 4)
     assert sight.wider(Sight(4, 1, 9)) == Sight(4, 3, 9)
     assert Sight(16, 5, 20).finer(8) == Sight(8, 29, 36)
+
+
+def test_a_layer_finer_than_a_place_is_seen_as_far_as_its_means_see() -> None:
+    """ResNet-18's first: 7×7 and a pool of stride 2, four 3×3, means of 2×2 and again of 3×3."""
+    config = default_config("resnet18", layers=["layer1"], size_px=(224, 224))
+    (whole,) = segments(config)
+    before = 3 + 2 + 4 * 4 + 8
+    after = 3 + 2 + 4 * 4 + 4 + 8 + (1 - 8)
+    assert (whole.before, whole.after, whole.unit_px) == (32, 32, 8)
+    assert whole.before - 8 < before <= whole.before
+    assert whole.after - 8 < after <= whole.after
+    assert whole.widest == 3 + 64 / 4
