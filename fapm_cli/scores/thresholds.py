@@ -183,12 +183,12 @@ def fewest_errors(
     falling, bad = np.sort(scores)[::-1], np.sort(bad_scores)
     above = np.arange(min(_num_above(most_rate, len(falling)) + 1, len(falling)))
     missed = np.searchsorted(bad, falling[above], side="right")
-    # Rates over one denominator, in whole numbers; of equals the first: fewest false alarms.
+    # In whole numbers; of equals the first: fewest false alarms.
     best = int((above * max(len(bad), 1) + missed * len(falling)).argmin())
     score = float(falling[best])
-    higher = (both := np.concatenate([falling, bad]))[both > score]
-    if len(higher):
-        score = (score + float(higher.min())) / 2  # amid the gap, where there is one
+    higher = [float(one.min()) for one in (falling[falling > score], bad[bad > score]) if len(one)]
+    if higher:
+        score = (score + min(higher)) / 2  # amid the gap, where there is one
     return _thresholds(scores, peaks, score, method)
 
 
