@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,11 @@ class Judges:
         from fapm_cli.api.learning import build
 
         for choice in self.choices:
+            begun = time.perf_counter()
             built = build(
                 category.train, thumbnails=False, listener=notes, **self.build_as, **choice
             )
-            seconds = notes.build_seconds
+            seconds = time.perf_counter() - begun
             yield built.detector(self.build_as["device"], self.precision), seconds
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fapm_cli.api.listener import Listener
@@ -28,21 +26,6 @@ class CategoryNotes(Listener):
         self.advance: Advance = lambda stage, done, total: None
         self._name = name
         self._said: set[str] = set()
-        self._begun = 0.0
-
-    def on_begin(
-        self,
-        num_pictures: int,
-        needed_bytes: Callable[[], int],
-        free_bytes: Callable[[], int | None],
-    ) -> None:
-        """Start the clock of a build."""
-        self._begun = time.perf_counter()
-
-    @property
-    def build_seconds(self) -> float:
-        """Since the build began."""
-        return time.perf_counter() - self._begun
 
     def on_stage(self, stage: str, done: int, total: int) -> None:
         """Show the progress."""

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fapm_cli.compute.plan import make_plan
 from fapm_cli.detection.detector import Detector
 from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.evaluation.datasets import find_categories, read_category, read_truth
+from fapm_cli.learning.scratch.allowance import Allowance
 
 TRAIN = GOOD[:6]
 RATES = ("image_auroc", "pixel_auroc", "aupro", "image_ap", "f1_max")
@@ -274,6 +276,16 @@ def test_sample_pictures_are_a_category_and_told_apart() -> None:
     assert record["image_auroc"] > 0.95
     assert record["pixel_auroc"] > 0.95
     assert 0.9 < record["aupro"] < record["pixel_auroc"]
+
+
+def test_where_memory_is_short_scratch_files_change_no_figure(
+    part: Path, part_result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Allowance, "suffices", lambda *_: False)
+    begun = time.perf_counter()
+    record = only(fapm("eval", part, *FAST, *SMALL, "--json"))
+    assert 0 < record["build_seconds"] < time.perf_counter() - begun
+    assert without_times(record) == without_times(only(part_result))
 
 
 # --- Options -----------------------------------------------------------------------------------
