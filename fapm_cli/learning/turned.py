@@ -28,9 +28,8 @@ from fapm_cli.pictures.whole_set import evenly
 _FEWEST, _LOOKED_AT = 3, 8  # pictures that tell whether parts turn: at least, at most
 _SIDE_PX = 32  # of what is compared: as large as shows how a part lies
 _ALIKE = 0.7  # a part that turns is twice as near when turned; one that does not, 0.8 times at best
-# Of few pictures copies by 20° find most. Of 107 those by 45° found less than those by 180°, of 80
-# more: what is best between is not known (docs/accuracy.md).
-_FEW, _VIEWS = 53, 300
+# From fewer pictures poses are missing; more views than that win nothing (docs/accuracy.md).
+_POSES, _VIEWS = 150, 960
 _STEPS = tuple(step for step in range(20, 181) if 360 % step == 0)
 
 Show = Callable[[Iterable[int]], Iterable[Pixels]]
@@ -38,10 +37,8 @@ Show = Callable[[Iterable[int]], Iterable[Pixels]]
 
 def usual_step(number: int) -> int:
     """The degrees by which so many pictures are turned, if their parts turn; 0 for none."""
-    if number < _FEWEST:
+    if not _FEWEST <= number <= _POSES:
         return 0
-    if number <= _FEW:
-        return _STEPS[0]
     return next((step for step in _STEPS if number * (360 // step) <= _VIEWS), 0)
 
 
