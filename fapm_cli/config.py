@@ -201,6 +201,11 @@ class BankConfig:
         return self.layers if self.layer_wise else ("+".join(self.layers),)
 
     @property
+    def num_views(self) -> int:
+        """How often each picture is learnt: as it is, and turned by the multiples of ``turn``."""
+        return len(range(0, 360, self.turn)) if self.turn else 1
+
+    @property
     def variant(self) -> str | None:
         """The letter of the paper's Table 2 that these switches stand for, if one does."""
         switches = (self.grid != (1, 1), self.layer_wise, self.adaptive)

@@ -93,7 +93,12 @@ def build(bank: Path, pictures: Iterable[Path], *options: object) -> Path:
         options = ("--metric", "plain", *options)
     result = fapm("build", *pictures, "-o", bank, *options)
     assert result.code == 0, result
-    usual = ("good pictures can't promise", "without the suspects", "what is odd about them")
+    usual = (
+        "good pictures can't promise",
+        "without the suspects",
+        "what is odd about them",
+        "as full as",
+    )
     assert all(any(note in line for note in usual) for line in result.err.splitlines()), result
     return bank
 

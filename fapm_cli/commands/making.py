@@ -14,7 +14,7 @@ import typer
 from fapm_cli.api.listener import Listener
 from fapm_cli.commands.bank_summary import summarise, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import note_differences, note_few, note_groups
+from fapm_cli.commands.notes import note_differences, note_few, note_full, note_groups
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
@@ -172,6 +172,7 @@ class Making(Listener):
         note_groups([picture.name for picture in pictures], groups, self._grouped)
         num_bytes = bank.save(self._output)
         note_few(bank.thresholds)
+        note_full(bank)
         self._mark("save")
         summary = {
             "bank": str(self._output),

@@ -9,9 +9,15 @@ from fapm_cli.commands.terminal import note
 from fapm_cli.files import name_first
 
 if TYPE_CHECKING:
+    from fapm_cli.api.bank import Bank
     from fapm_cli.drift.drift import Drift
     from fapm_cli.pictures.seen import Differences
     from fapm_cli.scores.thresholds import Thresholds
+
+
+# Of a part that turns, 1,024 keys in place of 512 found more where 40 of 98 patches were full, and
+# of one that lies, a tenth of the keys found as much where 61 were (docs/scale.md).
+_MANY_FULL = 0.25
 
 
 def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
@@ -46,6 +52,25 @@ def note_drift(follow: Drift) -> None:
                 f"note: drift: pictures are {change.word} since picture {change.since}, noticed at "
                 f"picture {change.noticed}: look at the {change.cause}"
             )
+
+
+def note_full(bank: Bank) -> None:
+    """Say so where the budget of keys ends what many patches learn, and how to learn more."""
+    learnt = bank.learnt
+    most, full, patches = learnt.config.max_keys, 0, 0
+    for memory, (height, width) in zip(learnt.memories, learnt.map_sizes, strict=True):
+        counts = memory.key_counts.tolist()
+        of_each = height * width // len(counts)
+        vectors = len(learnt.pictures) * learnt.config.num_views * of_each
+        if int(vectors * learnt.config.coreset_ratio) > most:  # else the share ends it
+            full += sum(count == 2 * most for count in counts)
+        patches += len(counts)
+    if full > _MANY_FULL * patches:
+        note(
+            f"note: {full} of {patches} patches are as full as --max-keys {most} lets them be, for "
+            f"good parts differ much there: a build with --max-keys {2 * most} may find more; its "
+            "bank is larger and slower"
+        )
 
 
 def note_few(thresholds: Thresholds) -> None:

@@ -27,7 +27,7 @@ from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, program_versions
 from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, HeldThumbnails, Workspace
-from fapm_cli.learning.turned import angles, shown_with_copies
+from fapm_cli.learning.turned import shown_with_copies
 from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
@@ -164,8 +164,8 @@ def _grow(
             new = [one.pick(of.nonzero().flatten()) for one, of in zip(new, shown, strict=True)]
         old = keys_of(bank.memories[j], vectors.device)
         both = [Candidates.join(parts) for parts in zip(old, new, strict=True)]
-        views = 1 + len(angles(config.turn))
-        num_vectors = len(pictures) * views * (vectors.shape[1] // len(new_pictures))
+        of_each = vectors.shape[1] // len(new_pictures)
+        num_vectors = len(pictures) * config.num_views * of_each
         grown_memory = grow_memory(both, num_vectors, config)
         memories.append(replace(grown_memory, metrics=bank.memories[j].metrics))
         on_stage("select", j + 1, len(features))

@@ -20,7 +20,6 @@ from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
-from fapm_cli.learning.turned import angles
 from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
@@ -82,7 +81,7 @@ def merge_banks(
     merged = replace(
         merged, config=largest.config, metric=largest.metric, light=_joined_light(largest, banks)
     )
-    views = sum((1 + len(angles(bank.config.turn))) * len(bank.pictures) for bank in banks)
+    views = sum(bank.config.num_views * len(bank.pictures) for bank in banks)
     views = round(views * len(order) / sum(len(bank.pictures) for bank in banks))
     num_patches = math.prod(merged.config.grid)
     for j, (h, w) in enumerate(first.map_sizes):

@@ -12,7 +12,6 @@ from fapm_cli.learning.choosing.spoiled import most_spoiled
 from fapm_cli.learning.held_out import FOLDS, JUDGED_BYTES, TOGETHER
 from fapm_cli.learning.scratch.blocks import BLOCK_BYTES
 from fapm_cli.learning.selecting import MIN_KEYS
-from fapm_cli.learning.turned import angles
 from fapm_cli.memory.coreset import MEMORY_BYTES
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
@@ -44,7 +43,7 @@ def memory_needed(
     shapes += [] if deeper is None else deeper.map_shapes
     per_picture = sum(channels * h * w for channels, h, w in shapes)
     widest = 2 if config.adaptive else 1
-    views = 1 + len(angles(config.turn))
+    views = config.num_views
     vectors = 4 * num_pictures * views * per_picture
     channels_shown = 3 if config.align == "none" else 4
     shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
@@ -75,7 +74,7 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     one after another.
     """
     shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
-    views = 1 + len(angles(config.turn))
+    views = config.num_views
     per_picture = 4 * sum(channels * h * w for channels, h, w in shapes)
     keys = _key_bytes(config, extractor, num_pictures)
     patch = max(4 * num_pictures * views * c * h * w // num_patches for c, h, w in shapes)
@@ -95,7 +94,7 @@ def scratch_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures
     shapes, k = [*extractor.map_shapes], config.query.num_neighbors
     deeper = deep_extractor(config, extractor) if config.metric == "own" else None
     deep = [] if deeper is None else deeper.map_shapes
-    views = 1 + len(angles(config.turn))
+    views = config.num_views
     vectors = 4 * views * sum(channels * h * w for channels, h, w in (*shapes, *deep))
     found = 2 * 4 * k * (2 * sum(h * w for _, h, w in shapes) + sum(h * w for _, h, w in deep))
     px = math.prod(config.preprocessing.crop_px) * (3 if config.align == "none" else 4)
@@ -105,7 +104,7 @@ def scratch_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures
 
 def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
     """Bytes of the keys, at most."""
-    views = 1 + len(angles(config.turn))
+    views = config.num_views
     most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
     shapes = extractor.map_shapes
     by_ratio = int(4 * num_pictures * views * most * sum(c * h * w for c, h, w in shapes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -180,3 +181,20 @@ def test_a_file_that_comes_twice_is_learnt_once(tmp_path: Path) -> None:
     assert "zz.jpg is in the bank already: left out" in result.err
     assert (tmp_path / "twice.st").read_bytes() == once
     assert len(load_bank(tmp_path / "twice.st").pictures) == 3
+
+
+def test_build_says_where_the_budget_ends_what_many_patches_learn(tmp_path: Path) -> None:
+    told = [
+        fapm("build", *GOOD[:8], "-o", tmp_path / f"{most}.st", "--max-keys", most).err
+        for most in (5, 12, 0)
+    ]
+    full = re.search(r"note: (\d+) of 98 patches are as full as --max-keys 5 lets them be", told[0])
+    assert full
+    assert "a build with --max-keys 10 may find more" in told[0]
+    memories = load_bank(tmp_path / "5.st").memories
+    assert int(full[1]) == sum(int((memory.key_counts == 10).sum()) for memory in memories)
+    assert all("as full as" not in text for text in told[1:])  # 10 % of 8 pictures are 12
+
+
+def test_views_are_a_picture_and_its_turned_copies() -> None:
+    assert [default_config(turn=step).num_views for step in (0, 45, 120, 180)] == [1, 8, 3, 2]
