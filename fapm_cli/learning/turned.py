@@ -28,18 +28,18 @@ from fapm_cli.pictures.whole_set import evenly
 _FEWEST, _LOOKED_AT = 3, 8  # pictures that tell whether parts turn: at least, at most
 _SIDE_PX = 32  # of what is compared: as large as shows how a part lies
 _ALIKE = 0.7  # a part that turns is twice as near when turned; one that does not, 0.8 times at best
-# From fewer pictures poses are missing; more views than that win nothing (docs/accuracy.md).
-_POSES, _VIEWS = 150, 960
-_STEPS = tuple(step for step in range(20, 181) if 360 % step == 0)
+# By how many degrees up to so many pictures are turned: finer wins nothing, and takes longer; of
+# more, poses are there, and a copy is a worse key than a picture (docs/accuracy.md, few pictures).
+_STEPS = {53: 10, 80: 15, 150: 45}
 
 Show = Callable[[Iterable[int]], Iterable[Pixels]]
 
 
 def usual_step(number: int) -> int:
     """The degrees by which so many pictures are turned, if their parts turn; 0 for none."""
-    if not _FEWEST <= number <= _POSES:
+    if number < _FEWEST:
         return 0
-    return next((step for step in _STEPS if number * (360 // step) <= _VIEWS), 0)
+    return next((step for most, step in _STEPS.items() if number <= most), 0)
 
 
 def with_turn(config: BankConfig, number: int, show: Show) -> BankConfig:
