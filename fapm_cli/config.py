@@ -113,10 +113,12 @@ class Query:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        _check("neighbours", self.num_neighbors, 1 <= self.num_neighbors <= 64, "1 to 64")
-        weights = self.layer_weights
-        fits = all(w >= 0 for w in weights) and 0 < sum(weights) < math.inf
-        _check("layer weights", weights, fits, "0 or more each, not all 0")
+        # The paper's score weighs the nearest by the others: by 0, where there are none.
+        few, why = (2, " by the paper's image score") if self.image_score == "paper" else (1, "")
+        fits = few <= self.num_neighbors <= 64
+        _check("neighbours", self.num_neighbors, fits, f"{few} to 64{why}")
+        fits = all(w >= 0 for w in self.layer_weights) and 0 < sum(self.layer_weights) < math.inf
+        _check("layer weights", self.layer_weights, fits, "0 or more each, not all 0")
         _check("sigma", self.sigma, 0 <= self.sigma <= 64, "0 to 64 px")
         _check("reach", self.reach, 0 <= self.reach <= 16, "0 to 16 patches")
         _check_choice("placement", self.placement, Placement)

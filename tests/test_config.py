@@ -268,6 +268,15 @@ def test_values_that_are_no_numbers_are_out_of_range() -> None:
         dataclasses.replace(query, layer_weights=(1.0, float("nan")))
 
 
+def test_the_papers_image_score_of_one_neighbour_is_refused_for_it_would_be_0() -> None:
+    for k in (1, 0, 65):
+        with pytest.raises(OptionError, match=f"^neighbours {k}: wanted 2 to 64 by the paper's"):
+            paper_config().with_query(num_neighbors=k)
+    assert paper_config().with_query(num_neighbors=2).query.num_neighbors == 2
+    one = paper_config().with_query(num_neighbors=1, image_score="max")
+    assert one.query.num_neighbors == 1
+
+
 def test_a_config_can_not_be_changed() -> None:
     query: Query = default_config().query
     with pytest.raises(dataclasses.FrozenInstanceError):

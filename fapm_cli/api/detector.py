@@ -33,7 +33,7 @@ class Detector:
     def __init__(self, engine: Judge, threshold: float | None = None):
         """Judge by a detector of the engine, and by another threshold than the bank's, if any."""
         self.engine = engine
-        self._threshold = threshold
+        self._threshold = None if threshold is None else float(threshold)
 
     @property
     def learnt(self) -> learnt.Bank:

@@ -101,6 +101,7 @@ def build(
     if config is None:
         aspect = usual_aspect(fetched(files, listener))
         config = configure(**{"aspect": aspect, **configure_as})
+    config = BankConfig.from_json(config.to_json())  # a sigma of 4 is 4.0, as it will be read
     inspected = None if roi is None else read_roi(roi, config.preprocessing)
     given = None if weights is None else str(weights)
     extractor = load_extractor(config, given, seed).to(resolve_device(allowance.device(device)))

@@ -53,7 +53,7 @@ class Aim:
         """
         chosen = usual
         if self.threshold is not None:
-            chosen = given_threshold(scores, peaks, self.threshold)
+            chosen = given_threshold(scores, peaks, float(self.threshold))
         elif self.false_alarm_rate is not None:
             chosen = rate_thresholds(scores, peaks, self.false_alarm_rate)
         return chosen if self.review_rate is None else with_review(chosen, scores, self.review_rate)

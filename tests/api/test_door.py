@@ -57,6 +57,17 @@ def test_a_bank_of_a_folder_is_the_command_lines_byte_for_byte(tmp_path: Path) -
     assert (tmp_path / "ours.st").read_bytes() == (tmp_path / "theirs.st").read_bytes()
 
 
+def test_whole_numbers_give_the_bytes_of_a_bank_that_is_read_and_written(tmp_path: Path) -> None:
+    query = {"sigma": 4, "layer_weights": [2, 1]}
+    aim = fapm_cli.Aim(threshold=1)
+    bank = fapm_cli.build(GOOD[:2], size=64, coreset_ratio=1, metric="plain", query=query, aim=aim)
+    bank.save(tmp_path / "built.st")
+    fapm_cli.load(tmp_path / "built.st").save(tmp_path / "read.st")
+    assert (tmp_path / "built.st").read_bytes() == (tmp_path / "read.st").read_bytes()
+    detector = fapm_cli.load(tmp_path / "read.st").detector(threshold=2)
+    assert detector(GOOD[3]).threshold == 2
+
+
 def test_a_bank_of_pictures_in_memory_scores_as_that_of_their_files() -> None:
     arrays = [np.asarray(Image.open(path).convert("RGB")) for path in GOOD[:3]]
     pictures = [Image.open(path) for path in GOOD[:3]]

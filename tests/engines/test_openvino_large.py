@@ -168,7 +168,7 @@ def test_what_tiles_do_not_do_is_torchs(bank: Path, monkeypatch: pytest.MonkeyPa
     query = read.config.query
     asked = {
         "a reach of 3": dataclasses.replace(query, reach=3),
-        "image score paper": dataclasses.replace(query, image_score="paper"),
+        "image score paper": dataclasses.replace(query, image_score="paper", num_neighbors=4),
     }
     for one in asked.values():
         assert why_torch(read, "cpu", "auto", query=one) is None

@@ -70,7 +70,9 @@ def test_no_bit_of_a_score_depends_on_places_outside(
     placement: str, image_score: str, seed: int
 ) -> None:
     roi = some_roi(seed)
-    scorer = small_scorer(roi, placement=placement, image_score=image_score, reach=1)
+    scorer = small_scorer(
+        roi, placement=placement, image_score=image_score, reach=1, num_neighbors=2
+    )
     clean = features(seed)
     planted = [
         torch.where(covered_places(roi, (m.shape[2], m.shape[3])), m, 1000 * torch.randn(m.shape))
