@@ -68,11 +68,9 @@ class Spread:
         spread = self._over_known(one, block)
         if shown is None:
             return spread
-        row, column = block
-        places = shown.places if self._known is None else shown.places * self._known
-        share = self._over_known(places, block)
-        there = shown.wanted[row.out, column.out] & (share > _LEAST)
-        return np.where(there, spread / np.maximum(share, np.float32(_LEAST)), np.float32(0))
+        share = self._share(block, shown)
+        told = self._told(block, shown, share)
+        return np.where(told, spread / np.maximum(share, np.float32(_LEAST)), np.float32(0))
 
     def whole(self, one: Map, shown: Shown | None = None) -> Map:
         """All of it."""
@@ -81,6 +79,24 @@ class Spread:
             for block in self.blocks(row):
                 spread[row.out, block[1].out] = self.block(one, block, shown)
         return spread
+
+    def told(self, shown: Shown) -> Region:
+        """(H, W) bool, where something is told of: elsewhere :meth:`whole` gives 0."""
+        told = np.empty(self.finer, bool)
+        for row in self.rows:
+            for block in self.blocks(row):
+                share = self._share(block, shown)
+                told[row.out, block[1].out] = self._told(block, shown, share)
+        return told
+
+    def _share(self, block: tuple[_Span, _Span], shown: Shown) -> Map:
+        """How much of each place's mean comes from what is shown."""
+        places = shown.places if self._known is None else shown.places * self._known
+        return self._over_known(places, block)
+
+    def _told(self, block: tuple[_Span, _Span], shown: Shown, share: Map) -> Region:
+        told: Region = shown.wanted[block[0].out, block[1].out] & (share > _LEAST)
+        return told
 
     def _over_known(self, one: Map, block: tuple[_Span, _Span]) -> Map:
         row, column = block

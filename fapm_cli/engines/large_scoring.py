@@ -60,10 +60,15 @@ class LargeScoring:
             The scores of memories (L,), each extent as the spot that would be as unusual (3,) or
             (1,), the anomaly map (H, W), and its peak, x and y.
         """
-        placed = [self._placed(j, one, shown) for j, one in enumerate(distances)]
+        both = [self._placed(j, one, shown) for j, one in enumerate(distances)]
+        placed, told = [one for one, _ in both], [of for _, of in both]
         fused = np.zeros_like(placed[0])
         for one, share in zip(placed, self._query.layer_shares, strict=True):
             fused += one * np.float32(share)
+        there: list[Shown | None] = [None] * (len(placed) + 1)
+        if shown is not None:
+            fused, of_fused = self._of_told(fused, told)
+            there = [Shown(of, shown) for of in (*told, of_fused)]
         maps, factors = [*placed, fused], self._asked.factors
         if factors is not None:
             maps = [one * factors for one in maps]
@@ -72,17 +77,14 @@ class LargeScoring:
             k = px_of_share(TOP_SHARE, self._asked.num_px, self._query.spot_px)
         largest = [Largest(k) for _ in maps]
         anomaly_map = np.empty(self._size, np.float32)
-        there = None
-        if shown is not None:
-            there = Shown.of(shown, self._spread.size, self._size)
 
         def score(number: int) -> None:
             row = self._spread.rows[number]
             for block in self._spread.blocks(row):
-                for one, top in zip(maps[:-1], largest[:-1], strict=True):
+                for one, top, of in zip(maps[:-1], largest[:-1], there[:-1], strict=True):
                     if self._spread.highest(one, block) > top.floor:
-                        top.offer(self._spread.block(one, block, there))
-                part = self._spread.block(maps[-1], block, there)
+                        top.offer(self._spread.block(one, block, of))
+                part = self._spread.block(maps[-1], block, there[-1])
                 anomaly_map[row.out, block[1].out] = part
                 largest[-1].offer(part)
 
@@ -94,17 +96,30 @@ class LargeScoring:
         as_spots = np.array(spots, np.float32)
         return np.array(layers, np.float32), as_spots, anomaly_map, self._peak(anomaly_map)
 
-    def _placed(self, number: int, distances: Map, shown: Region | None) -> Map:
-        """A memory's scores on the finest map, 0 where nothing is inspected or shown."""
+    def _placed(self, number: int, distances: Map, shown: Region | None) -> tuple[Map, Map]:
+        """A memory's scores on the finest map, 0 where nothing is inspected or shown; and of which
+        places they tell, 1 or 0.
+        """
         one = distances.mean(axis=0) if len(distances) > 1 else distances[0]
         inside, place = self._asked.inside[number], self._place[number]
         if inside is not None:
             one = np.where(inside, one, np.float32(0))
-        seen = None
-        if shown is not None:
-            seen = Shown.of(shown, one.shape, max(self._sizes))
-            one = one * seen.places
-        return one if place is None else place.whole(one, seen)
+        if shown is None:
+            return one if place is None else place.whole(one), np.ones((1, 1), np.float32)
+        seen = Shown.of(shown, one.shape, max(self._sizes))
+        one = one * seen.places
+        if place is None:
+            return one, seen.places
+        return place.whole(one, seen), place.told(seen).astype(np.float32)
+
+    def _of_told(self, fused: Map, told: list[Map]) -> tuple[Map, Map]:
+        """What is fused, of those alone that tell of a place; and of which places any does."""
+        share = np.zeros_like(fused)
+        for of, weight in zip(told, self._query.layer_shares, strict=True):
+            share += of * np.float32(weight)
+        any_tells = share > 0
+        fused = np.divide(fused, share, out=np.zeros_like(fused), where=any_tells)
+        return fused, any_tells.astype(np.float32)
 
     def _wide(self, anomaly_map: Map, extents: Extents) -> list[np.float32]:
         """The wider extents, each as the spot that would be as unusual."""

@@ -11,7 +11,7 @@ from fapm_cli.config import Query
 from fapm_cli.graph.image_scores import as_spots, paper_scores, spots
 from fapm_cli.graph.spreading import Spread, shown_places
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.extents import Asked, Calibration
+from fapm_cli.scores.extents import TINY, Asked, Calibration
 
 Size = tuple[int, int]
 
@@ -92,18 +92,26 @@ class Scoring:
         counted = [
             self._counted(*each) for each in zip(distances, self._asked.inside, there, strict=True)
         ]
-        placed = graph.concat([self._placed(j, one, there) for j, one in enumerate(counted)], 1)
+        wanted = there[self._asked.finest]
+        both = [
+            self._placed(*each, wanted) for each in zip(self._place, counted, there, strict=True)
+        ]
+        placed = graph.concat([one for one, _ in both], 1)
         weights = np.array(query.layer_shares, np.float32).reshape(1, -1, 1, 1)
-        fused = (placed * weights).sum(1, keep=True)
+        fused, told = (placed * weights).sum(1, keep=True), wanted
+        if any(of is not wanted for _, of in both):  # who can't tell of a place has no part in it
+            each = graph.concat([of for _, of in both if of is not None], 1)
+            share = (each * weights).sum(1, keep=True)
+            fused = graph.where(share > 0.0, fused / share.at_least(TINY), 0.0)
+            told = graph.concat([each, (share > 0.0).cast(np.float32)], 1)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every = graph.concat([placed, fused], 1)
         if self._asked.factors is not None:
             every = every * self._asked.factors
-        wanted = there[self._asked.finest]
-        if shown is None or wanted is None:
+        if shown is None or told is None:
             maps = self._spread(every)
         else:
-            maps = self._spread.of_shown(every, wanted, shown)
+            maps, _ = self._spread.of_shown(every, told, shown)
         return self._judged(maps, counted)
 
     def _counted(
@@ -114,18 +122,24 @@ class Scoring:
             distances = self._graph.where(inside, distances, 0.0)
         return distances if there is None else distances * there
 
-    def _placed(self, number: int, distances: Value, there: list[Value | None]) -> Value:
-        """A memory's scores on the finest map, (B, 1, h, w)."""
-        one, place, own = distances, self._place[number], there[number]
+    def _placed(
+        self, place: Spread | None, distances: Value, own: Value | None, wanted: Value | None
+    ) -> tuple[Value, Value | None]:
+        """A memory's scores on the finest map, (B, 1, h, w), and of which of the ``wanted`` places
+        they tell, 1 or 0; ``own`` says so of the memory's, None for all.
+        """
+        one = distances
         if self._query.num_neighbors > 1:
             if self._query.image_score == "paper":
                 one = distances.slice(0, 1, 1)
             else:
                 one = distances.mean(1).unsqueeze(1)
         if place is None:
-            return one
-        wanted = there[self._asked.finest]
-        return place(one) if own is None or wanted is None else place.of_shown(one, own, wanted)
+            return one, wanted
+        if own is None or wanted is None:
+            return place(one), wanted
+        one, told = place.of_shown(one, own, wanted)
+        return one, told.cast(np.float32)
 
     def _judged(self, maps: Value, distances: list[Value]) -> Scored:
         """What the layers' maps and the anomaly map behind them, (B, L + 1, H, W), tell."""

@@ -59,17 +59,20 @@ class Spread:
         spread = self._rows @ maps @ self._columns
         return spread if self._gain is None else spread * self._gain
 
-    def of_shown(self, maps: Value, shown: Value, wanted: Value) -> Value:
+    def of_shown(self, maps: Value, shown: Value, wanted: Value) -> tuple[Value, Value]:
         """Spread means over what is shown.
 
         Args:
             maps: (B, n, h, w), 0 where nothing is shown.
-            shown: (B, 1, h, w) float32, 1 for shown and 0 for not.
-            wanted: (B, 1, H, W) likewise, where a mean is asked for; 0 elsewhere.
+            shown: (B, n or 1, h, w) float32, 1 for shown and 0 for not.
+            wanted: (B, 1, H, W) likewise, where a mean is asked for.
+
+        Returns:
+            (B, n, H, W), 0 where nothing is told; and (B, n or 1, H, W) bool, where something is.
         """
         share = self(shown if self._known is None else shown * self._known)
-        there = (wanted > 0.0) & (share > _LEAST)
-        return self._graph.where(there, self(maps) / share.at_least(_LEAST), 0.0)
+        told = (wanted > 0.0) & (share > _LEAST)
+        return self._graph.where(told, self(maps) / share.at_least(_LEAST), 0.0), told
 
 
 def shown_places(graph: Graph, shown: Value, size: Size, places: Size) -> Value:

@@ -19,7 +19,6 @@ from fapm_cli.scores.image_score import as_spots, extent_means, paper_image_scor
 from fapm_cli.scores.spreader import Spreader, covered_places, make_spreader
 
 _MAPS_PX = 2**22  # of all layers' maps that are there at a time
-_LEAST = 1e-3  # of a px' mean that comes from places that are shown
 Found = list[tuple[Tensor, Tensor]]  # per memory, as :meth:`Scorer.search` returns
 
 
@@ -169,14 +168,17 @@ class Scorer(nn.Module):
                 there = [of & ~out.squeeze(2) for of, out in of_places]
             both = zip(found, there, strict=True)
             found = [(distances * of.unsqueeze(3), keys) for (distances, keys), of in both]
-        placed, fused = self._fuse(found, there)
+        placed, fused, told = self._fuse(found, there)
         # All is linear but the last step, so what is fused goes the layers' way, as one more.
         every, layers = torch.cat([placed, fused.unsqueeze(1)], dim=1), []
-        for number, some in enumerate(torch.split(every, self._at_a_time, dim=1)):
-            maps = self._spread(some * self._factors)
-            if shown is not None and there is not None:
-                maps = _of_shown(maps, self._spread, there[self._finest], shown)
-            of_layers = placed.shape[1] - number * self._at_a_time
+        for first in range(0, every.shape[1], self._at_a_time):
+            some = slice(first, first + self._at_a_time)
+            maps = every[:, some] * self._factors
+            if shown is None or told is None:
+                maps = self._spread(maps)
+            else:
+                maps, _ = self._spread.of_shown(maps, told[:, some], shown.unsqueeze(1))
+            of_layers = placed.shape[1] - first
             layers.append(self._summarise(maps[:, :of_layers]))
             anomaly_maps = maps[:, -1]
         nearest = [keys[..., 0] for _, keys in found]
@@ -190,7 +192,7 @@ class Scorer(nn.Module):
             return self.combine(found, shown).image_scores
         if self._is_paper:
             return self._paper_scores(found)
-        _, fused = self._fuse(found)
+        _, fused, _ = self._fuse(found)
         return self.as_spots(self._spread(fused * self._factors)).amax(dim=1)
 
     @property
@@ -205,19 +207,30 @@ class Scorer(nn.Module):
     def _paper_scores(self, found: Found) -> Tensor:
         return paper_image_score([d for d, _ in found], self.query.layer_weights)
 
-    def _fuse(self, found: Found, there: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def _fuse(
+        self, found: Found, there: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map; ``there``
-        says of each memory's places which are shown, (B, h_j, w_j) bool.
+        says of each memory's places which are shown, (B, h_j, w_j) bool. Then, too, of which places
+        each tells, and all fused: (B, L + 1, h, w) bool. One that does not has no part in a place.
         """
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
-        placed = []
-        for j, (place, own) in enumerate(zip(self._place, score_maps, strict=True)):
-            one = place(own)
-            if isinstance(place, Spreader) and there is not None:
-                one = _of_shown(one.unsqueeze(1), place, there[j], there[self._finest]).squeeze(1)
+        if there is None:
+            of_all = zip(self._place, score_maps, strict=True)
+            both = torch.stack([place(own) for place, own in of_all], dim=1)
+            return both, torch.einsum("blhw,l->bhw", both, self._weights), None
+        wanted, placed, told = there[self._finest].unsqueeze(1), [], []
+        for place, own, of in zip(self._place, score_maps, there, strict=True):
+            one, tells = own.unsqueeze(1), wanted
+            if isinstance(place, Spreader):
+                one, tells = place.of_shown(one, of.unsqueeze(1), wanted)
             placed.append(one)
-        both = torch.stack(placed, dim=1)
-        return both, torch.einsum("blhw,l->bhw", both, self._weights)
+            told.append(tells)
+        both, each = torch.cat(placed, dim=1), torch.cat(told, dim=1)
+        share = torch.einsum("blhw,l->bhw", each.float(), self._weights)
+        fused = torch.einsum("blhw,l->bhw", both, self._weights) / share
+        fused = fused.masked_fill(share == 0, 0)
+        return both, fused, torch.cat([each, (share > 0).unsqueeze(1)], dim=1)
 
     def as_spots(self, anomaly_maps: Tensor) -> Tensor:
         """(B, 3) of (B, H, W): each extent as the spot that would be as unusual; (B, 1) without."""
@@ -233,16 +246,3 @@ class Scorer(nn.Module):
         if self.query.image_score == "max":
             return maps.amax(dim=(-2, -1))
         return top_score(maps, self._num_inspected, most_px=self.query.spot_px)
-
-
-def _of_shown(maps: Tensor, spread: Spreader, shown: Tensor, wanted: Tensor) -> Tensor:
-    """Make of sums, in which what is not shown is 0, means over what is, as at a region's rim.
-
-    Args:
-        maps: (B, n, H, W).
-        spread: what spread them from (h, w).
-        shown: (B, h, w) bool.
-        wanted: (B, H, W) bool, where a mean is asked for; 0 elsewhere.
-    """
-    share = spread(shown.float()).unsqueeze(1)
-    return torch.where(wanted.unsqueeze(1) & (share > _LEAST), maps / share.clamp(min=_LEAST), 0)

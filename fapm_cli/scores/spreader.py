@@ -10,6 +10,7 @@ from fapm_cli.scores.geometry import covered, spreading_matrices
 
 _BLOCK = 256  # places of a side at a time
 _LARGE = 1024  # places of a side from which on that is worth it
+_LEAST = 1e-3  # of a place's mean that comes from places that are shown
 
 
 class Spreader(nn.Module):
@@ -59,6 +60,21 @@ class Spreader(nn.Module):
         """
         share = self(known.to(self.rows.dtype))
         return Spreader(self.rows, self.columns, torch.where(wanted, 1 / share, 0))
+
+    def of_shown(self, maps: Tensor, shown: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Spread means over what is shown, as at a region's rim.
+
+        Args:
+            maps: (B, n, h, w), 0 where nothing is shown.
+            shown: (B, n or 1, h, w) bool.
+            wanted: (B, 1, H, W) bool, where a mean is asked for.
+
+        Returns:
+            (B, n, H, W), 0 where nothing is told; and (B, n or 1, H, W) bool, where something is.
+        """
+        share = self(shown.float())
+        told = wanted & (share > _LEAST)
+        return torch.where(told, self(maps) / share.clamp(min=_LEAST), 0), told
 
 
 def _blocks(side: Tensor) -> list[tuple[slice, slice]]:

@@ -77,6 +77,9 @@ def test_tiles_of_two_strides_of_metrics_and_with_a_reach_find_what_torch_does(
     query = dataclasses.replace(read.config.query, image_score="top", placement="bilinear")
     assert_same(read, picture(read, 4), query=query)
     assert_same(read, picture(read, 4), query=query, roi=region(read))
+    strip = picture(read, 4)
+    strip[0, :56, :, 3], strip[0, 73:, :, 3] = 0, 0  # of the coarser map no place is shown
+    assert_same(read, strip, query=query, roi=region(read))
     assert bank_with_metric.memories[0].metrics is not None
     query = dataclasses.replace(bank_with_metric.config.query, reach=1, num_neighbors=2)
     assert_same(bank_with_metric, picture(bank_with_metric), query=query)

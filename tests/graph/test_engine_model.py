@@ -225,6 +225,10 @@ def test_a_fourth_channel_says_what_is_shown(
     pixels = pictures(SMALL, channels=4)
     found = compare(bank, extractor, pixels)
     assert not found[2][pixels[..., 3] == 0].any()
+    strip = pixels[:1]
+    strip[0, :24, :, 3], strip[0, 41:, :, 3] = 0, 0  # of the coarser map no place is shown
+    layers = compare(bank, extractor, strip)[1]
+    assert layers[0, 0] > 0 == layers[0, 1]
 
 
 def test_what_shows_everything_scores_as_where_nothing_is_said(

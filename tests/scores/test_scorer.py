@@ -58,7 +58,9 @@ def masked(
     inside: NDArray[np.bool_],
     wanted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Spread and blur as means over what is known, a thousandth of what is inside at the least."""
+    """Spread and blur as means over what is known, a thousandth of what is inside at the least; NaN
+    where nothing is.
+    """
 
     def spread(one: NDArray[np.float64]) -> NDArray[np.float64]:
         out = wide(one, size, query.placement)
@@ -66,7 +68,7 @@ def masked(
 
     share, of = spread(known.astype(np.float64)), spread(inside.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(wanted & (share > 1e-3 * of), spread(values * known) / share, 0)
+        return np.where(wanted & (share > 1e-3 * of), spread(values * known) / share, np.nan)
 
 
 def seen(roi: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -96,11 +98,16 @@ def plain_scores(
             inside = seen(roi, own.shape)
             known = inside & ~seen(~there, own.shape)  # wholly shown
             placed.append(masked(own, FINEST, query, 0, known, inside, finest))
-        fused.append(sum(w * p for w, p in zip(weights, placed, strict=True)))
+        tells = [~np.isnan(one) for one in placed]  # each has a part where it tells of something
+        every = [np.nan_to_num(one) for one in placed]
+        share = sum(w * of for w, of in zip(weights, tells, strict=True))
+        sums = sum(w * one for w, one in zip(weights, every, strict=True))
+        fused.append(np.divide(sums, share, out=np.zeros(FINEST), where=share > 0))
         out = [
-            masked(one * factors, INPUT, query, query.sigma, finest, whole, roi & there)
-            for one in [*placed, fused[-1]]
+            masked(one * factors, INPUT, query, query.sigma, of, whole, roi & there)
+            for one, of in zip([*every, fused[-1]], [*tells, share > 0], strict=True)
         ]
+        out = [np.nan_to_num(one) for one in out]
         spread.append(out)
         count = max(1, round(0.005 * int(roi.sum())))
         count = min(count, query.spot_px or count)
@@ -150,8 +157,8 @@ def test_scores_are_those_of_plain_loops(
         roi[:] = False
         roi[5:41, 20:62], roi[60, 90] = True, True
     shown = torch.ones(BATCH, *INPUT, dtype=torch.bool)
-    if with_shown:  # of the second, the region's upper rim alone
-        shown[0, :21], shown[1, 16:] = False, False
+    if with_shown:  # of the second, the region's upper rim alone, and of it no coarse place
+        shown[0, :21], shown[1, 12:] = False, False
     there = shown if with_shown else None
     found = scored(bank, query, maps, roi if with_roi else None, there)
     fused, spread, tops = plain_scores(bank, query, maps, roi.numpy(), shown.numpy())
