@@ -174,10 +174,11 @@ class Scorer(nn.Module):
         for first in range(0, every.shape[1], self._at_a_time):
             some = slice(first, first + self._at_a_time)
             maps = every[:, some] * self._factors
-            if shown is None or told is None:
-                maps = self._spread(maps)
+            if shown is not None and told is not None:
+                of = told if told.shape[1] == 1 else told[:, some]
+                maps, _ = self._spread.of_shown(maps, of, shown.unsqueeze(1))
             else:
-                maps, _ = self._spread.of_shown(maps, told[:, some], shown.unsqueeze(1))
+                maps = self._spread(maps)
             of_layers = placed.shape[1] - first
             layers.append(self._summarise(maps[:, :of_layers]))
             anomaly_maps = maps[:, -1]
@@ -211,25 +212,26 @@ class Scorer(nn.Module):
         self, found: Found, there: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Distances per memory and fused, (B, L, h, w) and (B, h, w) on the finest map; ``there``
-        says of each memory's places which are shown, (B, h_j, w_j) bool. Then, too, of which places
-        each tells, and all fused: (B, L + 1, h, w) bool. One that does not has no part in a place.
+        says of each memory's places which are shown, (B, h_j, w_j) bool. Then, too, of which each
+        tells, and all fused: (B, L + 1 or, if alike, 1, h, w); who does not has no part there.
         """
         score_maps = [d[..., 0] if self._is_paper else d.mean(dim=3) for d, _ in found]
         if there is None:
             of_all = zip(self._place, score_maps, strict=True)
             both = torch.stack([place(own) for place, own in of_all], dim=1)
             return both, torch.einsum("blhw,l->bhw", both, self._weights), None
-        wanted, placed, told = there[self._finest].unsqueeze(1), [], []
+        wanted, placed = there[self._finest].unsqueeze(1), []
         for place, own, of in zip(self._place, score_maps, there, strict=True):
-            one, tells = own.unsqueeze(1), wanted
+            one = own.unsqueeze(1), wanted
             if isinstance(place, Spreader):
-                one, tells = place.of_shown(one, of.unsqueeze(1), wanted)
+                one = place.of_shown(one[0], of.unsqueeze(1), wanted)
             placed.append(one)
-            told.append(tells)
-        both, each = torch.cat(placed, dim=1), torch.cat(told, dim=1)
+        both, each = (torch.cat(parts, dim=1) for parts in zip(*placed, strict=True))
+        fused = torch.einsum("blhw,l->bhw", both, self._weights)
+        if all(tells is wanted for _, tells in placed):
+            return both, fused, wanted
         share = torch.einsum("blhw,l->bhw", each.float(), self._weights)
-        fused = torch.einsum("blhw,l->bhw", both, self._weights) / share
-        fused = fused.masked_fill(share == 0, 0)
+        fused = torch.where(share > 0, fused / share, 0)
         return both, fused, torch.cat([each, (share > 0).unsqueeze(1)], dim=1)
 
     def as_spots(self, anomaly_maps: Tensor) -> Tensor:
