@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.errors import PictureError
@@ -31,7 +33,7 @@ from fapm_cli.learning.turned import shown_with_copies
 from fapm_cli.memory.vectors import patches_of
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
-from fapm_cli.pictures.reading import Item, PartOf
+from fapm_cli.pictures.reading import Fitting, Item, PartOf
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.suspects import find_suspects
 
@@ -81,9 +83,9 @@ def add_pictures(
     bank = with_pixels(bank)
     encoded = None if bank.thumbnails is None else HeldThumbnails()
     likes: dict[str, Seen] = {}  # by the digest of each file
-    batches = nominal_batches(
-        files, bank.config, batch_size, on_bad, likes, part_of, bank.registration
-    )
+    roi = None if bank.roi is None else np.asarray(bank.roi)
+    fitting = Fitting(bank.registration, roi=roi)
+    batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of, fitting)
     fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
     if bank.thumbnails is None or encoded is None:
         grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage)

@@ -21,9 +21,8 @@ from fapm_cli.learning.scratch.workspace import Encoded
 from fapm_cli.memory.vectors import Rows
 from fapm_cli.pictures.fitting.light import Light
 from fapm_cli.pictures.fitting.moving import judged_of
-from fapm_cli.pictures.fitting.registration import Registration
 from fapm_cli.pictures.read_ahead import InOrder, in_order
-from fapm_cli.pictures.reading import Fitting, Item, PartOf, Prepared, read_batches
+from fapm_cli.pictures.reading import AS_IT_IS, Fitting, Item, PartOf, Prepared, read_batches
 from fapm_cli.pictures.seen import Seen
 
 _AT_A_TIME = 16
@@ -90,14 +89,14 @@ def nominal_batches(
     on_bad: Callable[[Unreadable], None] | None,
     likes: dict[str, Seen],
     part_of: PartOf | None = None,
-    registration: Registration | None = None,
+    fitting: Fitting = AS_IT_IS,
     read: InOrder = in_order,
 ) -> Iterator[NominalBatch]:
     """Read pictures as :func:`build_from_files` says; ``likes`` is told, by the digest of each
     file, what it is like.
     """
     names = (name for _, name in files)
-    items, fitting = (file for file, _ in files), Fitting(registration)
+    items = (file for file, _ in files)
     for batch in read_batches(items, config.preprocessing, batch_size, fitting, read):
         good, good_names = [], []
         for one, name in zip(batch, names, strict=False):

@@ -34,7 +34,7 @@ from fapm_cli.memory.grid import check_divisible
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.fitting.registration import Registration, aspect_of
 from fapm_cli.pictures.read_ahead import in_order
-from fapm_cli.pictures.reading import Item, PartOf, Prepared, memory_to_read, prepare_item
+from fapm_cli.pictures.reading import Fitting, Item, PartOf, Prepared, memory_to_read, prepare_item
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.pictures.whole_set import evenly, find_bit_depth
 from fapm_cli.scores.extents import Calibration
@@ -120,9 +120,8 @@ def build_from_files(
             registration = _registration([*show(evenly(len(files), _ALIGNED_BY))], config)
         far = any(isinstance(file, StoredPath) for file in items)  # read here, where it is open
         read = in_order if far else workspace.in_order
-        batches = nominal_batches(
-            files, config, batch_size, on_bad, likes, part_of, registration, read
-        )
+        fitting = Fitting(registration, roi=None if roi is None else roi.numpy())
+        batches = nominal_batches(files, config, batch_size, on_bad, likes, part_of, fitting, read)
         bank = build_bank(
             unseen(batches, set(), on_known),
             len(files),

@@ -101,6 +101,7 @@ class Prepared:
 
 _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many the threads
 
+_LEAST_SHOWN = 0.5  # of what is inspected: a picture that shows less of it says too little
 _WAITING_BYTES = 128 * 2**20  # of prepared px
 
 Item = str | AnyPath | Encoded | Pixels | Frame | Unreadable
@@ -122,6 +123,16 @@ class Fitting:
     registration: Registration | None = None
     light: Light | None = None
     roi: NDArray[np.bool_] | None = None
+
+    def hides(self, placed: Placed) -> str | None:
+        """Say so if a placed picture shows too little of the region to be judged by; else None."""
+        if self.roi is None or (share := placed.judged[self.roi].mean()) >= _LEAST_SHOWN:
+            return None
+        down, right = placed.pose.shift_px
+        return (
+            f"its part lies so far off ({right} px to the right, {down} px down) that it shows "
+            f"only {share:.0%} of what is inspected"
+        )
 
     def relight(self, pixels: Pixels, placed: Placed | None) -> Lit | None:
         """Bring px to the light, what the picture does not show apart: that is in it already."""
@@ -161,13 +172,17 @@ def prepare_item(
     return _prepared(picture, preprocessing, fitting)
 
 
-def _prepared(picture: Picture, preprocessing: Preprocessing, fitting: Fitting) -> Prepared:
+def _prepared(
+    picture: Picture, preprocessing: Preprocessing, fitting: Fitting
+) -> Prepared | Unreadable:
     placed = None
     if fitting.registration is None:
         pixels = prepare(picture.image, preprocessing)
     else:
         placed = fitting.registration.place(picture.image, picture.size_px, preprocessing)
         pixels = placed.pixels
+        if (why := fitting.hides(placed)) is not None:
+            return Unreadable(picture.path, PictureError(f"picture {picture.path}: {why}"))
     return Prepared(picture.facts, pixels, fitting.relight(pixels, placed), placed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -282,6 +283,31 @@ def test_a_region_beside_what_is_not_shown_is_judged_whole() -> None:
     torch.testing.assert_close(maps[:48], torch.ones(48, 96))
     assert bool((maps[48:] == 0).all())
     assert float(scorer.combine(found).anomaly_maps[0, 47].max()) < 0.9  # as sums, it would fade
+
+
+def test_a_picture_that_hides_most_of_the_region_is_an_error_and_is_not_learnt(
+    tmp_path: Path,
+) -> None:
+    mask = np.zeros((292, 292), np.uint8)
+    mask[:32] = 255  # a strip that a part lying higher does not show
+    Image.fromarray(mask).save(tmp_path / "roi.png")
+    good = [cut(path, tmp_path / "good" / f"{path.stem}.png") for path in GOOD[:8]]
+    off = cut(GOOD[8], tmp_path / "off.png", down=-13)
+    lower = cut(GOOD[8], tmp_path / "lower.png", down=13)
+    options = ("--align", "shift", "--roi", tmp_path / "roi.png")
+    bank = build(tmp_path / "bank.st", good, *options)
+    result = fapm("score", bank, off, lower, "--json")
+    hidden, shown = result.json
+    assert result.code == 2
+    why = r"its part lies so far off \(-?\d px to the right, -\d+ px down\) that it shows only"
+    assert re.search(f"{why} \\d\\d% of what is inspected", hidden["error"])
+    assert shown["shift"]["y"] in range(5, 20)
+    assert shown["verdict"] == "ok"
+    for command in ("build", *good, off, "-o", tmp_path / "new.st", *options), ("add", bank, off):
+        assert_fails(fapm(*command), "% of what is inspected; or leave such pictures out")
+    skipping = (*options, "--metric", "plain", "--skip-bad", "-o", bank)
+    assert fapm("build", *good, off, *skipping).code == 0
+    assert [one.name for one in load_bank(bank).pictures] == [path.name for path in good]
 
 
 def test_pixel_figures_hold_for_shifted_parts(aligned: Path, sets: dict[str, Path]) -> None:
