@@ -167,6 +167,21 @@ def test_layers_of_any_depth_stride_and_kind(layers: list[str]) -> None:
     compare(*ragged(default_config(layers=layers, size_px=SMALL, grid=(2, 3))))
 
 
+def test_a_layer_that_is_averaged_down_is_joined_to_a_coarser_one() -> None:
+    layers = ["block2", "block11_expand"]
+    compare(*ragged(default_config(layers=layers, size_px=SMALL, grid=(1, 1), variant="A")))
+
+
+@pytest.mark.parametrize("reach", [0, 1])
+def test_more_neighbours_than_all_patches_within_reach_have_keys(reach: int) -> None:
+    bank, extractor = ragged(default_config("resnet18", size_px=SMALL, grid=(1, 2)))
+    assert max(int(one.key_counts.sum()) for one in bank.memories) < 40
+    asked = dataclasses.replace(
+        bank.config.query, num_neighbors=40, reach=reach, image_score="top"
+    )
+    compare(bank, extractor, query=asked)
+
+
 def test_the_papers_preset_crops_and_weighs_neighbours() -> None:
     config = paper_config("resnet18")
     small_one = dataclasses.replace(config.preprocessing, resize_px=(70, 100), crop_px=SMALL)
@@ -177,7 +192,7 @@ def test_the_papers_preset_crops_and_weighs_neighbours() -> None:
 QUERIES: dict[str, dict[str, Any]] = {
     "one patch around": {"reach": 1},
     "two, and more neighbours than a patch has": {"reach": 2, "num_neighbors": 11},
-    "several neighbours": {"num_neighbors": 3},
+    "two neighbours": {"num_neighbors": 2},
     "more than there are": {"num_neighbors": 12, "image_score": "top"},
     "the largest": {"image_score": "max", "calibration": "none"},
     "nearest, not blurred": {"placement": "nearest", "sigma": 0.0, "spot_px": 0},
