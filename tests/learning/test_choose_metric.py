@@ -223,6 +223,26 @@ def test_what_pictures_do_not_show_makes_no_choice() -> None:
     assert chosen(50.0) == chosen(None)
 
 
+def test_where_few_pictures_show_a_place_they_alone_say_what_is_usual_there() -> None:
+    """At the left, which every other one hides, good parts vary so much that without a calibration
+    no spoiled one stands out beside it.
+    """
+    bank, some = extracted(spread_like=False, moved=0)
+    features = [drawn(torch.ones(c), seed) for seed, c in enumerate(CHANNELS)]
+    for vectors in features:
+        vectors[::3] *= 5  # the left column of two rows of patches
+    apart = [vectors.clone() for vectors in features]
+    for vectors in apart:
+        vectors[2, :, 0] += 8
+    spoiled = Spoiled(apart, torch.arange(PICTURES))
+    bank, _ = learn(bank, replace(some, features=features, spoiled=spoiled), silent)
+    shown = torch.ones(PICTURES, *bank.config.preprocessing.crop_px, dtype=torch.bool)
+    shown[::2, :, : shown.shape[2] // 3] = False
+    held_out = HeldOut.of(bank, features)
+    choice, _ = choose_metric(bank, features, spoiled, held_out, silent, shown)
+    assert dict(choice.found)[None] > 0.95
+
+
 def test_a_fold_may_be_without_a_spoiled_picture() -> None:
     bank, some = extracted(spread_like=True, moved=3)
     bank, _ = learn(bank, some, silent)
