@@ -34,7 +34,7 @@ def inputs(bank: Bank, channels: int = 3, seed: int = 0) -> np.ndarray[Any, np.d
     height, width = bank.config.preprocessing.crop_px
     pixels = draw.integers(0, 256, (3, height, width, channels), np.uint8)
     if channels == 4:
-        pixels[..., 3] = 255
+        pixels[..., 3] = 1  # all above 0 shows
         pixels[1, :, : width // 2, 3] = 0
     return pixels
 

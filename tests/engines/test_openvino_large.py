@@ -39,7 +39,7 @@ def picture(bank: Bank, channels: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]
     height, width = bank.config.preprocessing.crop_px
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, channels), np.uint8)
     if channels == 4:
-        pixels[..., 3] = 255
+        pixels[..., 3] = 1  # all above 0 shows
         pixels[0, :, : width // 3, 3] = 0
     return pixels
 

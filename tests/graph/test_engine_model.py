@@ -39,7 +39,7 @@ def pictures(size: tuple[int, int], count: int = 3, channels: int = 3) -> NDArra
         np.arange(side) * cells // side for side, cells in zip(size, (4, 6), strict=True)
     )
     clouds = coarse[:, rows][:, :, columns] + generator.integers(0, 30, (count, *size, 3))
-    shown = np.full((count, *size, 1), 255)
+    shown = generator.integers(1, 256, (count, *size, 1))
     for number in range(count):
         shown[number, : 9 * number, :, 0] = shown[number, :, : 11 * number, 0] = 0
     return np.concatenate([clouds, shown], axis=3)[..., :channels].astype(np.uint8)
