@@ -130,6 +130,7 @@ def compare(
         as_spots=True,
         **asked,
     )
+    assert [one.name for one in made.graph.output] == [*model.OUTPUTS, "as_spots"]
     found = run(made, pixels, batch)
     assert_same(found, wanted(bank, extractor, pixels, **asked))
     return found
