@@ -42,6 +42,7 @@ def pictures(size: tuple[int, int], count: int = 3, channels: int = 3) -> NDArra
     shown = generator.integers(1, 256, (count, *size, 1))
     for number in range(count):
         shown[number, : 9 * number, :, 0] = shown[number, :, : 11 * number, 0] = 0
+    shown[1:2, 24:, 40::3] = 0  # of what is shown between, hardly a place is near
     return np.concatenate([clouds, shown], axis=3)[..., :channels].astype(np.uint8)
 
 
