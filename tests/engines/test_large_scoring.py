@@ -13,7 +13,7 @@ from helpers import small_bank
 
 from fapm_cli.engines import large_maps
 from fapm_cli.engines.large_scoring import LargeScoring
-from fapm_cli.scores.extents import Calibration, Extents
+from fapm_cli.scores.extents import MOST_LOG, Calibration, Extents
 from fapm_cli.scores.scorer import Scorer
 
 SIZE, SIZES = (120, 184), [(15, 23), (30, 46)]
@@ -95,6 +95,15 @@ def test_wide_extents_are_not_judged_where_what_is_usual_of_them_is_not_known() 
     for extents, count in ((True, 3), (False, 1)):
         scoring = LargeScoring(SIZE, SIZES, query, calibration, None, extents=extents)
         assert scoring(found, None, each)[1].shape == (count,)
+
+
+def test_what_is_far_beyond_usual_is_told_as_no_more_than_a_score_may_be() -> None:
+    query = small_bank().config.query
+    found = [np.full((1, *size), 1e8, np.float32) for size in SIZES]
+    calibration = Calibration(np.ones(SIZES[1], np.float32), 0.5, EXTENTS)
+    scoring = LargeScoring(SIZE, SIZES, query, calibration, None, extents=True)
+    as_spots = scoring(found, None, each)[1]
+    np.testing.assert_allclose(as_spots, [1e8, *[np.exp(MOST_LOG)] * 2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("roi", [False, True])

@@ -21,7 +21,7 @@ from fapm_cli.errors import OptionError, WeightsError
 from fapm_cli.evaluation.synthetic_bank import synthetic_bank
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import RANDOM, load_extractor
-from fapm_cli.scores.extents import Calibration, Extents
+from fapm_cli.scores.extents import MOST_LOG, Calibration, Extents
 
 onnx: Any = pytest.importorskip("onnx", reason="the extra fapm[export] is not installed")
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra fapm[export] is not installed")
@@ -228,6 +228,16 @@ def test_a_region_of_the_banks_or_of_who_asks_or_of_both(
     compare(learnt, extractor, roi=half)
     with pytest.raises(OptionError, match="nothing is left"):
         model.engine_model(learnt, extractor.stages.state_dict(), roi=~region(bank))
+
+
+def test_what_is_far_beyond_usual_is_told_as_no_more_than_a_score_may_be(
+    small: tuple[Bank, FeatureExtractor],
+) -> None:
+    bank, extractor = small
+    extents = Extents((0.1, -20.0, -20.0), (0.1, 0.05, 0.03), 12)
+    calibration = dataclasses.replace(bank.calibration, extents=extents)
+    found = compare(dataclasses.replace(bank, calibration=calibration), extractor)
+    np.testing.assert_allclose(found[5][:, 1:], np.exp(MOST_LOG), rtol=1e-5)
 
 
 @pytest.mark.parametrize("with_roi", [False, True])
