@@ -15,7 +15,12 @@ from torch import Tensor
 
 from fapm_cli.bank.bank import Bank, MetricChoice
 from fapm_cli.bank.nominal_pictures import NominalPicture
-from fapm_cli.learning.choosing.metric import FLOORS, choose_metric, strongest_worth
+from fapm_cli.learning.choosing.metric import (
+    FLOORS,
+    choose_metric,
+    strongest_worth,
+    usual_response,
+)
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, spoil
 from fapm_cli.learning.extracting import Extracted
 from fapm_cli.learning.held_out import FOLDS, HeldOut
@@ -241,6 +246,25 @@ def test_where_few_pictures_show_a_place_they_alone_say_what_is_usual_there() ->
     held_out = HeldOut.of(bank, features)
     choice, _ = choose_metric(bank, features, spoiled, held_out, silent, shown)
     assert dict(choice.found)[None] > 0.95
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_what_is_usual_by_a_metric_is_what_its_choice_found(hides: bool) -> None:
+    bank, some = extracted(spread_like=True, moved=3)
+    bank, _ = learn(bank, some, silent)
+    assert some.spoiled is not None
+    held_out = HeldOut.of(bank, some.features)
+    shown = torch.ones(PICTURES, *bank.config.preprocessing.crop_px, dtype=torch.bool)
+    shown[::2, :, : shown.shape[2] // 2] = not hides
+    choice, scale = choose_metric(bank, some.features, some.spoiled, held_out, silent, shown)
+    assert choice.floor is not None
+    bank = held_out.with_metrics(bank, None)
+    plain, own = (
+        usual_response(bank, some.features, held_out, floor, shown)
+        for floor in (None, choice.floor)
+    )
+    assert plain / own == pytest.approx(scale, rel=1e-5)
+    assert not 0.9 < scale < 1.1
 
 
 def test_a_fold_may_be_without_a_spoiled_picture() -> None:
