@@ -248,6 +248,43 @@ def test_where_few_pictures_show_a_place_they_alone_say_what_is_usual_there() ->
     assert dict(choice.found)[None] > 0.95
 
 
+def test_what_pictures_do_not_show_makes_no_metric() -> None:
+    bank, some = extracted(spread_like=True, moved=3)
+    shown = torch.ones(PICTURES, *bank.config.preprocessing.crop_px, dtype=torch.bool)
+    shown[::2, :, : shown.shape[2] // 2] = False
+    places = shown_vectors(shown, bank.map_sizes, bank.config.grid)
+    every = [patches_of(one, 0, PATCHES) for one in some.features]
+    made_up = [
+        torch.where(there.unsqueeze(2), vectors, 50.0)
+        for vectors, there in zip(every, places, strict=True)
+    ]
+    found = HeldOut.of(bank, every, shown).variations
+    for one, own, whole in zip(
+        found,
+        HeldOut.of(bank, made_up, shown).variations,
+        HeldOut.of(bank, every).variations,
+        strict=True,
+    ):
+        for without in (None, 1):
+            assert torch.equal(one.covariances(without), own.covariances(without))
+            assert not torch.allclose(one.covariances(without), whole.covariances(without))
+
+
+def test_a_banks_metrics_are_those_chosen_by_the_scale_of_plain_distances() -> None:
+    learnt, _ = learn(*extracted(spread_like=True, moved=3), silent)
+    _, some = extracted(spread_like=True, moved=3)
+    assert some.spoiled is not None
+    held_out = HeldOut.of(learnt, some.features)
+    choice, scale = choose_metric(learnt, some.features, some.spoiled, held_out, silent)
+    assert learnt.metric == choice
+    assert choice.floor is not None
+    assert not 0.9 < scale < 1.1
+    for memory, variation in zip(learnt.memories, held_out.variations, strict=True):
+        assert memory.metrics is not None
+        wanted = patch_metrics(variation.covariances(), choice.floor, scale)
+        torch.testing.assert_close(memory.metrics.float(), wanted.float(), rtol=2e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("hides", [False, True])
 def test_what_is_usual_by_a_metric_is_what_its_choice_found(hides: bool) -> None:
     bank, some = extracted(spread_like=True, moved=3)
