@@ -23,7 +23,7 @@ from fapm_cli.learning.choosing.metric import (
 )
 from fapm_cli.learning.choosing.spoiled import Spoiled, Spoiling, most_spoiled, spoil
 from fapm_cli.learning.extracting import Extracted
-from fapm_cli.learning.held_out import FOLDS, HeldOut
+from fapm_cli.learning.held_out import FOLDS, HeldOut, where_known
 from fapm_cli.learning.learn import learn
 from fapm_cli.learning.scratch.searching import leave_own_out
 from fapm_cli.memory.metric import patch_metrics
@@ -248,7 +248,8 @@ def test_where_few_pictures_show_a_place_they_alone_say_what_is_usual_there() ->
     assert dict(choice.found)[None] > 0.95
 
 
-def test_what_pictures_do_not_show_makes_no_metric() -> None:
+def test_what_pictures_do_not_show_makes_no_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all patches at a time as of each."""
     bank, some = extracted(spread_like=True, moved=3)
     shown = torch.ones(PICTURES, *bank.config.preprocessing.crop_px, dtype=torch.bool)
     shown[::2, :, : shown.shape[2] // 2] = False
@@ -259,12 +260,10 @@ def test_what_pictures_do_not_show_makes_no_metric() -> None:
         for vectors, there in zip(every, places, strict=True)
     ]
     found = HeldOut.of(bank, every, shown).variations
-    for one, own, whole in zip(
-        found,
-        HeldOut.of(bank, made_up, shown).variations,
-        HeldOut.of(bank, every).variations,
-        strict=True,
-    ):
+    whole_ones = HeldOut.of(bank, every).variations
+    monkeypatch.setattr("fapm_cli.learning.held_out.TOGETHER_BYTES", 1)
+    own_ones = HeldOut.of(bank, made_up, shown).variations
+    for one, own, whole in zip(found, own_ones, whole_ones, strict=True):
         for without in (None, 1):
             assert torch.equal(one.covariances(without), own.covariances(without))
             assert not torch.allclose(one.covariances(without), whole.covariances(without))
@@ -330,6 +329,18 @@ def test_where_all_keys_are_of_one_part_its_distance_is_the_largest_found() -> N
     assert choice.floor == usual.floor
     assert scale == pytest.approx(usual_scale, rel=0.1)
     assert dict(choice.found)[choice.floor] > dict(choice.found)[None] + 0.1
+
+
+def test_what_is_not_known_is_the_largest_distance_found_in_the_same_memory() -> None:
+    keys, inf = torch.zeros(1, 1, 2, 1).long(), math.inf
+    distances = [[[0.2, inf], [3.0, 4.0]], [[0.5, 0.1], [inf, inf]]]  # by part and memory
+    parts = [[(torch.tensor(d).view(1, 1, 2, 1), keys) for d in part] for part in distances]
+    known = where_known(parts)
+    found = [[d.flatten().tolist() for d, _ in part] for part in known]
+    wanted = [[[0.2, 0.5], [3.0, 4.0]], [[0.5, 0.1], [4.0, 4.0]]]
+    for part, own in zip(found, wanted, strict=True):
+        for one, other in zip(part, own, strict=True):
+            assert one == pytest.approx(other)
 
 
 def plain_spoil(picture: Tensor, number: int, roi: Tensor | None) -> Tensor:
