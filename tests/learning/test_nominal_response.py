@@ -373,6 +373,24 @@ def test_what_pictures_do_not_show_counts_for_nothing(
         assert found.peaks[i] == pytest.approx(float(wanted.anomaly_maps.amax()), rel=1e-4)
 
 
+def test_pictures_that_are_added_are_scored_by_the_metrics_that_the_bank_has() -> None:
+    first, groups = 3, [*range(8)]
+    bank, features = busy_bank(groups)
+    generator = torch.Generator().manual_seed(1)
+    metrics = [torch.randn(6, f.shape[2], 3, generator=generator) for f in features]
+    memories, mapped = [], []
+    for memory, own in zip(bank.memories, metrics, strict=True):
+        by_patch = memory.keys.view(6, -1, memory.keys.shape[1])
+        memories.append(replace(memory, metrics=own))
+        mapped.append(replace(memory, keys=torch.bmm(by_patch, own).flatten(0, 1)))
+    added = [f.view(6, len(groups), -1, f.shape[2])[:, first:].flatten(1, 2) for f in features]
+    where = [torch.bmm(vectors, own) for vectors, own in zip(added, metrics, strict=True)]
+    found = nominal_response(replace(bank, memories=tuple(memories)), added, first)
+    wanted = nominal_response(replace(bank, memories=tuple(mapped)), where, first)
+    assert found.scores == pytest.approx(wanted.scores, rel=1e-4)
+    assert found.scores != pytest.approx(nominal_response(bank, added, first).scores, rel=0.01)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("roi", [None, (5, 3, 40, 60), (0, 0, 64, 3)])
 @pytest.mark.parametrize(
