@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torchs import assert_as_torch
 
 import fapm_cli.bank.arrays
+from fapm_cli.arrays import host
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import read_bank
 from fapm_cli.compute.cores import use_threads
@@ -105,8 +106,12 @@ def test_a_patch_of_fewer_keys_than_are_asked_for_has_its_farthest_stand_for_the
     fewest = min(int(one.key_counts.min()) for one in read.memories)
     query = dataclasses.replace(read.config.query, num_neighbors=min(fewest + 3, 64))
     assert any(int(one.key_counts.min()) < query.num_neighbors for one in read.memories)
-    assert_same(read, picture(read), query=query)
     assert_same(read, picture(read), query=dataclasses.replace(query, reach=2))
+    less = tuple(0.01 * scale for scale in read.config.layer_scales)  # and all is nearer than 1
+    memories = tuple(dataclasses.replace(m, keys=host(m.keys) * 0.01) for m in read.memories)
+    config = dataclasses.replace(read.config, layer_scales=less)
+    read = dataclasses.replace(read, config=config, memories=memories)
+    assert_same(read, picture(read), query=query)
 
 
 @pytest.mark.usefixtures("small_tiles")
