@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import GOOD, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchs import assert_as_torch
@@ -84,6 +85,18 @@ def test_tiles_of_two_strides_of_metrics_and_with_a_reach_find_what_torch_does(
     assert bank_with_metric.memories[0].metrics is not None
     query = dataclasses.replace(bank_with_metric.config.query, reach=1, num_neighbors=2)
     assert_same(bank_with_metric, picture(bank_with_metric), query=query)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("size", ["64x224", "224x64"])
+def test_tiles_of_an_input_that_is_no_square_find_what_torch_does(
+    size: str, tmp_path: Path
+) -> None:
+    read = read_bank(build(tmp_path / "bank.st", GOOD[:4], "--size", size))
+    cuts = OpenVinoLargeJudge(read)._tiles._cuts
+    assert cuts[0].window_px != cuts[1].window_px
+    query = dataclasses.replace(read.config.query, reach=1)
+    assert_same(read, picture(read, 4), query=query)
 
 
 @pytest.fixture(scope="module")
