@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import GOOD, assert_fails, build, fapm
+from helpers import small_bank
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.file import load_bank
 from fapm_cli.bank.presets import default_config
 from fapm_cli.errors import OptionError
 from fapm_cli.evaluation import budget as of_time
 from fapm_cli.evaluation.budget import Budget
-from fapm_cli.learning.choosing.budget import Sizes, most_within
+from fapm_cli.learning.choosing import budget as by_keys
+from fapm_cli.learning.choosing.budget import Sizes, learn_within, most_within
+from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
 
@@ -65,6 +70,44 @@ def test_a_limit_below_what_pictures_and_backbone_take_is_refused_with_the_least
     assert_fails(result, "max bank 0.1 MB", "the fewest keys take", "--no-thumbnails")
     assert not target.exists()
     assert_fails(fapm("build", *GOOD[:2], "-o", target, "--max-bank", "much"), "'much'")
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Stands for what was extracted of pictures."""
+
+    workspace: Workspace = IN_MEMORY
+
+
+def test_where_no_patch_is_wide_a_limit_is_used_to_the_last_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first try that keeps to it, as if all were wide, has half as many."""
+
+    def learnt(bank: Bank, *_: object) -> tuple[Bank, list[tuple[int, float]]]:
+        memories = []
+        for j, memory in enumerate(bank.memories):
+            each, patches = Sizes.of(bank)._keys(j, bank.config.max_keys), len(memory.key_counts)
+            none = torch.zeros(each * patches, dtype=torch.int32)
+            memories.append(
+                replace(
+                    memory,
+                    keys=torch.zeros(each * patches, memory.keys.shape[1]),
+                    key_counts=torch.full((patches,), each),
+                    key_pictures=none,
+                    key_cells=none,
+                    widened=torch.zeros(patches, dtype=torch.bool),
+                )
+            )
+        return replace(bank, memories=tuple(memories)), []
+
+    monkeypatch.setattr(by_keys, "learn", learnt)
+    bank = small_bank(with_thumbnails=False)
+    bank, _ = learnt(replace(bank, pictures=bank.pictures * 200))
+    assert bank.config.adaptive
+    limit, extracted = Sizes.of(bank).bound(200, all_wide=False), Nothing()
+    found, _ = learn_within(limit, bank, extracted, lambda *_: None, None)  # type: ignore[arg-type]
+    assert found.config.max_keys == 200
 
 
 # --- By time -----------------------------------------------------------------------------------
