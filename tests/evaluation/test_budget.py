@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import GOOD, assert_fails, build, fapm
@@ -11,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.bank.file import load_bank
+from fapm_cli.bank.file import bank_bytes, load_bank
 from fapm_cli.bank.presets import default_config
 from fapm_cli.errors import OptionError
 from fapm_cli.evaluation import budget as of_time
 from fapm_cli.evaluation.budget import Budget
 from fapm_cli.learning.choosing import budget as by_keys
-from fapm_cli.learning.choosing.budget import Sizes, learn_within, most_within
+from fapm_cli.learning.choosing.budget import Sizes, file_bytes, learn_within, most_within
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Workspace
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import load_extractor
+from fapm_cli.pictures.fitting.registration import Registration
 
 FILES, SMALL = GOOD[:8], ("--size", "96")
 
@@ -108,6 +110,15 @@ def test_where_no_patch_is_wide_a_limit_is_used_to_the_last_key(
     limit, extracted = Sizes.of(bank).bound(200, all_wide=False), Nothing()
     found, _ = learn_within(limit, bank, extracted, lambda *_: None, None)  # type: ignore[arg-type]
     assert found.config.max_keys == 200
+
+
+def test_a_file_takes_no_more_than_is_told_before_its_usual_picture_is_known() -> None:
+    bank, draw = small_bank(), np.random.default_rng(0)
+    usual = draw.integers(0, 256, (*bank.config.preprocessing.crop_px, 3), np.uint8)
+    bank = replace(bank, config=replace(bank.config, align="shift"))
+    whole = replace(bank, registration=Registration(usual, 0.5))
+    assert len(bank_bytes(whole)) > len(bank_bytes(bank)) + 2**14  # beyond what may come later
+    assert len(bank_bytes(whole)) <= file_bytes(bank)
 
 
 # --- By time -----------------------------------------------------------------------------------
