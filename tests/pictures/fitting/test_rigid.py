@@ -391,7 +391,7 @@ def test_a_rigid_bank_grows_and_is_neither_merged_with_another_nor_exported(
 
 
 def test_parts_that_can_not_be_aligned_are_refused(tmp_path: Path) -> None:
-    for i in range(8):
+    for i in range(5):
         plate(i, Pose((0, 0), 47 * i)).save(tmp_path / f"{i}.png")
     result = fapm("build", tmp_path, "-o", tmp_path / "bank.st", "--align", "rigid")
     assert_fails(result, "parts can't be registered", "leave --align out")
