@@ -64,7 +64,8 @@ class Judge(ABC):
         self.is_own_region = roi is None
         given = bank.thresholds.pixel if pixel_threshold is None else pixel_threshold
         light = bank.light if self.query.light == "corrected" else None
-        self.fitting = Fitting(bank.registration, light, inspected)
+        grey = bank.seen is not None and not bank.seen.colour
+        self.fitting = Fitting(bank.registration, light, inspected, grey)
         self.locator = Locator(bank, self.roi, given, self.thresholds)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -49,6 +49,11 @@ def is_grey(pixels: Pixels) -> bool:
     return int((high - low).max()) <= _GREY_LEVELS
 
 
+def in_grey(pixels: Pixels) -> Pixels:
+    """What a camera without colour sees: (H, W, 3), its channels equal (luma, ITU-R BT.601)."""
+    return np.array(Image.fromarray(pixels).convert("L").convert("RGB"))
+
+
 def fit(image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling) -> Pixels:
     """Resize, and crop at the centre."""
     height, width = preprocessing.resize_px

@@ -33,7 +33,7 @@ from fapm_cli.pictures.picture import (
     frame_picture,
     read_picture,
 )
-from fapm_cli.pictures.preparing import Pixels, is_grey, prepare
+from fapm_cli.pictures.preparing import Pixels, in_grey, is_grey, prepare
 from fapm_cli.pictures.read_ahead import InOrder, Room, batched, in_order
 from fapm_cli.pictures.seen import LIGHT, PLACE, Seen
 from fapm_cli.stores.locating import located
@@ -118,11 +118,13 @@ class Fitting:
         registration: where its parts lie.
         light: of its pictures.
         roi: (H, W) bool, where that is looked at; None for all.
+        grey: whether they are grey: colour tells nothing then, but of the light.
     """
 
     registration: Registration | None = None
     light: Light | None = None
     roi: NDArray[np.bool_] | None = None
+    grey: bool = False
 
     def hides(self, placed: Placed) -> str | None:
         """Say so if a placed picture shows too little of the region to be judged by; else None."""
@@ -138,6 +140,8 @@ class Fitting:
         """Bring px to the light, what the picture does not show apart: that is in it already."""
         if self.light is None:
             return None
+        if self.grey and not is_grey(pixels):
+            pixels = in_grey(pixels)
         if placed is None or self.registration is None:
             return self.light.correct(pixels, self.roi)
         lit = self.light.correct(

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.engines.opening import open_judge
 from fapm_cli.pictures.fitting.light import Exact, Light, Lit, tones_of
 from fapm_cli.pictures.preparing import Pixels
+from fapm_cli.pictures.reading import Prepared, prepare_item
 
 SCHEMA = json.loads((ROOT / "docs" / "score.schema.json").read_text())
 HEIGHT, WIDTH = 48, 64
@@ -330,6 +332,37 @@ def test_a_bank_may_be_built_to_take_pictures_as_they_are(tmp_path: Path, dark: 
     corrected = fapm("score", path, dark / "good", "--json", "--light", "corrected")
     limit = load_bank(path).thresholds.score
     assert all(one["score"] < limit for one in corrected.json)
+
+
+def test_by_a_bank_of_grey_pictures_colour_is_seen_as_a_camera_without_it_sees(
+    tmp_path: Path,
+) -> None:
+    def saved(name: str, picture: Image.Image) -> Path:
+        picture.save(tmp_path / name)
+        return tmp_path / name
+
+    grey = [Image.open(path).convert("L") for path in GOOD[:9]]
+    good = [saved(f"{i}.png", one) for i, one in enumerate(grey[:8])]
+    own = build(tmp_path / "grey.st", good)
+    tinted = saved(
+        "tinted.png",
+        Image.fromarray(exposed(np.asarray(grey[8].convert("RGB")), 1.1, 1.0, 0.9)),
+    )
+    without = saved("without.png", Image.open(tinted).convert("L"))
+    usual, plain = saved("usual.png", grey[8]), ("--precision", "fp32")
+    for engine in ("openvino", "torch"):
+        seen, same, lit = fapm(
+            "score", own, tinted, without, usual, "--json", "--engine", engine, *plain
+        ).json
+        assert seen["score"] == pytest.approx(same["score"], rel=0.01)  # made smaller, then grey
+        assert seen["score"] == pytest.approx(lit["score"], rel=0.1)
+        assert (seen["differs"], same["differs"]) == (["colour"], [])
+    learnt = load_bank(own)
+    prepared = prepare_item(tinted, learnt.config.preprocessing, open_judge(learnt).fitting)
+    assert isinstance(prepared, Prepared)
+    assert (prepared.input == prepared.input[..., :1]).all()
+    first, second = fapm("score", own, tinted, without, "--json", "--light", "as-is").json
+    assert first["score"] > 1.2 * second["score"]  # then it is as it is
 
 
 def test_a_bank_that_does_not_know_its_light_says_so(bank: Path, tmp_path: Path) -> None:
