@@ -429,6 +429,21 @@ def test_browser_filters_orders_and_enlarges_as_the_address_says(
     assert re.search(r'id="large-name">[^<]*good/000.jpg<', document)
 
 
+def test_browser_shows_what_colours_mean(browse: Browse, tmp_path: Path) -> None:
+    report = small_report(threshold=1.0)
+    add(report, score=1.5)
+    written(report, tmp_path)
+    document = browse(tmp_path / "page.html")
+    legend = re.sub(r"<[^>]+>", " ", document[document.index('class="legend"') :])
+    assert re.search(r"these pictures\s+good pictures of the bank", legend)
+    low, high = (
+        float(re.search(rf'id="scale-{end}"[^>]*>([\d.]+)', document)[1])  # type: ignore[index]
+        for end in ("from", "to")
+    )
+    assert high == pytest.approx(2 * low, rel=0.01)
+    assert re.search(r'id="scale"[^>]*style="[^"]*linear-gradient\(90deg, rgb', document)
+
+
 def test_browser_parts_what_is_for_review(browse: Browse, tmp_path: Path) -> None:
     report = small_report(threshold=2.0, review=1.0)
     for score in (2.5, 1.5, 0.5):
