@@ -45,6 +45,13 @@ class Bank:
         """Where verdicts change, and what that costs in false alarms."""
         return self.learnt.thresholds
 
+    @property
+    def num_full_patches(self) -> int:
+        """How many patches of all layers ``max_keys`` ends, though they are wide: more may help."""
+        from fapm_cli.learning.selecting import num_full
+
+        return num_full(self.learnt)
+
     def save(self, path: str | Path) -> int:
         """Write the bank to a file; a bank that is there is replaced whole.
 

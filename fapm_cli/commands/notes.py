@@ -56,15 +56,8 @@ def note_drift(follow: Drift) -> None:
 
 def note_full(bank: Bank) -> None:
     """Say so where the budget of keys ends what many patches learn, and how to learn more."""
-    learnt = bank.learnt
-    most, full, patches = learnt.config.max_keys, 0, 0
-    for memory, (height, width) in zip(learnt.memories, learnt.map_sizes, strict=True):
-        counts = memory.key_counts.tolist()
-        of_each = height * width // len(counts)
-        vectors = len(learnt.pictures) * learnt.config.num_views * of_each
-        if int(vectors * learnt.config.coreset_ratio) > most:  # else the share ends it
-            full += sum(count == 2 * most for count in counts)
-        patches += len(counts)
+    full, most = bank.num_full_patches, bank.learnt.config.max_keys
+    patches = sum(len(memory.key_counts) for memory in bank.learnt.memories)
     if full > _MANY_FULL * patches:
         note(
             f"note: {full} of {patches} patches are as full as --max-keys {most} lets them be, for "

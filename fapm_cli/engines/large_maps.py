@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fapm_cli.config import Placement
-from fapm_cli.scores.geometry import spreading_matrices
+from fapm_cli.scores.geometry import LEAST_SHOWN, spreading_matrices
 
 Map = NDArray[np.float32]
 Region = NDArray[np.bool_]
 Size = tuple[int, int]
 
 _BLOCK = 256  # px of a side at a time
-_LEAST = 1e-3  # of a px' mean that comes from places that are shown
 _ROUNDING = 1 + 1e-5
 
 
@@ -65,38 +64,39 @@ class Spread:
 
     def block(self, one: Map, block: tuple[_Span, _Span], shown: Shown | None = None) -> Map:
         """A block of what a map (h, w) is spread over; of what is shown, means over that."""
-        spread = self._over_known(one, block)
         if shown is None:
-            return spread
-        share = self._share(block, shown)
-        told = self._told(block, shown, share)
-        return np.where(told, spread / np.maximum(share, np.float32(_LEAST)), np.float32(0))
+            return self._over_known(one, block)
+        return self._of_shown(one, block, shown)[0]
 
-    def whole(self, one: Map, shown: Shown | None = None) -> Map:
+    def whole(self, one: Map) -> Map:
         """All of it."""
         spread = np.empty(self.finer, np.float32)
-        for row in self.rows:
-            for block in self.blocks(row):
-                spread[row.out, block[1].out] = self.block(one, block, shown)
+        for at, block in self._everywhere():
+            spread[at] = self._over_known(one, block)
         return spread
 
-    def told(self, shown: Shown) -> Region:
-        """(H, W) bool, where something is told of: elsewhere :meth:`whole` gives 0."""
-        told = np.empty(self.finer, bool)
+    def of_shown(self, one: Map, shown: Shown) -> tuple[Map, Region]:
+        """All of it, means over what is shown: (H, W), 0 where nothing is told; and (H, W) bool,
+        where something is.
+        """
+        spread, told = np.empty(self.finer, np.float32), np.empty(self.finer, bool)
+        for at, block in self._everywhere():
+            spread[at], told[at] = self._of_shown(one, block, shown)
+        return spread, told
+
+    def _everywhere(self) -> Iterator[tuple[tuple[slice, slice], tuple[_Span, _Span]]]:
+        """All blocks, and where they lie."""
         for row in self.rows:
             for block in self.blocks(row):
-                share = self._share(block, shown)
-                told[row.out, block[1].out] = self._told(block, shown, share)
-        return told
+                yield (row.out, block[1].out), block
 
-    def _share(self, block: tuple[_Span, _Span], shown: Shown) -> Map:
-        """How much of each place's mean comes from what is shown."""
+    def _of_shown(self, one: Map, block: tuple[_Span, _Span], shown: Shown) -> tuple[Map, Region]:
+        row, column = block
         places = shown.places if self._known is None else shown.places * self._known
-        return self._over_known(places, block)
-
-    def _told(self, block: tuple[_Span, _Span], shown: Shown, share: Map) -> Region:
-        told: Region = shown.wanted[block[0].out, block[1].out] & (share > _LEAST)
-        return told
+        share = self._over_known(places, block)
+        told = shown.wanted[row.out, column.out] & (share > LEAST_SHOWN)
+        mean = self._over_known(one, block) / np.maximum(share, np.float32(LEAST_SHOWN))
+        return np.where(told, mean, np.float32(0)), told
 
     def _over_known(self, one: Map, block: tuple[_Span, _Span]) -> Map:
         row, column = block

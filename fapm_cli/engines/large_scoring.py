@@ -110,7 +110,8 @@ class LargeScoring:
         one = one * seen.places
         if place is None:
             return one, seen.places
-        return place.whole(one, seen), place.told(seen).astype(np.float32)
+        one, told = place.of_shown(one, seen)
+        return one, told.astype(np.float32)
 
     def _of_told(self, fused: Map, told: list[Map]) -> tuple[Map, Map]:
         """What is fused, of those alone that tell of a place; and of which places any does."""

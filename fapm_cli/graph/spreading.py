@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from fapm_cli.config import Placement
 from fapm_cli.graph.writer import Graph, Value
-from fapm_cli.scores.geometry import spreading_matrices
+from fapm_cli.scores.geometry import LEAST_SHOWN, spreading_matrices
 
 Region = NDArray[np.bool_]
 Size = tuple[int, int]
-
-_LEAST = 1e-3  # of a px' mean that comes from places that are shown
 
 
 class Spread:
@@ -71,8 +69,8 @@ class Spread:
             (B, n, H, W), 0 where nothing is told; and (B, n or 1, H, W) bool, where something is.
         """
         share = self(shown if self._known is None else shown * self._known)
-        told = (wanted > 0.0) & (share > _LEAST)
-        return self._graph.where(told, self(maps) / share.at_least(_LEAST), 0.0), told
+        told = (wanted > 0.0) & (share > LEAST_SHOWN)
+        return self._graph.where(told, self(maps) / share.at_least(LEAST_SHOWN), 0.0), told
 
 
 def shown_places(graph: Graph, shown: Value, size: Size, places: Size) -> Value:

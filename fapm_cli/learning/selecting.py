@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fapm_cli.bank.bank import LayerMemory
+from fapm_cli.bank.bank import Bank, LayerMemory
 from fapm_cli.config import BankConfig
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, Tensors, Workspace
 from fapm_cli.learning.turned import angles, cells_before, shown_with_copies
-from fapm_cli.memory.coreset import Coreset, side_by_side
+from fapm_cli.memory.coreset import Coreset, num_keys, side_by_side
 from fapm_cli.memory.grid import map_cells
 from fapm_cli.memory.shown import coreset_of_shown
 from fapm_cli.memory.vectors import Rows, Vectors, patches_of
@@ -27,6 +27,18 @@ def what_is_known(coresets: Sequence[Coreset]) -> dict[str, Tensor]:
         "radius_sq": torch.tensor([c.radius_sq for c in coresets], dtype=torch.float32),
         "widened": torch.tensor([c.widened for c in coresets]),
     }
+
+
+def num_full(bank: Bank) -> int:
+    """How many patches have all the keys that ``max_keys`` lets them, and would have more."""
+    config, full = bank.config, 0
+    for memory, (height, width) in zip(bank.memories, bank.map_sizes, strict=True):
+        of_each = height * width // len(memory.key_counts)
+        num_vectors = len(bank.pictures) * config.num_views * of_each
+        k = num_keys(num_vectors, config.coreset_ratio, MIN_KEYS, config.max_keys)
+        if k < num_keys(num_vectors, config.coreset_ratio, MIN_KEYS):  # else the share ends it
+            full += int((memory.key_counts == 2 * k).sum())
+    return full
 
 
 def _gather(vectors: Tensor, indices: Tensor, counts: Tensor) -> Tensor:

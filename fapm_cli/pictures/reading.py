@@ -47,12 +47,14 @@ class Prepared:
     Attributes:
         picture: what is known of it; its own px are not kept.
         pixels: (H, W, 3) uint8, what it shows.
+        grey: whether that is grey.
         lit: the same in the light of a bank's pictures; None where that is not asked for.
         placed: where its part lies; None where that is not asked for.
     """
 
     picture: Facts
     pixels: Pixels
+    grey: bool
     lit: Lit | None = None
     placed: Placed | None = None
 
@@ -95,8 +97,7 @@ class Prepared:
     @property
     def like(self) -> Seen:
         """What it is like, beside what it shows."""
-        grey = is_grey(self.pixels)
-        return Seen.one(grey, self.picture.size_px, self.picture.bits, self.picture.lossy)
+        return Seen.one(self.grey, self.picture.size_px, self.picture.bits, self.picture.lossy)
 
 
 _room = Room(2 * 2**30)  # for pictures that are decoded at a time, however many the threads
@@ -136,11 +137,13 @@ class Fitting:
             f"only {share:.0%} of what is inspected"
         )
 
-    def relight(self, pixels: Pixels, placed: Placed | None) -> Lit | None:
-        """Bring px to the light, what the picture does not show apart: that is in it already."""
+    def relight(self, pixels: Pixels, grey: bool, placed: Placed | None) -> Lit | None:
+        """Bring px, grey or not, to the light, what the picture does not show apart: that is in it
+        already.
+        """
         if self.light is None:
             return None
-        if self.grey and not is_grey(pixels):
+        if self.grey and not grey:
             pixels = in_grey(pixels)
         if placed is None or self.registration is None:
             return self.light.correct(pixels, self.roi)
@@ -187,7 +190,8 @@ def _prepared(
         pixels = placed.pixels
         if (why := fitting.hides(placed)) is not None:
             return Unreadable(picture.path, PictureError(f"picture {picture.path}: {why}"))
-    return Prepared(picture.facts, pixels, fitting.relight(pixels, placed), placed)
+    grey = is_grey(pixels)
+    return Prepared(picture.facts, pixels, grey, fitting.relight(pixels, grey, placed), placed)
 
 
 def read_roi(path: str | Path, preprocessing: Preprocessing) -> NDArray[np.bool_] | None:

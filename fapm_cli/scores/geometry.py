@@ -18,6 +18,7 @@ from fapm_cli.config import Placement
 Matrix = NDArray[np.float64]
 Samples = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating[Any]]]
 _AT_A_TIME = 1024  # rows of a blur
+LEAST_SHOWN = 1e-3  # of a place's mean that comes from places that are shown, for it to tell
 
 
 def spreading_matrices(

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fapm_cli.config import Placement
-from fapm_cli.scores.geometry import covered, spreading_matrices
+from fapm_cli.scores.geometry import LEAST_SHOWN, covered, spreading_matrices
 
 _BLOCK = 256  # places of a side at a time
 _LARGE = 1024  # places of a side from which on that is worth it
-_LEAST = 1e-3  # of a place's mean that comes from places that are shown
 
 
 class Spreader(nn.Module):
@@ -73,8 +72,8 @@ class Spreader(nn.Module):
             (B, n, H, W), 0 where nothing is told; and (B, n or 1, H, W) bool, where something is.
         """
         share = self(shown.float())
-        told = wanted & (share > _LEAST)
-        return torch.where(told, self(maps) / share.clamp(min=_LEAST), 0), told
+        told = wanted & (share > LEAST_SHOWN)
+        return torch.where(told, self(maps) / share.clamp(min=LEAST_SHOWN), 0), told
 
 
 def _blocks(side: Tensor) -> list[tuple[slice, slice]]:

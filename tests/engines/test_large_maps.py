@@ -40,7 +40,7 @@ def test_blocks_are_those_of_the_whole(
         np.testing.assert_allclose(part.whole(one * known), wanted, rtol=1e-4, atol=1e-6)
         everything = Shown.of(np.ones(finer, bool), size, finer)
         np.testing.assert_allclose(
-            part.whole(one * known, everything), wanted, rtol=1e-3, atol=1e-5
+            part.of_shown(one * known, everything)[0], wanted, rtol=1e-3, atol=1e-5
         )
         for way in (spread, part):
             for row in way.rows:
@@ -54,7 +54,7 @@ def test_of_what_is_shown_it_gives_means_and_elsewhere_nothing() -> None:
     there = Shown.of(shown, (4, 6), (32, 48))
     assert there.places[0].tolist() == [0, 0, 0, 1, 1, 1]  # the third is shown in part
     spread = Spread((4, 6), (32, 48), 2.0, "bilinear")
-    found = spread.whole(np.full((4, 6), 3, np.float32) * there.places, there)
+    found, _ = spread.of_shown(np.full((4, 6), 3, np.float32) * there.places, there)
     np.testing.assert_allclose(found[:, 24:], 3, rtol=1e-5)
     assert not found[:, :17].any()
 
