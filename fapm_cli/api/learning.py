@@ -152,7 +152,8 @@ def add(
         bank: a bank, or its file, of which no more is read than is needed.
         pictures: as for :func:`build`.
         weights: a file of the backbone's weights, where the bank does not hold them.
-        group: as for :func:`build`.
+        group: as for :func:`build`; it tells the parts of pictures in the bank likewise, by their
+            names there.
         device: to work on.
         batch_size: pictures at a time.
         listener: told of what goes on.
@@ -193,6 +194,7 @@ def merge(
     banks: Iterable[Bank | str | Path],
     *,
     weights: str | Path | None = None,
+    group: str | None = None,
     device: str = "auto",
     listener: Listener | None = None,
 ) -> Bank:
@@ -203,6 +205,8 @@ def merge(
     Args:
         banks: two or more, or their files, of which no more is read than is needed.
         weights: a file of the backbone's weights, where no bank holds them.
+        group: what tells, by their names, pictures in several banks that show one part: as for
+            :func:`build`.
         device: to work on.
         listener: told of what goes on.
 
@@ -211,6 +215,7 @@ def merge(
             damaged.
     """
     listener, banks, where = listener or Listener(), [*banks], resolve_device(device)
+    part_of = part_namer(group)
     if len(banks) < 2:
         raise BankError(f"merge needs two banks or more, got {len(banks)}")
     loaded = without_keys(
@@ -226,7 +231,7 @@ def merge(
     total = sum(len(one.pictures) for one in loaded)
     begin = functools.partial(tell_begin, listener, extractor, total)
     with room(loaded, total, [], extractor, begin) as workspace:
-        merged = merge_banks(loaded, extractor, listener.on_stage, workspace)
+        merged = merge_banks(loaded, extractor, listener.on_stage, workspace, part_of=part_of)
     listener.on_shared(total - len(merged.pictures))
     for name, one in zip(names, loaded, strict=True):
         if one.thumbnails is None:

@@ -115,6 +115,7 @@ def merge(
         ),
     ],
     weights: WeightsOption = None,
+    group: GroupOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     output_format: FormatOption = "text",
@@ -130,11 +131,13 @@ def merge(
     kind = choose_format(output_format, json=as_json)
     check_output(output, A_BANK)
     from fapm_cli.api.learning import merge as merge_banks
+    from fapm_cli.api.pictures import part_namer
     from fapm_cli.compute.cores import use_threads
 
+    part_namer(group)  # what can be wrong with it is said before the work
     use_threads(threads)
-    with making(output) as work:
-        merged = merge_banks(banks, weights=weights, device=device, listener=work)
+    with making(output, group=group) as work:
+        merged = merge_banks(banks, weights=weights, group=group, device=device, listener=work)
     if work.shared:
         note(f"note: {work.shared} pictures are in several banks: counted once")
     for one in work.without_thumbnails[:1]:

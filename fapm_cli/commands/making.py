@@ -14,7 +14,13 @@ import typer
 from fapm_cli.api.listener import Listener
 from fapm_cli.commands.bank_summary import summarise, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import note_differences, note_few, note_full, note_groups
+from fapm_cli.commands.notes import (
+    note_differences,
+    note_few,
+    note_full,
+    note_groups,
+    note_known_parts,
+)
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
@@ -169,7 +175,10 @@ class Making(Listener):
         for bad in self._skipped:
             note(f"note: skipped: {bad.error}")
         groups = [picture.group for picture in pictures]
-        note_groups([picture.name for picture in pictures], groups, self._grouped)
+        names = [picture.name for picture in pictures]
+        note_groups(names, groups, self._grouped)
+        if self._grouped and self.num_added:
+            note_known_parts(names, groups, self.num_added)
         num_bytes = bank.save(self._output)
         note_few(bank.thresholds)
         note_full(bank)

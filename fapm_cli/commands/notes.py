@@ -37,6 +37,26 @@ def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None
         )
 
 
+def note_known_parts(names: Sequence[str], groups: Sequence[int], num_added: int) -> None:
+    """Say which of the pictures that were added show a part that the bank knew, as names tell.
+
+    Args:
+        names: of all pictures, those that were added last.
+        groups: the part that each shows.
+        num_added: of the pictures.
+    """
+    first = len(names) - num_added
+    known = set(groups[:first])
+    shots = [
+        name for name, group in zip(names[first:], groups[first:], strict=True) if group in known
+    ]
+    if shots:
+        note(
+            f"note: {len(shots)} of {num_added} new pictures show parts that the bank knows, by "
+            f"their names ({name_first(shots)}): N counts as {len(set(groups))}"
+        )
+
+
 def note_differences(differences: Differences) -> None:
     """Say once of a run in what its pictures differ from the bank's, if any does."""
     text = differences.describe()

@@ -7,7 +7,7 @@ how far from them all else may lie: its new keys are picked among those and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import known_digests, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, grow_memory, keys_of, vectors_of
+from fapm_cli.growing.named_parts import join_named
 from fapm_cli.learning.batches import (
     NominalBatch,
     encode_passing,
@@ -60,8 +61,8 @@ def add_pictures(
         extractor: the bank's backbone, on the device to work on.
         batch_size: pictures at a time.
         workspace: where what all pictures give is kept, if the bank has thumbnails.
-        part_of: names the part that a new picture shows; None to find near twins in all of them,
-            those in the bank as well if it has thumbnails.
+        part_of: names the part that a picture shows, and those in the bank by their names there;
+            None to find near twins in all of them, those in the bank as well if it has thumbnails.
         on_bad: told of each picture that can't be read, which is left out; None to raise.
         on_known: told the name of each picture that is in the bank already, in any encoding, and
             left out.
@@ -88,9 +89,9 @@ def add_pictures(
     batches = nominal_batches(files, bank.config, batch_size, on_bad, likes, part_of, fitting)
     fresh = encode_passing(unseen(batches, known_digests(bank), on_known), encoded)
     if bank.thumbnails is None or encoded is None:
-        grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage)
+        grown, suspects = _grow(bank, fresh, len(files), extractor, on_stage, part_of)
     else:
-        pictures = _read(bank, fresh, len(files), on_stage)
+        pictures = _read(bank, fresh, len(files), on_stage, part_of)
         thumbnails = (*(bank.thumbnails or ()), *encoded)
         grown = replace(bank, memories=(), pictures=pictures, thumbnails=thumbnails)
         grown, suspects = learn_anew(
@@ -106,7 +107,11 @@ def add_pictures(
 
 
 def _read(
-    bank: Bank, fresh: Iterator[NominalBatch], capacity: int, on_stage: OnStage
+    bank: Bank,
+    fresh: Iterator[NominalBatch],
+    capacity: int,
+    on_stage: OnStage,
+    part_of: PartOf | None,
 ) -> tuple[NominalPicture, ...]:
     """A bank's pictures and new ones behind them, each of the part that it is said to show.
 
@@ -121,7 +126,15 @@ def _read(
         pictures += batch.pictures
         on_stage("read", len(pictures) - len(bank.pictures), capacity)
     _check_new(len(pictures) - len(bank.pictures))
-    return tuple(in_groups(pictures, groups))
+    return _of_parts(pictures, groups, part_of)
+
+
+def _of_parts(
+    pictures: Sequence[NominalPicture], groups: Iterable[Hashable], part_of: PartOf | None
+) -> tuple[NominalPicture, ...]:
+    """Pictures of the parts that groups tell, and names, if these are to."""
+    grouped = tuple(in_groups(pictures, groups))
+    return grouped if part_of is None else join_named(grouped, part_of)
 
 
 def _check_new(number: int) -> None:
@@ -135,6 +148,7 @@ def _grow(
     capacity: int,
     extractor: FeatureExtractor,
     on_stage: OnStage,
+    part_of: PartOf | None,
 ) -> tuple[Bank, list[tuple[int, float]]]:
     """Extend a bank without thumbnails, from its keys and the vectors of new pictures.
 
@@ -178,7 +192,7 @@ def _grow(
     grown = replace(
         bank,
         memories=tuple(memories),
-        pictures=tuple(in_groups(pictures, groups)),
+        pictures=_of_parts(pictures, groups, part_of),
         versions=program_versions(),
         light=light,
     )

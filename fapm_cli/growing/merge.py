@@ -16,6 +16,7 @@ from fapm_cli.bank.thumbnails import Joined
 from fapm_cli.errors import BankError
 from fapm_cli.growing.anew import all_shown, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
+from fapm_cli.growing.named_parts import join_named
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
@@ -24,6 +25,7 @@ from fapm_cli.learning.twins import join_groups
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.fitting.light import Light
+from fapm_cli.pictures.reading import PartOf
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.extents import TOP_SHARE, Calibration
 
@@ -33,6 +35,8 @@ def merge_banks(
     extractor: FeatureExtractor,
     on_stage: OnStage = lambda stage, done, total: None,
     workspace: Workspace = IN_MEMORY,
+    *,
+    part_of: PartOf | None = None,
 ) -> Bank:
     """Join banks of one configuration; a picture that is in several, as any file, counts once.
 
@@ -41,6 +45,8 @@ def merge_banks(
         extractor: their backbone, on the device to work on.
         on_stage: told (stage, done, total) as the work goes on.
         workspace: where what all pictures give is kept, if they are learnt anew.
+        part_of: names the part that a picture shows by its name in a bank; None to find near twins,
+            if all banks have thumbnails.
 
     Returns:
         The joined bank. If all have thumbnails, it is that of a build of all pictures at once;
@@ -62,11 +68,12 @@ def merge_banks(
     embedded = any(bank.backbone is not None for bank in banks)
     numbers = _number_pictures(banks)
     order = _firsts(numbers)
+    pictures = _join_pictures(banks, numbers)
     merged = replace(
         first,
         memories=(),
         calibration=_mean_calibration(banks),
-        pictures=_join_pictures(banks, numbers),
+        pictures=pictures if part_of is None else join_named(pictures, part_of),
         backbone=dict(extractor.stages.state_dict()) if embedded else None,
         thumbnails=_join_thumbnails(banks, order),
         versions=program_versions(),
@@ -74,7 +81,7 @@ def merge_banks(
         previous_thresholds=None,
     )
     if merged.thumbnails is not None:
-        return learn_anew(merged, extractor, on_stage, workspace)[0]
+        return learn_anew(merged, extractor, on_stage, workspace, find_twins=part_of is None)[0]
     memories = []
     # What is left of the pictures does not tell how they vary: the metrics of most of them stay.
     largest = max(banks, key=lambda bank: len(bank.pictures))

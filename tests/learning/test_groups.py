@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from parts import take_shots
 from PIL import Image
 
 from fapm_cli.bank.bank import Bank
-from fapm_cli.bank.file import load_bank, save_bank
+from fapm_cli.bank.file import bank_bytes, load_bank, save_bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, scores_of_groups
 from fapm_cli.bank.presets import default_config
 from fapm_cli.detection.detector import Detector
@@ -107,6 +108,12 @@ def parts_of_suspects(patch: pytest.MonkeyPatch, module: str) -> list[Sequence[i
     return asked
 
 
+def alike(bank: Path) -> str:
+    """Tells banks that are the same, but for what undoes the last change."""
+    same = bank_bytes(replace(load_bank(bank), previous_thresholds=None))
+    return hashlib.sha256(same).hexdigest()
+
+
 def groups_in(bank: Path) -> list[int]:
     return [picture.group for picture in load_bank(bank).pictures]
 
@@ -175,6 +182,49 @@ def test_add_and_merge_find_twins_of_what_banks_hold(tmp_path: Path) -> None:
         assert result.code == 0
         assert "6 of 12 pictures are nearly the same as another" in result.err
         assert load_bank(tmp_path / name).thresholds.num_pictures == 6
+
+
+@pytest.mark.parametrize("pattern", ["folder", r"^[^/]*"])
+def test_later_shots_of_a_part_that_names_tell_are_of_that_part(
+    pattern: str, tmp_path: Path
+) -> None:
+    days = [tmp_path / f"day{day}" for day in range(2)]
+    for number in range(4):
+        for shot in (tmp_path / "shots").glob("*"):
+            shot.unlink()
+        for shot in sorted(save_shots(tmp_path / "shots", range(number, number + 1), 3).iterdir()):
+            folder = days[shot.stem[-1] == "2"] / f"part{number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            shot.rename(folder / shot.name)
+    banks = [tmp_path / f"{name}.st" for name in ("0", "1", "added", "merged", "at_once")]
+    for day, bank in zip(days, banks, strict=False):
+        assert fapm("build", day, "-o", bank, "--group", pattern, *SMALL).code == 0
+        assert load_bank(bank).num_groups == 4
+    *of_days, added, merged, at_once = banks
+    result = fapm("add", of_days[0], days[1], "-o", added, "--group", pattern)
+    assert "4 of 4 new pictures show parts that the bank knows" in result.err
+    assert "N counts as 4" in result.err
+    assert fapm("merge", *of_days, "-o", merged, "--group", pattern).code == 0
+    assert fapm("build", *days, "-o", at_once, "--group", pattern, *SMALL).code == 0
+    for bank in (added, merged):
+        assert load_bank(bank).thresholds.num_pictures == 4
+    if pattern != "folder":  # at once it tells day0/part0 from day1/part0, as where they lie
+        assert alike(added) == alike(merged) == alike(at_once)
+
+
+def test_a_name_that_tells_no_part_leaves_its_picture_as_it_was(tmp_path: Path) -> None:
+    bank, shots = tmp_path / "bank.st", save_shots(tmp_path / "shots", range(4), 2)
+    assert fapm("build", shots, "-o", bank, "--group", r"part(\d+)", *SMALL).code == 0
+    for number, pattern in enumerate(("folder", r"^fresh(\d+)")):
+        fresh = tmp_path / "fresh"
+        for shot in save_shots(fresh, range(10 + 3 * number, 13 + 3 * number), 1).iterdir():
+            shot.rename(fresh / f"fresh{shot.name[4:]}")
+        result = fapm("add", bank, fresh, "--group", pattern)
+        assert result.code == 0, result
+        assert "the bank knows" not in result.err
+        assert load_bank(bank).num_groups == (5, 8)[number]
+        for shot in fresh.iterdir():
+            shot.unlink()
 
 
 def test_banks_that_share_a_picture_of_a_part_share_the_part(
