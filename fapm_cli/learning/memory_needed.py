@@ -12,12 +12,12 @@ from fapm_cli.learning.choosing.spoiled import most_spoiled
 from fapm_cli.learning.held_out import FOLDS, JUDGED_BYTES, TOGETHER
 from fapm_cli.learning.scratch.blocks import BLOCK_BYTES
 from fapm_cli.learning.selecting import MIN_KEYS
-from fapm_cli.memory.coreset import MEMORY_BYTES
+from fapm_cli.memory.coreset import MEMORY_BYTES, selecting_bytes
 from fapm_cli.network.extraction import FeatureExtractor
 from fapm_cli.pictures.reading import Item, memory_to_read
 from fapm_cli.scores.extents import FEWEST_PARTS
 
-_TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 96 * 2**20
+_TORCH_BYTES, _EXTRACTING_BYTES = 780 * 2**20, 224 * 2**20
 _PATCH_TIMES = 2  # as they are read, and as some are chosen or taken less their mean
 _EACH_BYTES, _PLACE_BYTES = 32 * 2**10, 40
 _MAPS = 8  # of a picture's px, float32, that are there at a time
@@ -28,9 +28,9 @@ def memory_needed(
 ) -> int:
     """Say, roughly, how many bytes a build takes at most: on a CPU of the process, else of CUDA.
 
-    All vectors and input px are held, and 10 % or twice that of the vectors again as keys. What
-    follows takes turns: extracting, distances between vectors, which have a limit, and the keys
-    laid out for search.
+    All vectors and input px are held, and 10 % or twice that of the vectors again as keys; those of
+    a picture's turned copies twice while they are joined, and what extracting took stays. Then
+    selecting keys takes turns with these, laid out for search.
     For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined, and
     a third of all once more, less their mean, with what they vary by; and those of a deep
     layer, which may take over then. To judge large pictures
@@ -48,19 +48,21 @@ def memory_needed(
     channels_shown = 3 if config.align == "none" else 4
     shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
     keys = min(int(vectors * min(widest * config.coreset_ratio, 1)), most_key_bytes(config, shapes))
-    most = max(num_pictures * views * h * w for _, h, w in shapes)
-    distances = min(4 * most**2 // (config.grid[0] * config.grid[1]), MEMORY_BYTES)
-    on_cuda = extractor.mean.device.type == "cuda"
-    reading = 0 if on_cuda else memory_to_read(files, config.preprocessing) + shown
+    num_patches, device = math.prod(config.grid), extractor.mean.device.type
+    of_patches = [(num_pictures * views * h * w // num_patches, c) for c, h, w in shapes]
+    ratio = config.coreset_ratio
+    selecting = max(selecting_bytes(num_patches, n, c, ratio, device) for n, c in of_patches)
+    joined = 2 * 4 * per_picture * (views - 1)
+    reading = 0 if device == "cuda" else memory_to_read(files, config.preprocessing) + shown
     maps = _MAPS * 4 * math.prod(config.preprocessing.crop_px)
     together = min(max(JUDGED_BYTES // (4 * per_picture), 1), TOGETHER)
     judging = max(together * (2 * 4 * per_picture + maps) - _EXTRACTING_BYTES, 0)
-    needed = vectors + keys + max(keys, distances, _EXTRACTING_BYTES) + _TORCH_BYTES + reading
-    needed += judging
+    needed = _TORCH_BYTES + _EXTRACTING_BYTES + vectors + joined + keys + max(keys, selecting)
+    needed += reading + judging
     if not chooses:
         return needed
     squares = sum(channels**2 for channels, _, _ in shapes)
-    varying = 4 * (FOLDS + 1) * config.grid[0] * config.grid[1] * squares
+    varying = 4 * (FOLDS + 1) * num_patches * squares
     spoiled = 4 * per_picture * 2 * most_spoiled(num_pictures)
     return needed + vectors // views // FOLDS + varying + spoiled
 

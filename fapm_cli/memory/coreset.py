@@ -73,14 +73,29 @@ def adaptive_coreset(
     """
     num_patches, n, channels = vectors.shape
     k = num_keys(n, ratio, at_least, most)
-    together = side_by_side(n, channels, memory_bytes)
-    if n > _MANY and ratio <= _FEW and vectors.device.type == "cpu":
-        together, memory_bytes = 1, min(memory_bytes, n * n)  # of a quarter at a time
+    together, memory_bytes = _plan(n, channels, ratio, memory_bytes, vectors.device.type)
     coresets: list[Coreset] = []
     for start in range(0, num_patches, together):
         search = GreedyKCenter(vectors[start : start + together], memory_bytes, spend=spend)
         coresets += _pick(search, k, spread_threshold)
     return coresets
+
+
+def _plan(n: int, channels: int, ratio: float, memory_bytes: int, device: str) -> tuple[int, int]:
+    """How many patches are searched side by side, and bytes that their distances may take."""
+    if n > _MANY and ratio <= _FEW and device == "cpu":
+        return 1, min(memory_bytes, n * n)  # of a quarter at a time
+    return side_by_side(n, channels, memory_bytes), memory_bytes
+
+
+def selecting_bytes(
+    num_patches: int, num_vectors: int, channels: int, ratio: float, device: str
+) -> int:
+    """Bytes that :func:`adaptive_coreset` takes at most beside the vectors, of so many a patch."""
+    together, most = _plan(num_vectors, channels, ratio, MEMORY_BYTES, device)
+    together = min(together, num_patches)
+    distances = min(4 * together * num_vectors**2, most)
+    return distances + 4 * together * num_vectors * channels  # less their mean
 
 
 def side_by_side(num_vectors: int, channels: int, memory_bytes: int = MEMORY_BYTES) -> int:

@@ -65,6 +65,22 @@ def test_merge_has_the_formats_too(bank: Path, tmp_path: Path) -> None:
     assert rows(result.out)[0]["pictures"] == "12"
 
 
+def test_an_evaluation_comes_in_every_format(bank: Path) -> None:
+    asked = "eval", SAMPLES, "--bank", bank
+    said = {kind: fapm(*asked, "--format", kind) for kind in FORMATS}
+    assert {result.code for result in said.values()} == {0}
+    records = json.loads(said["json"].out)
+    of_lines = [json.loads(line) for line in said["jsonl"].out.splitlines()]
+    of_rows = rows(said["csv"].out)
+    for record, line, row in zip(records, of_lines, of_rows, strict=True):
+        for measured in (record, line):
+            measured.pop("images_per_second")
+        assert line == record
+        assert float(row["image_auroc"]) == record["image_auroc"]
+        assert row["category"] == record["category"]
+    assert "image" in said["text"].out
+
+
 def test_bench_comes_in_every_format(bank: Path) -> None:
     said = {kind: fapm("bench", bank, *BENCH, "--format", kind).out for kind in FORMATS}
     lines = [json.loads(line) for line in said["jsonl"].splitlines()]

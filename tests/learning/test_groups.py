@@ -333,6 +333,20 @@ def test_one_picture_in_eight_encodings_promises_what_one_does(tmp_path: Path) -
     assert result.json["thresholds"]["false_alarms"]["at_most"] > 0.94
 
 
+def test_merge_counts_copies_in_other_encodings_once(tmp_path: Path) -> None:
+    shots, banks = save_shots(tmp_path / "png", range(4), 1), [tmp_path / f"{n}.st" for n in "abc"]
+    (tmp_path / "bmp").mkdir()
+    for path in shots.iterdir():
+        with Image.open(path) as image:
+            image.save(tmp_path / "bmp" / f"other_{path.stem}.bmp")
+    for folder, bank in zip((shots, tmp_path / "bmp"), banks, strict=False):
+        assert fapm("build", folder, "-o", bank, *SMALL).code == 0
+    result = fapm("merge", *banks[:2], "-o", banks[2])
+    assert "4 pictures are in several banks: counted once" in result.err
+    assert groups_in(banks[2]) == [0, 1, 2, 3]
+    assert load_bank(banks[2]).thresholds.num_pictures == 4
+
+
 def test_merge_counts_copies_once_also_in_banks_of_version_1(tmp_path: Path) -> None:
     pictures = small_bank().pictures
     other = tuple(replace(p, sha256=f"{i + 100:064x}") for i, p in enumerate(pictures))
