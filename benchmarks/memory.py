@@ -42,7 +42,7 @@ def main() -> None:
             large.save(Path(folder) / f"{i}.png", compress_level=1)
         command = [sys.executable, "-c", _BUILD, folder, options.threads]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = re.search(r"take about ([\d.]+) GB", done.stderr)
+    said = re.search(r"take up to ([\d.]+) GB", done.stderr)
     peak = re.search(r"peak ([\d.]+)", done.stdout)
     if said is None or peak is None:
         sys.exit(done.stderr)

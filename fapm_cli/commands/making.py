@@ -74,7 +74,7 @@ class Making(Listener):
     ) -> None:
         """Note how much memory it takes, where that is much; start the clock."""
         needed, free = needed_bytes(), free_bytes()
-        takes = f"note: {num_pictures} pictures take about {needed / 1e9:.1f} GB of memory"
+        takes = f"note: {num_pictures} pictures take up to {needed / 1e9:.1f} GB of memory"
         if free is not None and needed > free:
             note(
                 f"{takes}, and only {free / 1e9:.1f} GB are free: give fewer pictures, or a "

@@ -31,40 +31,37 @@ def memory_needed(
     All vectors and input px are held, and 10 % or twice that of the vectors again as keys; those of
     a picture's turned copies twice while they are joined, and what extracting took stays. Then
     selecting keys takes turns with these, laid out for search.
-    For a metric of each patch's own, vectors of spoiled pictures, twice while they are joined, and
-    a third of all once more, less their mean, with what they vary by; and those of a deep
-    layer, which may take over then. To judge large pictures
+    For a metric of each patch's own, spoiled pictures and their vectors are held as well, and how
+    all vary; and the vectors of a deep layer, which may take over then. To judge large pictures
     takes their vectors twice, and maps of their px. The rest is torch and, on a CPU, the files that
     are read at a time.
     """
     shapes = [*extractor.map_shapes]
     chooses = config.metric == "own" and num_pictures >= FEWEST_PARTS
+    spoiled = most_spoiled(num_pictures) if chooses else 0
+    spoiled_bytes = spoiled * (_vector_bytes(shapes) + 3 * math.prod(config.preprocessing.crop_px))
     deeper = deep_extractor(config, extractor) if chooses else None
     shapes += [] if deeper is None else deeper.map_shapes
-    per_picture = sum(channels * h * w for channels, h, w in shapes)
-    widest = 2 if config.adaptive else 1
-    views = config.num_views
-    vectors = 4 * num_pictures * views * per_picture
-    channels_shown = 3 if config.align == "none" else 4
-    shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
-    keys = min(int(vectors * min(widest * config.coreset_ratio, 1)), most_key_bytes(config, shapes))
+    per_picture, views = _vector_bytes(shapes), config.num_views
+    vectors = num_pictures * views * per_picture
+    joined = 2 * (views - 1) * per_picture
+    most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
+    keys = min(int(vectors * most), most_key_bytes(config, shapes))
     num_patches, device = math.prod(config.grid), extractor.mean.device.type
     of_patches = [(num_pictures * views * h * w // num_patches, c) for c, h, w in shapes]
     ratio = config.coreset_ratio
     selecting = max(selecting_bytes(num_patches, n, c, ratio, device) for n, c in of_patches)
-    joined = 2 * 4 * per_picture * (views - 1)
-    reading = 0 if device == "cuda" else memory_to_read(files, config.preprocessing) + shown
+    varying = _varying_bytes(config, shapes) if chooses else 0
     maps = _MAPS * 4 * math.prod(config.preprocessing.crop_px)
-    together = min(max(JUDGED_BYTES // (4 * per_picture), 1), TOGETHER)
-    judging = max(together * (2 * 4 * per_picture + maps) - _EXTRACTING_BYTES, 0)
+    together = min(max(JUDGED_BYTES // per_picture, 1), TOGETHER)
+    judging = max(together * (2 * per_picture + maps) - _EXTRACTING_BYTES, 0)
     needed = _TORCH_BYTES + _EXTRACTING_BYTES + vectors + joined + keys + max(keys, selecting)
-    needed += reading + judging
-    if not chooses:
+    needed += spoiled_bytes + varying + judging
+    if device == "cuda":
         return needed
-    squares = sum(channels**2 for channels, _, _ in shapes)
-    varying = 4 * (FOLDS + 1) * num_patches * squares
-    spoiled = 4 * per_picture * 2 * most_spoiled(num_pictures)
-    return needed + vectors // views // FOLDS + varying + spoiled
+    channels_shown = 3 if config.align == "none" else 4
+    shown = num_pictures * channels_shown * math.prod(config.preprocessing.crop_px)
+    return needed + memory_to_read(files, config.preprocessing) + shown
 
 
 def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
@@ -77,11 +74,11 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     """
     shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
     views = config.num_views
-    per_picture = 4 * sum(channels * h * w for channels, h, w in shapes)
+    per_picture = _vector_bytes(shapes)
     keys = _key_bytes(config, extractor, num_pictures)
     patch = max(4 * num_pictures * views * c * h * w // num_patches for c, h, w in shapes)
     selecting = _PATCH_TIMES * patch + MEMORY_BYTES
-    varying = 4 * (FOLDS + 1) * num_patches * sum(channels**2 for channels, _, _ in shapes)
+    varying = _varying_bytes(config, shapes)
     judging = keys + TOGETHER * per_picture + JUDGED_BYTES
     spoiled = 2 * per_picture * most_spoiled(num_pictures)
     places = max(h * w for _, h, w in shapes)
@@ -102,6 +99,19 @@ def scratch_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures
     px = math.prod(config.preprocessing.crop_px) * (3 if config.align == "none" else 4)
     shown = px * (1 + len(deep)) + px  # and thumbnails, which are smaller
     return num_pictures * (vectors + found + shown) + _key_bytes(config, extractor, num_pictures)
+
+
+def _vector_bytes(shapes: Sequence[tuple[int, int, int]]) -> int:
+    """Bytes of a picture's maps (C, h, w)."""
+    return 4 * sum(channels * h * w for channels, h, w in shapes)
+
+
+def _varying_bytes(config: BankConfig, shapes: Sequence[tuple[int, int, int]]) -> int:
+    """Bytes of how the vectors of maps (C, h, w) vary, by fold and in all, and of one map's once
+    more as its metrics are made.
+    """
+    of_maps = [4 * math.prod(config.grid) * c**2 for c, _, _ in shapes]
+    return (FOLDS + 1) * sum(of_maps) + FOLDS * max(of_maps)
 
 
 def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:

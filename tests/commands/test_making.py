@@ -151,7 +151,7 @@ def test_a_build_that_needs_more_than_is_free_says_so_first(
     monkeypatch.setattr("fapm_cli.compute.device.free_bytes", lambda device: 5 * 10**8)
     result = fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st")
     assert result.code == 0
-    assert result.err.startswith("note: 2 pictures take about 1.1 GB of memory, and only 0.5 GB")
+    assert result.err.startswith("note: 2 pictures take up to 1.1 GB of memory, and only 0.5 GB")
 
 
 def test_a_large_build_says_how_much_it_needs_and_a_small_one_nothing(
@@ -160,7 +160,7 @@ def test_a_large_build_says_how_much_it_needs_and_a_small_one_nothing(
     assert "memory" not in fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st").err
     monkeypatch.setattr(making, "_MUCH_BYTES", 5e8)
     result = fapm("build", *GOOD[:2], "-o", tmp_path / "bank.st")
-    assert result.err.startswith("note: 2 pictures take about 1.1 GB of memory\n")
+    assert result.err.startswith("note: 2 pictures take up to 1.1 GB of memory\n")
 
 
 _MEASURED = """
