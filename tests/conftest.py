@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ import forked
 import pytest
 import torch
 from compiled import Graphs
+from filelock import FileLock
 from hypothesis import settings
 
 from fapm_cli.cli import run
@@ -178,21 +179,40 @@ def program(tmp_path_factory: pytest.TempPathFactory, _on_the_cpu: None) -> Iter
         waiting.kill()
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of the test processes fills, and all of them read."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, making = base / name, base / f"{name}.part"
+    with FileLock(base / f"{name}.lock"):
+        if not folder.exists():
+            making.mkdir()
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of 12 good sample pictures."""
-    return build(tmp_path_factory.mktemp("bank") / "bank.st", GOOD[:12])
+    folder = made_once(tmp_path_factory, "bank", lambda f: build(f / "bank.st", GOOD[:12]))
+    return folder / "bank.st"
 
 
 @pytest.fixture(scope="session")
 def own_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of 16 of them, of 160 px, whose patches have metrics of their own: the default."""
-    path = tmp_path_factory.mktemp("own") / "bank.st"
-    return build(path, GOOD[:16], "--metric", "own", "--no-thumbnails", "--size", "160")
+    options = ("--metric", "own", "--no-thumbnails", "--size", "160")
+    folder = made_once(tmp_path_factory, "own", lambda f: build(f / "bank.st", GOOD[:16], *options))
+    return folder / "bank.st"
 
 
 @pytest.fixture(scope="session")
 def paper_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of the paper's preset, cropping, with a small random network."""
     options = ("--preset", "paper", "--backbone", "resnet18", "--weights", "random")
-    return build(tmp_path_factory.mktemp("paper") / "paper.st", GOOD[:4], *options)
+    folder = made_once(
+        tmp_path_factory, "paper", lambda f: build(f / "paper.st", GOOD[:4], *options)
+    )
+    return folder / "paper.st"

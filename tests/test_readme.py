@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import made_once
 from PIL import Image
 
 import fapm_cli
@@ -103,9 +104,10 @@ def test_console_blocks_run_and_print_as_many_lines(
 
 @pytest.fixture(scope="module")
 def bank_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "bank.st"
-    assert run(["build", str(ROOT / "samples/good"), "-o", str(path)]) == 0
-    return path
+    def make(folder: Path) -> None:
+        assert run(["build", str(ROOT / "samples/good"), "-o", str(folder / "bank.st")]) == 0
+
+    return made_once(tmp_path_factory, "samples", make) / "bank.st"
 
 
 def write_line_log(bank: Path) -> None:

@@ -106,7 +106,7 @@ def test_defective_pictures_among_the_good_are_named_first_and_dropped(tmp_path:
     shutil.copytree(SAMPLES / "good", folder)
     for picture in smuggled:
         shutil.copy(picture, folder / f"{picture.parent.name}.jpg")
-    learn = ("build", folder, "-o", target, "--metric", "plain")
+    learn = ("build", folder, "-o", target, "--metric", "plain", "--size", "160")
     dirty = fapm(*learn, "--json").json
     assert {one["name"] for one in dirty["suspects"][:2]} == {"stain.jpg", "scratch.jpg"}
     assert dirty["suspects"][0]["z"] >= dirty["suspects"][1]["z"] > 3.5
@@ -119,7 +119,7 @@ def test_defective_pictures_among_the_good_are_named_first_and_dropped(tmp_path:
         for p in sorted(folder.iterdir())
         if p.name not in {one["name"] for one in dropped["dropped"]}
     ]
-    clean = build(tmp_path / "clean.st", left)
+    clean = build(tmp_path / "clean.st", left, "--size", "160")
     assert clean.read_bytes() == target.read_bytes()
 
 
