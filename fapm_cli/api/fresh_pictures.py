@@ -18,6 +18,7 @@ from fapm_cli.detection.stream import Judged, judge
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Unreadable
 from fapm_cli.growing.anew import fresh_groups, known_digests, with_pixels
+from fapm_cli.growing.named_parts import part_named
 from fapm_cli.learning.nominal_response import spots_and_levels
 from fapm_cli.learning.twins import Looks, look_at
 from fapm_cli.pictures.reading import Item, PartOf
@@ -52,7 +53,7 @@ class Fresh:
         spot: its score away from the rim, what suspects are found by.
         level: likewise.
         looks: what tells near twins.
-        part: what it shows, as the user says; None where that is not known.
+        part: what it shows; None where that is not known, or what the bank knows.
     """
 
     picture: NominalPicture
@@ -121,9 +122,17 @@ def judge_fresh(
     if part_of is None and fresh:
         groups = fresh_groups(bank, Looks.join([one.looks for one in fresh]))
         fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
+    elif part_of is not None:
+        parts = {part_named(picture.name, part_of) for picture in bank.pictures} - {None}
+        known = [part_named(one.picture.name, part_of) in parts for one in fresh]
+        fresh = [
+            replace(one, part=None) if own else one for one, own in zip(fresh, known, strict=True)
+        ]
     unknown = [one for one in fresh if one.part is not None]
     if not unknown:
-        raise PictureError("every good picture is in the bank, which knows it: give fresh ones")
+        raise PictureError(
+            "every good picture is in the bank, or shows a part that is: give fresh ones"
+        )
     listener.on_left_out(len(fresh) - len(unknown), _KNOWN)
     pictures = in_groups([one.picture for one in unknown], [one.part for one in unknown])
     names, numbers = [one.name for one in pictures], [one.group for one in pictures]

@@ -22,12 +22,13 @@ def join_named(pictures: Sequence[NominalPicture], part_of: PartOf) -> tuple[Nom
     numbers: dict[str, int] = {}
     named = []
     for number, picture in enumerate(pictures):
-        part = _named(picture.name, part_of)
+        part = part_named(picture.name, part_of)
         named.append(number if part is None else numbers.setdefault(part, number))
     return tuple(in_groups(pictures, join_groups([p.group for p in pictures], named)))
 
 
-def _named(name: str, part_of: PartOf) -> str | None:
+def part_named(name: str, part_of: PartOf) -> str | None:
+    """The part that a picture's name in a bank tells; None where it tells none."""
     try:
         part = part_of(Path(name), name)
     except OptionError:

@@ -299,6 +299,18 @@ def test_further_shots_of_what_the_bank_knows_are_not_fresh(
     assert "4 pictures show parts that are in the bank, which knows them: left out" in notes
 
 
+def test_further_shots_of_parts_that_names_tell_are_not_fresh(
+    part_bank: Path, tmp_path: Path
+) -> None:
+    shots = save_shots(tmp_path / "shots", range(100, 104), 1)
+    for number, path in enumerate(sorted(shots.iterdir())):
+        path.rename(shots / f"part{10 + number:03}_other.png")  # two are of parts that it knows
+    count, notes = calibrated(part_bank, shots, "--group", r"part(\d+)")
+    assert count == 2
+    assert "2 pictures show parts that are in the bank, which knows them: left out" in notes
+    assert calibrated(part_bank, shots, "--group", ".*")[0] == 4
+
+
 # --- Copies ------------------------------------------------------------------------------------
 
 
