@@ -1,14 +1,15 @@
 """Compare a hundred banks that were merged, at once, as a tree or one by one, with one build.
 
 Usage: python benchmarks/merging.py CATEGORY... [--banks 100,20] [--together 10] [--turn 0]
-           [--metric plain] [--calibration]
+           [--ratio 0.25] [--metric plain] [--calibration]
 
 The banks hold no thumbnails: with them a merge learns all pictures anew, and is that build byte for
 byte. Their pictures are the category's good ones, evenly. A bank of under ten pictures has no
 metric of each patch's own, and one merged of such has none; so there are two builds at once.
 Of few pictures whose parts turn, a build learns turned copies, too, and of many none: --turn 0
-leaves them out. With --calibration each merged bank is judged again, by the calibration of the
-build at once.
+leaves them out. With --ratio the banks that are merged keep that share of their vectors as keys; of
+as many pictures as there are in all, --max-keys then limits what comes of them as it does a build.
+With --calibration each merged bank is judged again, by the calibration of the build at once.
 Pseudo-defects are left out: no figure here asks for a threshold. Prints keys, image and pixel
 AUROC, and the largest slack and covering radius.
 """
@@ -79,7 +80,8 @@ def compare(category: Category, asked: argparse.Namespace) -> None:
         report(category, "at once, plain metric", plain, keys, 0.0)
     for number in map(int, asked.banks.split(",")):
         cuts = [i * len(files) // number for i in range(number + 1)]
-        banks = [learn(files[a:b], config) for a, b in itertools.pairwise(cuts)]
+        some_keys = replace(config, coreset_ratio=asked.ratio or config.coreset_ratio)
+        banks = [learn(files[a:b], some_keys) for a, b in itertools.pairwise(cuts)]
         ways = {f"{number} banks at once": number, "one by one": 0}
         if asked.together < number:
             ways[f"a tree of {asked.together} each"] = asked.together
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("--banks", default="100")
     parser.add_argument("--together", type=int, default=10)
     parser.add_argument("--turn", type=int, help="Degrees of turned copies; found by default.")
+    parser.add_argument("--ratio", type=float, help="Coreset ratio of the banks that are merged.")
     parser.add_argument("--metric", choices=("own", "plain"))
     parser.add_argument("--calibration", action="store_true")
     asked = parser.parse_args()
