@@ -101,15 +101,20 @@ class Result:
 
     def map_of_size(self, size_px: tuple[int, int]) -> NDArray[np.float32]:
         """The anomaly map as for a picture of this height and width, float32."""
-        judged = self._good()
-        pose = judged.prepared.pose.at(self.size_px, size_px)
-        return self._detector.locator.picture_map(judged.found.anomaly_maps[0], size_px, pose)
+        one = self._good()
+        pose = one.prepared.pose.at(self.size_px, size_px)
+        anomaly_map, judged = one.found.anomaly_maps[0], one.prepared.judged
+        return self._detector.locator.picture_map(anomaly_map, size_px, pose, judged)
 
     def map_strips(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The anomaly map some rows at a time: the first row's number, (n, width) float32."""
-        judged = self._good()
-        anomaly_map, pose = judged.found.anomaly_maps[0], judged.prepared.pose
-        return self._detector.locator.map_strips(anomaly_map, self.size_px, pose)
+        one = self._good()
+        anomaly_map, pose, judged = (
+            one.found.anomaly_maps[0],
+            one.prepared.pose,
+            one.prepared.judged,
+        )
+        return self._detector.locator.map_strips(anomaly_map, self.size_px, pose, judged)
 
     def picture(self) -> Image.Image:
         """The picture at its own size, upright, 8-bit RGB, read again if it is a file.

@@ -157,7 +157,11 @@ class Locator:
         }
 
     def picture_map(
-        self, anomaly_map: Array, size_px: tuple[int, int], pose: Pose = UPRIGHT
+        self,
+        anomaly_map: Array,
+        size_px: tuple[int, int],
+        pose: Pose = UPRIGHT,
+        judged: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
         """Take an anomaly map to a picture's own pixels.
 
@@ -165,16 +169,22 @@ class Locator:
             anomaly_map: (H, W) over the input.
             size_px: the picture's own height and width.
             pose: as for :meth:`locate`.
+            judged: (H, W) bool over the input, what is judged of a picture that was moved; None for
+                all.
 
         Returns:
             (height, width) float32; NaN where the picture was not inspected, outside the crop or
             the region of interest.
         """
-        strips = self.map_strips(anomaly_map, size_px, pose)
+        strips = self.map_strips(anomaly_map, size_px, pose, judged)
         return np.concatenate([strip for _, strip in strips])
 
     def map_strips(
-        self, anomaly_map: Array, size_px: tuple[int, int], pose: Pose = UPRIGHT
+        self,
+        anomaly_map: Array,
+        size_px: tuple[int, int],
+        pose: Pose = UPRIGHT,
+        judged: NDArray[np.bool_] | None = None,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Take an anomaly map to a picture's own pixels, some rows at a time, from the top.
 
@@ -182,8 +192,12 @@ class Locator:
             anomaly_map: as for :meth:`picture_map`.
             size_px: likewise.
             pose: likewise.
+            judged: likewise.
 
         Returns:
             Of each, the first row's number, and (n, width) float32 as of :meth:`picture_map`.
         """
-        return strips_of(host(anomaly_map), self._roi, self._sides(size_px), pose)
+        region = self._roi
+        if judged is not None and not judged.all():
+            region = judged if region is None else region & judged
+        return strips_of(host(anomaly_map), region, self._sides(size_px), pose)

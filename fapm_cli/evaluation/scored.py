@@ -44,8 +44,8 @@ def scored(
 
 def _scored(detector: Judge, one: Judged) -> Scored:
     anomaly_map = detector.inspected_map(one.found)
-    if one.prepared.placed is not None:
-        anomaly_map[~one.prepared.placed.judged] = np.nan
+    if one.prepared.judged is not None:
+        anomaly_map[~one.prepared.judged] = np.nan
     return Scored(
         float(one.found.image_scores[0]),
         anomaly_map,

@@ -82,6 +82,11 @@ class Prepared:
         """How its part lies in the picture, beside how good ones lie."""
         return UPRIGHT if self.placed is None else self.placed.pose
 
+    @property
+    def judged(self) -> NDArray[np.bool_] | None:
+        """(H, W) bool, what is judged of a picture that was moved; None for all."""
+        return None if self.placed is None else self.placed.judged
+
     def measures(self, inspected: NDArray[np.bool_] | None = None) -> Measures:
         """How bright, how sharp and where it is; of a placed one where its part lies.
 

@@ -339,6 +339,7 @@ def test_a_map_over_a_shifted_picture_lies_where_its_defect_does(
     unseen = np.isnan(anomaly_map)
     assert unseen[:down].all() or down <= 0
     assert unseen[:, :right].all() or right <= 0
+    assert anomaly_map[~unseen].min() > 0  # nor is what lies beside it, which is not judged
 
 
 def test_another_product_is_not_moved_and_told(aligned: Path, tmp_path: Path) -> None:
