@@ -94,6 +94,8 @@ def calibrated(
             usual = rate_thresholds(of_good.scores, of_good.peaks, rate)
     if good is not None and aim.threshold is None and not allow_few:
         _check_enough(of_good, rate or max_false_alarm_rate)
+    if usual is bank.thresholds and aim == Aim(review_rate=aim.review_rate):  # a band alone
+        of_good = replace(of_good, scores=usual.scores or of_good.scores)
     chosen = aim.choose(usual, of_good.scores, of_good.peaks)
     if good is not None:
         chosen = replace(chosen, scores=tuple(map(float, of_good.scores)))

@@ -32,7 +32,7 @@ from fapm_cli.network.loading import load_extractor, tapping
 from fapm_cli.pictures.reading import read_roi
 from fapm_cli.pictures.seen import Differences
 from fapm_cli.pictures.whole_set import usual_aspect
-from fapm_cli.scores.aim import Aim
+from fapm_cli.scores.aim import Aim, aimed_at
 
 
 def build(
@@ -233,6 +233,7 @@ def merge(
     with room(loaded, total, [], extractor, begin) as workspace:
         merged = merge_banks(loaded, extractor, listener.on_stage, workspace, part_of=part_of)
     listener.on_shared(total - len(merged.pictures))
+    listener.on_aims(len({aimed_at(one.thresholds) for one in loaded}) > 1)
     for name, one in zip(names, loaded, strict=True):
         if one.thumbnails is None:
             listener.on_no_thumbnails(name)

@@ -65,6 +65,11 @@ class Listener:
     def on_shared(self, count: int) -> None:
         """So many pictures are in several banks that are merged, and count once."""
 
+    def on_aims(self, differ: bool) -> None:
+        """Whether the verdicts of banks that are merged aim at different things: the first's
+        hold.
+        """
+
     def on_no_thumbnails(self, bank: str) -> None:
         """A bank that grows holds no thumbnails: what it says of its pictures stays."""
 

@@ -73,7 +73,7 @@ def part_namer(group: str | None) -> PartOf | None:
     if group == "folder":
         return lambda path, name: str(path.parent)
     try:
-        pattern = re.compile(group)
+        pattern = re.compile(group, re.DOTALL)
     except re.error as error:
         raise OptionError(
             f"--group {group!r} is neither folder nor a regular expression: {error}"
@@ -83,7 +83,10 @@ def part_namer(group: str | None) -> PartOf | None:
         found = pattern.search(name)
         if found is None:
             raise OptionError(f"--group {group!r} finds no part in the name {name!r}")
-        return found[1] or "" if pattern.groups else found[0]
+        part = found[1] if pattern.groups else found[0]
+        if not part:
+            raise OptionError(f"--group {group!r} finds an empty part in the name {name!r}")
+        return part
 
     return part_of
 

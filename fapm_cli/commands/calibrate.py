@@ -9,7 +9,7 @@ import typer
 
 from fapm_cli.commands.calibration_notes import CalibrationNotes
 from fapm_cli.commands.formats import choose_format, summary_text
-from fapm_cli.commands.notes import note_few
+from fapm_cli.commands.notes import note_few, note_review
 from fapm_cli.commands.opening import open_detector
 from fapm_cli.commands.options import (
     OUTPUT,
@@ -160,7 +160,7 @@ def calibrate(
         else:
             after = before.calibrate(
                 find_named(good, to_learn=True) if good else None,
-                [item for item, _ in find_named(bad)] if bad else None,
+                [item for item, _ in find_named(bad, defective=True)] if bad else None,
                 aim=aim,
                 max_false_alarm_rate=max_false_alarm_rate,
                 allow_few=allow_few,
@@ -175,6 +175,7 @@ def calibrate(
     chosen = after.thresholds
     if not undo:
         note_few(chosen)
+        note_review(chosen)
     told.note_misses(chosen)
     summary = {**chosen.summary(), "before": before.thresholds.summary(), "misses": told.misses}
     typer.echo(summary_text(kind, summary, f"{escaped(target)}: {chosen.describe()}"))

@@ -100,9 +100,18 @@ def add(
         work.check_suspects(work.num_added)
     for one in work.without_thumbnails:
         note(
-            f"note: {one} has no thumbnails: its pictures' scores, now upper bounds, "
-            "and its calibration stay"
+            f"note: {one} has no thumbnails: its pictures' scores and its calibration stay, "
+            "and near twins of them are not found"
         )
+    names = [picture.name for picture in grown.learnt.pictures[-work.num_added :]]
+    if group == "folder" and (bare := [name for name in names if "/" not in name]):
+        note(
+            f"note: {len(bare)} of {len(names)} new names hold no folder, and tell no part of "
+            "the bank's: give the folder that theirs lie in"
+        )
+    before = grown.learnt.previous_thresholds
+    if before is not None and before.method != "pseudo-defects":
+        note(f"note: before: {before.describe()}")
     work.finish(grown, kind)
 
 
@@ -141,5 +150,10 @@ def merge(
     if work.shared:
         note(f"note: {work.shared} pictures are in several banks: counted once")
     for one in work.without_thumbnails[:1]:
-        note(f"note: {one} has no thumbnails: scores stay, calibrations are averaged")
+        note(
+            f"note: {one} has no thumbnails: scores stay, calibrations are averaged, and near "
+            "twins are not found"
+        )
+    if work.aims_differ:
+        note(f"note: verdicts aim at what those of {banks[0]} do, and at other things in others")
     work.finish(merged, kind)

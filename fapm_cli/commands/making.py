@@ -14,13 +14,7 @@ import typer
 from fapm_cli.api.listener import Listener
 from fapm_cli.commands.bank_summary import summarise, summary_lines, suspect_records
 from fapm_cli.commands.formats import summary_text
-from fapm_cli.commands.notes import (
-    note_differences,
-    note_few,
-    note_full,
-    note_groups,
-    note_known_parts,
-)
+from fapm_cli.commands.notes import note_differences, note_few, note_full, note_parts, note_review
 from fapm_cli.commands.options import PICTURES
 from fapm_cli.commands.paths import Named
 from fapm_cli.commands.terminal import Advance, note, progress_bar
@@ -64,6 +58,7 @@ class Making(Listener):
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
         self.shared = self.num_added = 0
+        self.aims_differ = False
         self.without_thumbnails: list[str] = []
 
     def on_begin(
@@ -116,6 +111,10 @@ class Making(Listener):
     def on_shared(self, count: int) -> None:
         """Remember how many pictures are in several banks."""
         self.shared = count
+
+    def on_aims(self, differ: bool) -> None:
+        """Remember whether the verdicts of banks that are merged aim at different things."""
+        self.aims_differ = differ
 
     def on_added(self, count: int) -> None:
         """Remember how many pictures are new."""
@@ -175,12 +174,10 @@ class Making(Listener):
         for bad in self._skipped:
             note(f"note: skipped: {bad.error}")
         groups = [picture.group for picture in pictures]
-        names = [picture.name for picture in pictures]
-        note_groups(names, groups, self._grouped)
-        if self._grouped and self.num_added:
-            note_known_parts(names, groups, self.num_added)
+        note_parts([picture.name for picture in pictures], groups, self._grouped, self.num_added)
         num_bytes = bank.save(self._output)
         note_few(bank.thresholds)
+        note_review(bank.thresholds)
         note_full(bank)
         self._mark("save")
         summary = {

@@ -20,21 +20,38 @@ if TYPE_CHECKING:
 _MANY_FULL = 0.25
 
 
-def note_groups(names: Sequence[str], groups: Sequence[int], told: bool) -> None:
+def note_groups(
+    names: Sequence[str], groups: Sequence[int], told: bool, first_new: int = 0
+) -> None:
     """Say which pictures are further shots of a part, unless ``--group`` told so.
 
     Args:
         names: of pictures.
         groups: the part that each shows.
         told: by ``--group``.
+        first_new: number of the first picture of which nothing was said before.
     """
     firsts = {group: i for i, group in reversed(list(enumerate(groups)))}
-    twins = [name for i, name in enumerate(names) if firsts[groups[i]] != i]
+    twins = [name for i, name in enumerate(names) if firsts[groups[i]] != i >= first_new]
     if twins and not told:
         note(
             f"note: {len(twins)} of {len(names)} pictures are nearly the same as another "
             f"({name_first(twins)}): N counts as {len(firsts)}; say by --group which show one part"
         )
+
+
+def note_parts(names: Sequence[str], groups: Sequence[int], told: bool, num_added: int) -> None:
+    """Say which pictures of a bank are further shots of a part.
+
+    Args:
+        names: of its pictures, those that were added last.
+        groups: the part that each shows.
+        told: by ``--group``.
+        num_added: of the pictures; 0 where all are new.
+    """
+    if told and num_added:
+        note_known_parts(names, groups, num_added)
+    note_groups(names, groups, told, len(names) - num_added if num_added else 0)
 
 
 def note_known_parts(names: Sequence[str], groups: Sequence[int], num_added: int) -> None:
@@ -83,6 +100,15 @@ def note_full(bank: Bank) -> None:
             f"note: {full} of {patches} patches are as full as --max-keys {most} lets them be, for "
             f"good parts differ much there: a build with --max-keys {2 * most} may find more; its "
             "bank is larger and slower"
+        )
+
+
+def note_review(thresholds: Thresholds) -> None:
+    """Say so where a band for a second look is empty, as its rate is not above the threshold's."""
+    if thresholds.review is not None and thresholds.review >= thresholds.score:
+        note(
+            f"note: no picture gets a second look: review rate {thresholds.review_rate:.1%} is no "
+            f"more than the false alarms above the threshold, {thresholds.expected:.1%}"
         )
 
 

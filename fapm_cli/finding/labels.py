@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read_labels(path: Path) -> Labels:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise OptionError(f"labels {path} can't be read: {reason}") from error
-    decided: dict[Path, str] = {}
+    decided: dict[Path, tuple[Path, str]] = {}  # by the file itself, however it is written
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -54,10 +55,11 @@ def read_labels(path: Path) -> Labels:
                 f"decision, one of {', '.join(DECISIONS)}"
             )
         picture = path.parent / one["path"]
-        decided.pop(picture, None)
-        decided[picture] = one["decision"]
+        file = Path(os.path.realpath(picture))
+        decided.pop(file, None)
+        decided[file] = picture, one["decision"]
     labels = Labels()
-    for picture, decision in decided.items():
+    for picture, decision in decided.values():
         getattr(labels, decision).append(picture)
     return labels
 

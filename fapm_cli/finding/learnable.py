@@ -1,4 +1,6 @@
-"""What may be learnt: of labelled sets, told by their folders' names, the good parts alone."""
+"""What may be learnt: of labelled sets, told by their folders' names, the good parts alone; and
+what may stand for defective ones.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,8 @@ _NOT_GOOD = _TRUTH.union(
     )
 )
 
+_NOT_BAD = GOOD.union(_TRUTH, ("mask", "masks", "train"))
+
 
 def check_learnable(path: AnyPath, found: Search) -> None:
     """Check that nothing under a path tells that it is not of good parts alone.
@@ -30,17 +34,45 @@ def check_learnable(path: AnyPath, found: Search) -> None:
     Raises:
         PictureError: fapm drew some of its pictures, or it holds labelled ones.
     """
-    if found.drawn:
-        raise PictureError(
-            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
-            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
-        )
+    _check_not_drawn(path, found)
     reason = not_learnable(path, map(path_of, found.items)) if is_folder(path) else None
     if reason is not None:
         raise PictureError(reason)
 
 
-def check_no_masks(files: Sequence[AnyPath]) -> None:
+def _check_not_drawn(path: AnyPath, found: Search) -> None:
+    if found.drawn:
+        raise PictureError(
+            f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
+            f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
+        )
+
+
+def check_defective(path: AnyPath, found: Search) -> None:
+    """Check that nothing under a path tells that it is not of defective parts alone.
+
+    Raises:
+        PictureError: fapm drew some of its pictures, or some are masks or of good parts, by their
+            folders' names.
+    """
+    _check_not_drawn(path, found)
+    if not is_folder(path):
+        return
+    if path.resolve().name.casefold() in _TRUTH:
+        raise PictureError(
+            f"folder {path} is of masks, by its name: give the folders of defective parts alone"
+        )
+    inside = Counter(below(path_of(item), path).parent.parts for item in found.items)
+    others = [parts for parts in inside if any(one.casefold() in _NOT_BAD for one in parts)]
+    if others:
+        count, shown = sum(inside[parts] for parts in others), path.joinpath(*min(others))
+        raise PictureError(
+            f"{count} of {sum(inside.values())} pictures in folder {path} are not of defective "
+            f"parts, by their folders' names (such as {shown}): give the folders of defective ones"
+        )
+
+
+def check_no_masks(files: Sequence[AnyPath], kind: str = "good") -> None:
     """Check that none of the pictures is the mask of one that lies beside it.
 
     Raises:
@@ -50,7 +82,7 @@ def check_no_masks(files: Sequence[AnyPath]) -> None:
     if masks:
         raise PictureError(
             f"{len(masks)} of {len(files)} pictures are masks of those beside them, by their names "
-            f"(such as {masks[0]}): give the pictures of good parts alone"
+            f"(such as {masks[0]}): give the pictures of {kind} parts alone"
         )
 
 

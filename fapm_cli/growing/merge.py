@@ -13,10 +13,10 @@ from torch import Tensor
 from fapm_cli.bank.bank import Bank
 from fapm_cli.bank.nominal_pictures import NominalPicture, in_groups
 from fapm_cli.bank.thumbnails import Joined
-from fapm_cli.errors import BankError
+from fapm_cli.errors import BankError, OptionError
 from fapm_cli.growing.anew import all_shown, learn_anew, with_pixels
 from fapm_cli.growing.grown_memory import Candidates, distinct, grow_memory, keys_of
-from fapm_cli.growing.named_parts import join_named
+from fapm_cli.growing.named_parts import join_named, part_named
 from fapm_cli.learning.choosing.deep_layer import before_deepening
 from fapm_cli.learning.learn import program_versions
 from fapm_cli.learning.nominal_response import OnStage, anew
@@ -54,6 +54,7 @@ def merge_banks(
 
     Raises:
         BankError: the banks differ, the backbone is another, or a thumbnail is damaged.
+        OptionError: ``part_of`` finds no part in any name.
     """
     first, seen = banks[0], [bank.seen for bank in banks if bank.seen is not None]
     for bank in banks[1:]:
@@ -69,6 +70,8 @@ def merge_banks(
     numbers = _number_pictures(banks)
     order = _firsts(numbers)
     pictures = _join_pictures(banks, numbers)
+    if part_of is not None and not any(part_named(one.name, part_of) for one in pictures):
+        raise OptionError(f"--group finds no part in any name, such as {pictures[0].name!r}")
     merged = replace(
         first,
         memories=(),

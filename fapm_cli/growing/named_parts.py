@@ -19,11 +19,12 @@ def join_named(pictures: Sequence[NominalPicture], part_of: PartOf) -> tuple[Nom
     Pictures that were of one part stay so. A name that tells none, since it was given for another
     pattern, or without the folder that it lay in, joins nothing.
     """
+    parts = [part_named(picture.name, part_of) for picture in pictures]
     numbers: dict[str, int] = {}
-    named = []
-    for number, picture in enumerate(pictures):
-        part = part_named(picture.name, part_of)
-        named.append(number if part is None else numbers.setdefault(part, number))
+    named = [
+        number if part is None else numbers.setdefault(part, number)
+        for number, part in enumerate(parts)
+    ]
     return tuple(in_groups(pictures, join_groups([p.group for p in pictures], named)))
 
 

@@ -80,7 +80,7 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     selecting = _PATCH_TIMES * patch + MEMORY_BYTES
     varying = _varying_bytes(config, shapes)
     judging = keys + TOGETHER * per_picture + JUDGED_BYTES
-    spoiled = 2 * per_picture * most_spoiled(num_pictures)
+    spoiled = per_picture * most_spoiled(num_pictures)
     places = max(h * w for _, h, w in shapes)
     of_each = num_pictures * (_EACH_BYTES + _PLACE_BYTES * places)
     own = config.metric == "own" and num_pictures >= FEWEST_PARTS
@@ -107,11 +107,11 @@ def _vector_bytes(shapes: Sequence[tuple[int, int, int]]) -> int:
 
 
 def _varying_bytes(config: BankConfig, shapes: Sequence[tuple[int, int, int]]) -> int:
-    """Bytes of how the vectors of maps (C, h, w) vary, by fold and in all, and of one map's once
-    more as its metrics are made.
+    """Bytes of how the vectors of maps (C, h, w) vary, by fold and in all, of the metrics that come
+    of it, and of one map's once more as these are made.
     """
     of_maps = [4 * math.prod(config.grid) * c**2 for c, _, _ in shapes]
-    return (FOLDS + 1) * sum(of_maps) + FOLDS * max(of_maps)
+    return (FOLDS + 3) * sum(of_maps) + FOLDS * max(of_maps)
 
 
 def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:

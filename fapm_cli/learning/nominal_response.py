@@ -45,6 +45,7 @@ from fapm_cli.scores.thresholds import (
     MOST_RATE,
     Thresholds,
     fewest_errors,
+    given_threshold,
     rate_thresholds,
     with_review,
 )
@@ -102,12 +103,13 @@ def own_scores(bank: Bank) -> tuple[list[float], list[float]]:
 def anew(bank: Bank, pseudo: list[float] | None = None) -> Thresholds:
     """Set a bank's thresholds by its pictures' scores, in the way in which they were set before.
 
-    What was given, or labelled, is not to be had from scores: then at the rate that it came to.
+    A number that was given stays. What was labelled is then at the rate that it came to.
     """
-    before = bank.thresholds
-    scores, peaks = own_scores(bank)
+    before, (scores, peaks) = bank.thresholds, own_scores(bank)
     if pseudo is not None and before.method == "pseudo-defects":
         chosen = fewest_errors(scores, peaks, pseudo, "pseudo-defects", MOST_RATE)
+    elif before.method == "given":
+        chosen = given_threshold(scores, peaks, before.score)
     else:
         chosen = rate_thresholds(scores, peaks, before.rate)
     rate = before.review_rate

@@ -59,6 +59,14 @@ class Aim:
         return chosen if self.review_rate is None else with_review(chosen, scores, self.review_rate)
 
 
+def aimed_at(thresholds: Thresholds) -> tuple[str, float | None, float | None]:
+    """What thresholds aim at: their method, the number it was told, and the rate of the band. It is
+    the same where scores alone make thresholds differ.
+    """
+    told = {"rate": thresholds.rate, "given": thresholds.score}.get(thresholds.method)
+    return thresholds.method, told, thresholds.review_rate
+
+
 def check_finite(name: str, threshold: float | None) -> None:
     """Check that a threshold, if there is one, is a number that scores can be compared with.
 

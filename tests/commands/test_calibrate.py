@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 
 from fapm_cli.bank.file import load_bank
+from fapm_cli.finding.labels import read_labels
 
 TEST_GOOD = SAMPLES / "test" / "good"
 
@@ -263,3 +265,67 @@ def test_tasks_that_contradict_or_are_none_are_refused(
 ) -> None:
     assert_fails(fapm("calibrate", bank, *options, "-o", tmp_path / "new.st"), word)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_folders_tell_to_be_no_defects_stands_for_none(bank: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.st"
+    for bad in (SAMPLES / "ground_truth", SAMPLES / "test", SAMPLES):
+        result = fapm("calibrate", bank, "--bad", bad, "-o", other)
+        assert_fails(result, str(bad), "of defective")
+    beside = tmp_path / "stain"
+    shutil.copytree(SAMPLES / "test" / "stain", beside)
+    shutil.copy(next((SAMPLES / "ground_truth" / "stain").iterdir()), beside)
+    result = fapm("calibrate", bank, "--bad", beside, "-o", other)
+    assert_fails(result, "_mask.png", "of defective parts alone")
+    assert not other.exists()
+
+
+def test_a_band_alone_begins_by_the_scores_that_the_threshold_came_from(
+    bank: Path, tmp_path: Path
+) -> None:
+    fresh, other = tmp_path / "fresh.st", tmp_path / "other.st"
+    assert fapm("calibrate", bank, TEST_GOOD, "-o", fresh, "--false-alarm-rate", 0.2).code == 0
+    result = fapm("calibrate", fresh, "--review-rate", 0.5, "-o", other)
+    scores = sorted(fapm("score", bank, TEST_GOOD, "--json").scores.values())
+    found = load_bank(other).thresholds
+    assert (found.review, found.score) == (scores[-4], load_bank(fresh).thresholds.score)
+    assert "second look" not in result.err
+    empty = fapm("calibrate", fresh, "--review-rate", 0.1, "-o", other)
+    assert "no picture gets a second look: review rate 10.0%" in empty.err
+
+
+def test_a_threshold_that_was_given_stays_as_the_bank_grows(bank: Path, tmp_path: Path) -> None:
+    given, grown = tmp_path / "given.st", tmp_path / "grown.st"
+    assert fapm("calibrate", bank, "--threshold", 1.25, "-o", given).code == 0
+    result = fapm("add", given, ONE_GOOD, "-o", grown)
+    assert "note: before: anomalous above 1.2500" in result.err
+    found = load_bank(grown).thresholds
+    assert (found.score, found.method, found.num_pictures) == (1.25, "given", 13)
+
+
+def test_banks_whose_verdicts_aim_at_other_things_are_told_of(bank: Path, tmp_path: Path) -> None:
+    given, merged = tmp_path / "given.st", tmp_path / "merged.st"
+    assert fapm("calibrate", bank, "--threshold", 1.25, "-o", given).code == 0
+    result = fapm("merge", given, bank, "-o", merged)
+    assert f"verdicts aim at what those of {given} do" in result.err
+    assert load_bank(merged).thresholds.score == 1.25
+    assert "aim" not in fapm("merge", bank, bank, "-o", merged).err
+
+
+def test_the_last_decision_holds_however_a_path_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(ONE_GOOD, tmp_path / "part.jpg")
+    lines = [
+        ("part.jpg", "good"),
+        ("a/../part.jpg", "unsure"),
+        (str(tmp_path / "part.jpg"), "defect"),
+    ]
+    for count, kind in ((1, "good"), (2, "unsure"), (3, "defect")):
+        labels = tmp_path / "labels.jsonl"
+        labels.write_text(
+            "".join(json.dumps({"path": p, "decision": d}) + "\n" for p, d in lines[:count])
+        )
+        found = read_labels(labels)
+        assert [len(getattr(found, name)) for name in ("good", "defect", "unsure")] == [
+            name == kind for name in ("good", "defect", "unsure")
+        ]

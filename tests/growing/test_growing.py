@@ -226,8 +226,8 @@ def test_without_thumbnails_old_scores_and_calibration_stay_and_new_pictures_are
     result = fapm("add", target, *GOOD[6:9])
     assert result.code == 0
     assert result.err == (
-        f"note: {target} has no thumbnails: its pictures' scores, now upper bounds, "
-        "and its calibration stay\n"
+        f"note: {target} has no thumbnails: its pictures' scores and its calibration stay, "
+        "and near twins of them are not found\n"
     )
     after = load_bank(target)
     assert after.thumbnails is None
@@ -283,8 +283,9 @@ def test_merge_without_thumbnails_in_one_keeps_scores_and_says_so(tmp_path: Path
     other = build(tmp_path / "other.st", GOOD[3:9], "--no-thumbnails")
     result = fapm("merge", one, other, "-o", tmp_path / "all.st")
     assert result.code == 0
-    assert (
-        result.err == f"note: {other} has no thumbnails: scores stay, calibrations are averaged\n"
+    assert result.err == (
+        f"note: {other} has no thumbnails: scores stay, calibrations are averaged, and near twins "
+        "are not found\n"
     )
     merged, a, b = (load_bank(path) for path in (tmp_path / "all.st", one, other))
     assert merged.thumbnails is None

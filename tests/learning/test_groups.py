@@ -159,7 +159,13 @@ def test_a_folder_may_name_the_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"), [("(", "regular expression"), (r"(\d{5})", "finds no part")]
+    ("pattern", "words"),
+    [
+        ("(", "regular expression"),
+        (r"(\d{5})", "finds no part"),
+        ("x*", "finds an empty part"),
+        ("part(x?)", "finds an empty part"),
+    ],
 )
 def test_a_pattern_that_is_none_or_finds_no_part_is_told(
     tmp_path: Path, pattern: str, words: str
@@ -221,10 +227,28 @@ def test_a_name_that_tells_no_part_leaves_its_picture_as_it_was(tmp_path: Path) 
             shot.rename(fresh / f"fresh{shot.name[4:]}")
         result = fapm("add", bank, fresh, "--group", pattern)
         assert result.code == 0, result
-        assert "the bank knows" not in result.err
+        assert "show parts that the bank knows" not in result.err
+        assert ("hold no folder" in result.err) == (pattern == "folder")
         assert load_bank(bank).num_groups == (5, 8)[number]
         for shot in fresh.iterdir():
             shot.unlink()
+
+
+def test_a_merge_by_a_pattern_that_no_name_fits_is_refused(tmp_path: Path) -> None:
+    banks = [tmp_path / "1.st", tmp_path / "2.st"]
+    for number, bank in enumerate(banks):
+        shots = save_shots(tmp_path / str(number), range(2 * number, 2 * number + 2), 1)
+        assert fapm("build", shots, "-o", bank, *SMALL).code == 0
+    for pattern in ("typo(.)", "folder"):
+        result = fapm("merge", *banks, "-o", tmp_path / "all.st", "--group", pattern)
+        assert_fails(result, "--group finds no part in any name", "part000_0.png")
+
+
+def test_what_was_said_of_a_banks_own_pictures_is_not_said_again(tmp_path: Path) -> None:
+    bank, shots = tmp_path / "bank.st", save_shots(tmp_path / "shots", range(3), 2)
+    assert fapm("build", shots, "-o", bank, "--group", r"part(\d+)", *SMALL).code == 0
+    fresh = save_shots(tmp_path / "fresh", range(5, 6), 1)
+    assert "nearly the same" not in fapm("add", bank, fresh).err
 
 
 def test_banks_that_share_a_picture_of_a_part_share_the_part(

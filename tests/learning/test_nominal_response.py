@@ -539,6 +539,8 @@ def test_a_bank_is_judged_anew_in_the_way_in_which_it_was_before(
     wanted = rate_thresholds(scores, peaks, 0.25)
     if by_pseudo:
         wanted = fewest_errors(scores, peaks, pseudo or [], "pseudo-defects", 0.1)
+    elif method == "given":
+        wanted = given_threshold(scores, peaks, 7.0)
     if review is not None:
         wanted = with_review(wanted, scores, review)
     assert bank.thresholds == wanted
