@@ -28,7 +28,7 @@ from fapm_cli.learning.batches import (
 )
 from fapm_cli.learning.extracting import extract
 from fapm_cli.learning.learn import OnSuspects, program_versions
-from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response
+from fapm_cli.learning.nominal_response import OnStage, judged_by, nominal_response, own_scores
 from fapm_cli.learning.scratch.workspace import IN_MEMORY, HeldThumbnails, Workspace
 from fapm_cli.learning.turned import shown_with_copies
 from fapm_cli.memory.vectors import patches_of
@@ -37,6 +37,7 @@ from fapm_cli.network.loading import tapping
 from fapm_cli.pictures.reading import Fitting, Item, PartOf
 from fapm_cli.pictures.seen import Seen
 from fapm_cli.scores.suspects import find_suspects
+from fapm_cli.scores.thresholds import Thresholds
 
 
 def add_pictures(
@@ -103,7 +104,17 @@ def add_pictures(
     for picture in new:
         on_like(likes[picture.sha256])
     seen = bank.seen and Seen.join([bank.seen, *(likes[picture.sha256] for picture in new)])
-    return replace(grown, seen=seen, previous_thresholds=bank.thresholds)
+    return replace(grown, seen=seen, previous_thresholds=_with_own_scores(bank))
+
+
+def _with_own_scores(bank: Bank) -> Thresholds:
+    """A bank's thresholds with the scores that they were set by: once it grows its own are others,
+    and p-values would contradict the verdicts that one can go back to.
+    """
+    thresholds, (scores, _) = bank.thresholds, own_scores(bank)
+    if thresholds.scores is not None or thresholds.num_pictures != len(scores):
+        return thresholds
+    return replace(thresholds, scores=tuple(scores))
 
 
 def _read(
