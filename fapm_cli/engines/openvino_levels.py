@@ -41,15 +41,9 @@ class Cuts:
     unit_px: int
 
     @classmethod
-    def of(
-        cls, length_px: int, most_px: int, segment: Segment, unit_px: int, at_a_time: int = 1
-    ) -> Cuts:
-        """Cut a side into cores of nearly ``most_px``, multiples of ``unit_px``; where they are
-        more than are run at a time, into so many that the last ones are as many, too.
-        """
+    def of(cls, length_px: int, most_px: int, segment: Segment, unit_px: int) -> Cuts:
+        """Cut a side into cores of nearly ``most_px``, multiples of ``unit_px``."""
         number = -(-length_px // max(most_px // unit_px * unit_px, unit_px))
-        if number > at_a_time:
-            number = -(-number // at_a_time) * at_a_time
         core = -(-length_px // (number * unit_px)) * unit_px
         window = min(core + segment.before + segment.after, length_px)
         return cls(length_px, core, window, segment.before, unit_px)

@@ -56,10 +56,9 @@ class Tiles:
         sides = bank.config.preprocessing.crop_px
         patch_px = _patch_px(bank)
         most = math.isqrt(self._most_patches)
-        at_a_time = 1, number  # of rows of tiles, and in each
         self._cuts = [
-            Cuts.of(side, min(_core_px(last), most * patch), last, patch, some)
-            for side, patch, some in zip(sides, patch_px, at_a_time, strict=True)
+            Cuts.of(side, min(_core_px(last), most * patch), last, patch)
+            for side, patch in zip(sides, patch_px, strict=True)
         ]
         window_px = self._cuts[0].window_px, self._cuts[1].window_px
         grid = self._cuts[0].core_px // patch_px[0], self._cuts[1].core_px // patch_px[1]
@@ -70,8 +69,7 @@ class Tiles:
         asked_px = window_px[0]
         for segment in reversed(first):
             down, across = (
-                Cuts.of(side, _core_px(segment), segment, segment.unit_px, some)
-                for side, some in zip(sides, at_a_time, strict=True)
+                Cuts.of(side, _core_px(segment), segment, segment.unit_px) for side in sides
             )
             window_px = down.window_px, across.window_px
             model = segment_model(bank.config, weights, segment, window_px)

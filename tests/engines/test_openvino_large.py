@@ -213,14 +213,13 @@ def test_what_tiles_do_not_do_is_torchs(bank: Path, monkeypatch: pytest.MonkeyPa
     before=st.integers(0, 5),
     after=st.integers(0, 5),
     unit=st.integers(1, 4),
-    at_a_time=st.integers(1, 5),
 )
 def test_cores_cover_a_side_and_windows_what_lies_around(
-    length: int, most: int, before: int, after: int, unit: int, at_a_time: int
+    length: int, most: int, before: int, after: int, unit: int
 ) -> None:
     length, before, after = length * unit, before * unit, after * unit
     segment = Segment((), "", 3, 1, 3, 1, before, after, unit, 1.0)
-    cuts = Cuts.of(length, most, segment, unit, at_a_time)
+    cuts = Cuts.of(length, most, segment, unit)
     cores = cuts.cores
     assert {px for core in cores for px in core} == set(range(length))
     assert cuts.core_px <= max(most, unit)
@@ -233,15 +232,6 @@ def test_cores_cover_a_side_and_windows_what_lies_around(
         assert window.start % unit == 0
         assert window.start == 0 or window.start <= core.start - before
         assert window.stop == length or window.stop >= core.stop + after
-
-
-@given(at_a_time=st.integers(1, 8), most=st.integers(4000, 10**5))
-def test_the_last_cores_are_as_many_as_are_run_at_a_time(at_a_time: int, most: int) -> None:
-    segment = Segment((), "", 3, 1, 3, 1, 0, 0, 1, 1.0)
-    fewest = -(-(10**6) // most)  # of whole px, of which there are enough for any number
-    number = len(Cuts.of(10**6, most, segment, 1, at_a_time).cores)
-    assert fewest <= number < fewest + at_a_time
-    assert number % at_a_time == 0 or fewest <= at_a_time
 
 
 def test_threads_share_the_work() -> None:
