@@ -64,6 +64,8 @@ def _rows(held: Described, verdicts: str) -> dict[str, str]:
     """What stands above the grids, by the words that it stands behind."""
     config, names = held["config"], [escaped(one["name"]) for one in held["pictures"]]
     scores = sorted(one["score"] for one in held["pictures"])
+    num_parts = len({one["group"] for one in held["pictures"]})
+    parts = f" of {num_parts} parts" * (num_parts < len(names))
     (height, width), (crop_h, crop_w) = (
         config["preprocessing"][size] for size in ("resize_px", "crop_px")
     )
@@ -71,7 +73,7 @@ def _rows(held: Described, verdicts: str) -> dict[str, str]:
     num_bytes = held["thumbnail_bytes"]
     rows, columns = config["grid"]
     return {
-        "pictures": f"{len(names)}, {names[0]} to {names[-1]}",
+        "pictures": f"{len(names)}{parts}, {names[0]} to {names[-1]}",
         "good scores": f"median {median_low(scores):.4f}, largest {scores[-1]:.4f} (out of sample)",
         "verdicts": verdicts,
         "thumbnails": f"{num_bytes / 1e6:.1f} MB" if num_bytes else "none",

@@ -135,6 +135,7 @@ def test_build_says_which_pictures_are_twins_and_what_n_counts_as(
     assert fapm("score", bank, GOOD[0], "--json").json[0]["p_value"] == 1 / 7  # no part reaches it
     text = fapm("build", shots, "-o", bank, *SMALL).out
     assert "pictures  18 of 6 parts\n" in text
+    assert " 18 of 6 parts, part000_0.png to " in fapm("info", bank).out
 
 
 @pytest.mark.parametrize("pattern", [r"part(\d+)", r"part\d+", "^([^_]*)_"])
