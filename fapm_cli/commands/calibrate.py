@@ -174,7 +174,7 @@ def calibrate(
     note(f"note: before: {before.thresholds.describe()}")
     chosen = after.thresholds
     if not undo:
-        note_few(chosen)
+        note_few(chosen, max_false_alarm_rate)
         note_review(chosen)
     told.note_misses(chosen)
     summary = {**chosen.summary(), "before": before.thresholds.summary(), "misses": told.misses}

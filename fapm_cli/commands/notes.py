@@ -112,11 +112,18 @@ def note_review(thresholds: Thresholds) -> None:
         )
 
 
-def note_few(thresholds: Thresholds) -> None:
-    """Say what to expect where so few pictures are behind thresholds, and how many it takes."""
+def note_few(thresholds: Thresholds, most_rate: float | None = None) -> None:
+    """Say what to expect where so few pictures are behind thresholds, and how many it takes.
+
+    Args:
+        thresholds: of a bank.
+        most_rate: of false alarms that the user allows; None for what is usual.
+    """
     from fapm_cli.scores.thresholds import pictures_needed
 
     goal = thresholds.falls_short
+    if most_rate is not None and thresholds.num_pictures < pictures_needed(most_rate):
+        goal = most_rate
     if goal is not None:
         note(
             f"note: {thresholds.num_pictures} good pictures can't promise {goal:.2%} false alarms: "

@@ -343,3 +343,12 @@ def test_p_values_tell_the_same_as_verdicts_that_one_went_back_to(
     records = fapm("score", grown, SAMPLES / "test", "--json").json
     for one in records:
         assert (one["p_value"] <= found.expected) == (one["verdict"] == "anomalous")
+
+
+def test_a_rate_that_too_few_pictures_can_not_promise_is_told_with_bad_ones_too(
+    bank: Path, tmp_path: Path
+) -> None:
+    asked = ("--bad", SAMPLES / "test" / "stain", "--max-false-alarm-rate", 0.01, "--allow-few")
+    result = fapm("calibrate", bank, TEST_GOOD, *asked, "-o", tmp_path / "other.st")
+    assert "note: 8 good pictures can't promise 1.00% false alarms: expect 11.1%" in result.err
+    assert "it takes 99 or more" in result.err
