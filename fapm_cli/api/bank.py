@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fapm_cli.api.detector import Detector, source_of
+from fapm_cli.api.detector import Detector
 from fapm_cli.api.listener import Listener
 from fapm_cli.api.pictures import GoodPictures, Pictures, named, part_namer
 from fapm_cli.bank import bank as learnt
@@ -167,7 +167,7 @@ class Bank:
                 self.learnt,
                 judge,
                 None if good is None else named(good),
-                None if bad is None else [one for one in source_of(bad).items if one is not None],
+                None if bad is None else [item for item, _ in named(bad, "defective")],
                 aim,
                 max_false_alarm_rate=max_false_alarm_rate,
                 allow_few=allow_few,

@@ -92,10 +92,10 @@ def calibrated(
         rate = _kept_rate(usual, max_false_alarm_rate, fresh=good is not None)
         if rate is not None:
             usual = rate_thresholds(of_good.scores, of_good.peaks, rate)
+        elif usual.scores is not None:  # the threshold stays: a band begins by its scores
+            of_good = replace(of_good, scores=usual.scores)
     if good is not None and aim.threshold is None and not allow_few:
         _check_enough(of_good, rate or max_false_alarm_rate)
-    if usual is bank.thresholds and aim == Aim(review_rate=aim.review_rate):  # a band alone
-        of_good = replace(of_good, scores=usual.scores or of_good.scores)
     chosen = aim.choose(usual, of_good.scores, of_good.peaks)
     if good is not None:
         chosen = replace(chosen, scores=tuple(map(float, of_good.scores)))

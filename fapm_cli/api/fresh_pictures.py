@@ -124,9 +124,9 @@ def judge_fresh(
         fresh = [replace(one, part=part) for one, part in zip(fresh, groups, strict=True)]
     elif part_of is not None:
         parts = {part_named(picture.name, part_of) for picture in bank.pictures} - {None}
-        known = [part_named(one.picture.name, part_of) in parts for one in fresh]
         fresh = [
-            replace(one, part=None) if own else one for one, own in zip(fresh, known, strict=True)
+            replace(one, part=None) if part_named(one.picture.name, part_of) in parts else one
+            for one in fresh
         ]
     unknown = [one for one in fresh if one.part is not None]
     if not unknown:

@@ -13,7 +13,7 @@ from PIL import Image
 from fapm_cli.api.listener import Listener
 from fapm_cli.errors import OptionError
 from fapm_cli.finding.folders import Unreadable, named_below, search
-from fapm_cli.finding.learnable import check_learnable, check_no_masks
+from fapm_cli.finding.learnable import Kind, check_kind, check_no_masks
 from fapm_cli.pictures.picture import image_pixels
 from fapm_cli.pictures.reading import Item, PartOf
 from fapm_cli.stores.locating import keep, located
@@ -35,21 +35,21 @@ def item_of(picture: _One) -> Item:
     return located(picture) if isinstance(picture, str) else picture
 
 
-def named(pictures: GoodPictures) -> list[tuple[Item, str]]:
-    """Pictures to learn, each with its name in the bank.
+def named(pictures: GoodPictures, of: Kind = "good") -> list[tuple[Item, str]]:
+    """Pictures of good parts, or defective ones, each with its name in a bank.
 
     Those of a folder are named by their paths below it, others by their files or numbers.
 
     Raises:
-        PictureError: a folder holds none, or not good parts alone.
+        PictureError: a folder holds none, or not such parts alone.
     """
     if not isinstance(pictures, str | AnyPath):
         return [_named(one, number) for number, one in enumerate(pictures)]
     root = located(pictures)
     keep(root)
     found = search(root)
-    check_learnable(root, found)
-    check_no_masks([item for item in found.items if not isinstance(item, Unreadable)])
+    check_kind(root, found, of)
+    check_no_masks([item for item in found.items if not isinstance(item, Unreadable)], of)
     return [*named_below(root, found.items)]
 
 

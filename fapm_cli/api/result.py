@@ -109,12 +109,10 @@ class Result:
     def map_strips(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The anomaly map some rows at a time: the first row's number, (n, width) float32."""
         one = self._good()
-        anomaly_map, pose, judged = (
-            one.found.anomaly_maps[0],
-            one.prepared.pose,
-            one.prepared.judged,
+        anomaly_map, shown = one.found.anomaly_maps[0], one.prepared
+        return self._detector.locator.map_strips(
+            anomaly_map, self.size_px, shown.pose, shown.judged
         )
-        return self._detector.locator.map_strips(anomaly_map, self.size_px, pose, judged)
 
     def picture(self) -> Image.Image:
         """The picture at its own size, upright, 8-bit RGB, read again if it is a file.

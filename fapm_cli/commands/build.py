@@ -203,7 +203,7 @@ def build(
     query: dict[str, Any] = {} if light is None else {"light": light}
     choices = learning_choices(preset, backbone, layers, variant, *common, **query)
     use_threads(threads)
-    files = leave_out(find_named(paths, to_learn=True), without or [])
+    files = leave_out(find_named(paths, of="good"), without or [])
     with making(output, skip_bad, group) as work:
         bank = build_bank(
             files,

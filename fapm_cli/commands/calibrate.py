@@ -159,8 +159,8 @@ def calibrate(
             after = before.undo_calibration()
         else:
             after = before.calibrate(
-                find_named(good, to_learn=True) if good else None,
-                [item for item, _ in find_named(bad, defective=True)] if bad else None,
+                find_named(good, of="good") if good else None,
+                [item for item, _ in find_named(bad, of="defective")] if bad else None,
                 aim=aim,
                 max_false_alarm_rate=max_false_alarm_rate,
                 allow_few=allow_few,

@@ -85,7 +85,7 @@ def add(
 
     part_namer(group)  # what can be wrong with it is said before the work
     use_threads(threads)
-    files = find_named(paths, to_learn=True)
+    files = find_named(paths, of="good")
     with making(target, skip_bad, group) as work:
         grown = add_pictures(
             bank,

@@ -19,7 +19,7 @@ from fapm_cli.errors import OptionError, OutputError, PictureError
 from fapm_cli.finding.folders import Unreadable, count_kinds, named_below, path_of, search
 from fapm_cli.finding.kinds import A_BANK, kind_of
 from fapm_cli.finding.labels import read_labels
-from fapm_cli.finding.learnable import check_defective, check_learnable, check_no_masks
+from fapm_cli.finding.learnable import Kind, check_kind, check_no_masks
 from fapm_cli.stores.locating import keep, located
 from fapm_cli.stores.stored import AnyPath
 
@@ -55,24 +55,21 @@ def named_paths(paths: Iterable[AnyPath]) -> Iterator[AnyPath]:
             raise OptionError(f"stdin can't be read: {error}") from error
 
 
-def find_named(
-    paths: Iterable[AnyPath], *, to_learn: bool = False, defective: bool = False
-) -> list[Named]:
+def find_named(paths: Iterable[AnyPath], *, of: Kind | None = None) -> list[Named]:
     """Find the pictures under all paths, each with its path below the folder that was given.
 
     What is left out is noted, and what can't be read stands in its place.
 
     Args:
         paths: as they were given; ``-`` for those on stdin.
-        to_learn: whether the pictures are to be of good parts.
-        defective: whether of defective ones.
+        of: the parts that the pictures are to be of, good or defective ones; None for any.
 
     Raises:
         PictureError: some are not of such parts, by what tells it.
     """
     named: list[Named] = []
     for path in named_paths(paths):
-        if to_learn:
+        if of == "good":
             keep(path)
         try:
             with nullcontext() if isinstance(path, Path) else told_if_long(f"note: lists {path} …"):
@@ -80,15 +77,12 @@ def find_named(
         except PictureError as error:
             named.append((Unreadable(path, error), path.name))
             continue
-        if to_learn:
-            check_learnable(path, found)
-        elif defective:
-            check_defective(path, found)
+        if of is not None:
+            check_kind(path, found, of)
         note_left_out(path, found.left_out)
         named += named_below(path, found.items)
-    if to_learn or defective:
-        files = [item for item, _ in named if not isinstance(item, Unreadable)]
-        check_no_masks(files, "good" if to_learn else "defective")
+    if of is not None:
+        check_no_masks([item for item, _ in named if not isinstance(item, Unreadable)], of)
     return named
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from fapm_cli.errors import PictureError
 from fapm_cli.finding.folders import Search, below, is_folder, path_of
 from fapm_cli.finding.kinds import DRAWN_BY
 from fapm_cli.stores.stored import AnyPath
 
+Kind = Literal["good", "defective"]
 GOOD = frozenset(("good", "ok", "normal"))
 """What good pictures' labels and folders are called, in any case."""
 MASK_ENDINGS = ("_mask", "_gt", "_label")
@@ -24,55 +26,27 @@ _NOT_GOOD = _TRUTH.union(
         *("anomaly", "anomalous", "abnormal", "bad", "ko", "ng", "defect", "defects", "defective"),
     )
 )
-
 _NOT_BAD = GOOD.union(_TRUTH, ("mask", "masks", "train"))
 
 
-def check_learnable(path: AnyPath, found: Search) -> None:
-    """Check that nothing under a path tells that it is not of good parts alone.
+def check_kind(path: AnyPath, found: Search, of: Kind) -> None:
+    """Check that nothing under a path tells that it is not of good, or defective, parts alone.
 
     Raises:
-        PictureError: fapm drew some of its pictures, or it holds labelled ones.
+        PictureError: fapm drew some of its pictures, or some are others, by their folders' names.
     """
-    _check_not_drawn(path, found)
-    reason = not_learnable(path, map(path_of, found.items)) if is_folder(path) else None
-    if reason is not None:
-        raise PictureError(reason)
-
-
-def _check_not_drawn(path: AnyPath, found: Search) -> None:
     if found.drawn:
         raise PictureError(
             f"{len(found.drawn)} of the pictures in {path} were {DRAWN_BY} "
             f"(such as {found.drawn[0]}): they are of no part; move them elsewhere"
         )
+    why_not = not_learnable if of == "good" else _not_defective
+    reason = why_not(path, map(path_of, found.items)) if is_folder(path) else None
+    if reason is not None:
+        raise PictureError(reason)
 
 
-def check_defective(path: AnyPath, found: Search) -> None:
-    """Check that nothing under a path tells that it is not of defective parts alone.
-
-    Raises:
-        PictureError: fapm drew some of its pictures, or some are masks or of good parts, by their
-            folders' names.
-    """
-    _check_not_drawn(path, found)
-    if not is_folder(path):
-        return
-    if path.resolve().name.casefold() in _TRUTH:
-        raise PictureError(
-            f"folder {path} is of masks, by its name: give the folders of defective parts alone"
-        )
-    inside = Counter(below(path_of(item), path).parent.parts for item in found.items)
-    others = [parts for parts in inside if any(one.casefold() in _NOT_BAD for one in parts)]
-    if others:
-        count, shown = sum(inside[parts] for parts in others), path.joinpath(*min(others))
-        raise PictureError(
-            f"{count} of {sum(inside.values())} pictures in folder {path} are not of defective "
-            f"parts, by their folders' names (such as {shown}): give the folders of defective ones"
-        )
-
-
-def check_no_masks(files: Sequence[AnyPath], kind: str = "good") -> None:
+def check_no_masks(files: Sequence[AnyPath], of: Kind) -> None:
     """Check that none of the pictures is the mask of one that lies beside it.
 
     Raises:
@@ -82,31 +56,52 @@ def check_no_masks(files: Sequence[AnyPath], kind: str = "good") -> None:
     if masks:
         raise PictureError(
             f"{len(masks)} of {len(files)} pictures are masks of those beside them, by their names "
-            f"(such as {masks[0]}): give the pictures of {kind} parts alone"
+            f"(such as {masks[0]}): give the pictures of {of} parts alone"
         )
 
 
 def not_learnable(folder: AnyPath, files: Iterable[AnyPath]) -> str | None:
     """Say why a folder's pictures are not of good parts alone, by folders' names, if so."""
-    if folder.resolve().name.casefold() in _TRUTH:
-        return f"folder {folder} is of masks, by its name: give the folders of good parts alone"
-    inside = Counter(below(file, folder).parent.parts for file in files)
+    inside = _folders(folder, files)
     others = [parts for parts in inside if _others(parts)]
     good = [parts for parts in inside if parts[-1:] and _is_good(parts[-1]) and not _others(parts)]
     others += [parts for parts in inside if any(_beside(parts, one) for one in good)]
+    trained = [parts for parts in good if "train" in map(str.casefold, parts)] or good
+    advice = None
+    if trained:
+        advice = f"{folder.joinpath(*min(trained))}" + " (or one like it)" * (len(trained) > 1)
+    return _why_not(folder, inside, others, "good", advice)
+
+
+def _not_defective(folder: AnyPath, files: Iterable[AnyPath]) -> str | None:
+    """Say why a folder's pictures are not of defective parts alone, by folders' names, if so."""
+    inside = _folders(folder, files)
+    others = [parts for parts in inside if any(name.casefold() in _NOT_BAD for name in parts)]
+    return _why_not(folder, inside, others, "defective")
+
+
+def _folders(folder: AnyPath, files: Iterable[AnyPath]) -> Counter[tuple[str, ...]]:
+    """How many files are in each folder below one, by the names on the way to it."""
+    return Counter(below(file, folder).parent.parts for file in files)
+
+
+def _why_not(
+    folder: AnyPath,
+    inside: Counter[tuple[str, ...]],
+    others: Sequence[tuple[str, ...]],
+    of: Kind,
+    advice: str | None = None,
+) -> str | None:
+    """Say that a folder is of masks, or which of those below it are others; None if it is fine."""
+    alone = f"the folders of {of} parts alone"
+    if folder.resolve().name.casefold() in _TRUTH:
+        return f"folder {folder} is of masks, by its name: give {alone}"
     if not others:
         return None
-    count = sum(inside[parts] for parts in set(others))
-    shown = folder.joinpath(*min(others))
-    trained = [parts for parts in good if "train" in map(str.casefold, parts)] or good
-    advice = (
-        f"give {folder.joinpath(*min(trained))}" + " (or one like it)" * (len(trained) > 1)
-        if trained
-        else "give the folders of good parts alone"
-    )
+    count, shown = sum(inside[parts] for parts in set(others)), folder.joinpath(*min(others))
     return (
-        f"{count} of {sum(inside.values())} pictures in folder {folder} are not of good parts, "
-        f"by their folders' names (such as {shown}): {advice}"
+        f"{count} of {sum(inside.values())} pictures in folder {folder} are not of {of} parts, "
+        f"by their folders' names (such as {shown}): give {advice or alone}"
     )
 
 

@@ -45,8 +45,7 @@ def memory_needed(
     per_picture, views = _vector_bytes(shapes), config.num_views
     vectors = num_pictures * views * per_picture
     joined = 2 * (views - 1) * per_picture
-    most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
-    keys = min(int(vectors * most), most_key_bytes(config, shapes))
+    keys = _key_bytes(config, shapes, num_pictures)
     num_patches, device = math.prod(config.grid), extractor.mean.device.type
     of_patches = [(num_pictures * views * h * w // num_patches, c) for c, h, w in shapes]
     ratio = config.coreset_ratio
@@ -75,7 +74,7 @@ def needed_with_scratch(config: BankConfig, extractor: FeatureExtractor, num_pic
     shapes, num_patches = [*extractor.map_shapes], config.grid[0] * config.grid[1]
     views = config.num_views
     per_picture = _vector_bytes(shapes)
-    keys = _key_bytes(config, extractor, num_pictures)
+    keys = _key_bytes(config, shapes, num_pictures)
     patch = max(4 * num_pictures * views * c * h * w // num_patches for c, h, w in shapes)
     selecting = _PATCH_TIMES * patch + MEMORY_BYTES
     varying = _varying_bytes(config, shapes)
@@ -93,12 +92,11 @@ def scratch_needed(config: BankConfig, extractor: FeatureExtractor, num_pictures
     shapes, k = [*extractor.map_shapes], config.query.num_neighbors
     deeper = deep_extractor(config, extractor) if config.metric == "own" else None
     deep = [] if deeper is None else deeper.map_shapes
-    views = config.num_views
-    vectors = 4 * views * sum(channels * h * w for channels, h, w in (*shapes, *deep))
+    vectors = config.num_views * _vector_bytes([*shapes, *deep])
     found = 2 * 4 * k * (2 * sum(h * w for _, h, w in shapes) + sum(h * w for _, h, w in deep))
     px = math.prod(config.preprocessing.crop_px) * (3 if config.align == "none" else 4)
     shown = px * (1 + len(deep)) + px  # and thumbnails, which are smaller
-    return num_pictures * (vectors + found + shown) + _key_bytes(config, extractor, num_pictures)
+    return num_pictures * (vectors + found + shown) + _key_bytes(config, shapes, num_pictures)
 
 
 def _vector_bytes(shapes: Sequence[tuple[int, int, int]]) -> int:
@@ -114,12 +112,12 @@ def _varying_bytes(config: BankConfig, shapes: Sequence[tuple[int, int, int]]) -
     return (FOLDS + 3) * sum(of_maps) + FOLDS * max(of_maps)
 
 
-def _key_bytes(config: BankConfig, extractor: FeatureExtractor, num_pictures: int) -> int:
-    """Bytes of the keys, at most."""
-    views = config.num_views
+def _key_bytes(
+    config: BankConfig, shapes: Sequence[tuple[int, int, int]], num_pictures: int
+) -> int:
+    """Bytes of the keys of so many pictures' maps (C, h, w), at most."""
     most = min((2 if config.adaptive else 1) * config.coreset_ratio, 1)
-    shapes = extractor.map_shapes
-    by_ratio = int(4 * num_pictures * views * most * sum(c * h * w for c, h, w in shapes))
+    by_ratio = int(num_pictures * config.num_views * _vector_bytes(shapes) * most)
     return min(by_ratio, most_key_bytes(config, shapes))
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import GOOD, ONE_BAD, ONE_GOOD, SAMPLES, assert_fails, fapm
 
+import fapm_cli
 from fapm_cli.bank.file import load_bank
+from fapm_cli.errors import PictureError
 from fapm_cli.finding.labels import read_labels
 
 TEST_GOOD = SAMPLES / "test" / "good"
@@ -273,6 +275,8 @@ def test_what_folders_tell_to_be_no_defects_stands_for_none(bank: Path, tmp_path
     for bad in (SAMPLES / "ground_truth", SAMPLES / "test", SAMPLES):
         result = fapm("calibrate", bank, "--bad", bad, "-o", other)
         assert_fails(result, str(bad), "of defective")
+        with pytest.raises(PictureError, match="of defective"):
+            fapm_cli.load(bank).calibrate(bad=bad)
     beside = tmp_path / "stain"
     shutil.copytree(SAMPLES / "test" / "stain", beside)
     shutil.copy(next((SAMPLES / "ground_truth" / "stain").iterdir()), beside)
